@@ -1,0 +1,85 @@
+"""Files that appear whole, fingerprints of settings, and paths that stay under their root."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from l2a.errors import InputError
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
+
+    The temporary name keeps the suffix, because encoders choose their container by it. A killed
+    process leaves at most a hidden `.part` file, which the next writer of `path` replaces.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with written_whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole or not at all; dataclasses and paths are allowed."""
+    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON, or raise `InputError` naming the file and the place where it breaks."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; check the path.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); write it again.") from None
+
+
+def fingerprint(value: object) -> str:
+    """Sixteen hexadecimal digits that change when any part of `value` changes (SHA-256)."""
+    text = json.dumps(value, sort_keys=True, default=_plain, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root / relative`, or `InputError` when a name from a data file would leave `root`.
+
+    Checked on the name and not on the resolved file, because users do link videos in from
+    other disks.
+    """
+    name = PurePosixPath(relative.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts:
+        raise InputError(f"The path {relative!r} leaves {root}; give paths relative to it.")
+    return root / name
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")

@@ -1,0 +1,128 @@
+"""Run folders: everything one command made, and what is needed to make it again.
+
+    RUN/run.yaml       command, resolved settings, versions: written before any work
+    RUN/stages.json    seconds each stage took, over all tries
+    RUN/skipped.csv    videos that were left out, with the reason
+    RUN/metrics.json   what came out
+    RUN/tensorboard/   curves
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from l2a.errors import InputError
+from l2a.files import read_json, write_json, write_text, written_whole
+from l2a.progress import say
+from l2a.videos import Skipped
+
+# Settings that change how fast a result comes, and not the result.
+SPEED_ONLY = frozenset({"workers"})
+
+_PACKAGES = ("l2a", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "model2vec")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, made by `Run.open`."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, command: str, settings: Mapping[str, Any]) -> Run:
+        """Make a run folder, or go on in the one that the same command and settings made.
+
+        Args:
+            folder: created when absent.
+            command: the command's name, such as "train".
+            settings: every resolved setting; paths and tuples are allowed.
+
+        Raises:
+            InputError: the folder holds another run, or something else altogether.
+        """
+        plain = {key: _plain(value) for key, value in settings.items()}
+        record = folder / "run.yaml"
+        if record.is_file():
+            _check_same(folder, record, command, plain)
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder} is not empty and holds no run; give --out a new or an empty folder."
+            )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = {"command": command, "settings": plain, "versions": versions()}
+            write_text(record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return cls(folder)
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Say that a stage begins, and add the seconds it takes to `stages.json`."""
+        say(f"── {name}")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            record = self.path("stages.json")
+            seconds = read_json(record) if record.is_file() else {}
+            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 2)
+            write_json(record, seconds)
+
+    def write_skipped(self, skipped: Iterable[Skipped]) -> int:
+        """List what was left out in `skipped.csv`; returns how many. No file when none."""
+        rows = list(dict.fromkeys(skipped))
+        if rows:
+            with written_whole(self.path("skipped.csv")) as aside, aside.open("w", newline="") as f:
+                writer = csv.writer(f)
+                writer.writerow(("video", "reason"))
+                writer.writerows((row.id, row.reason) for row in rows)
+        return len(rows)
+
+
+def versions() -> dict[str, str]:
+    """The versions that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _check_same(folder: Path, record: Path, command: str, settings: Mapping[str, Any]) -> None:
+    try:
+        before = yaml.safe_load(record.read_text(encoding="utf-8"))
+        made_by, old = before["command"], before["settings"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise InputError(f"{record} is damaged; give --out another folder.") from None
+    if made_by != command:
+        raise InputError(
+            f"{folder} was made by `l2a {made_by}`, not by `l2a {command}`; "
+            f"give --out another folder."
+        )
+    for key in sorted(set(old) | set(settings)):
+        if key not in SPEED_ONLY and old.get(key) != settings.get(key):
+            raise InputError(
+                f"{folder} was made with {key}={old.get(key)} and not {settings.get(key)}; "
+                f"give the same settings to go on, or --out another folder."
+            )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
