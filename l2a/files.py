@@ -19,13 +19,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, because encoders choose their container by it. A killed
-    process leaves at most a hidden `.part` file, which the next writer of `path` replaces.
+    process leaves at most a hidden `.part-…` file, which nothing reads.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield aside
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 

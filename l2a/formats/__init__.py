@@ -1,0 +1,147 @@
+"""Reading data sets: one module per layout, one table of them, and what all layouts share.
+
+A reader says what its data set's own files say. Here groups are overridden, a missing test split is
+made, and what a person should know is noted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from l2a.errors import InputError
+from l2a.formats import folder as folders
+from l2a.formats import hmdb51, kinetics, lists, ucf101
+from l2a.formats.listing import examples
+from l2a.formats.settings import DataSettings
+from l2a.videos import VideoSet, carve_test, shared_groups
+
+__all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One layout: whether a folder has it, and reading it."""
+
+    recognises: Callable[[Path, DataSettings], bool]
+    read: Callable[[Path, DataSettings], VideoSet]
+
+
+READERS: Mapping[str, Reader] = {
+    "hmdb51": Reader(hmdb51.recognises, hmdb51.read),
+    "ucf101": Reader(ucf101.recognises, ucf101.read),
+    "kinetics": Reader(kinetics.recognises, kinetics.read),
+    "lists": Reader(lists.recognises, lists.read),
+    "folder": Reader(folders.recognises, folders.read),
+}
+"""Format ─► reader. `auto` takes the first that recognises the folder."""
+
+
+def read_videos(folder: Path, settings: DataSettings) -> VideoSet:
+    """Read a data set: its videos with their classes, groups and splits.
+
+    Official splits are kept as they are; groups on both sides of one are counted in the notes. A
+    set with a val split but no test split (Kinetics, most lists) is reported on its val split, as
+    everybody does: that becomes the test split. A set with neither gets a test split by group
+    (`l2a.videos.carve_test`). Validation is not carved here (`l2a.videos.carve_validation`).
+
+    Args:
+        folder: the data set's folder, as its makers unpack it.
+        settings: layout, official split, annotations, groups.
+
+    Raises:
+        InputError: no such folder, an unknown format, annotations or a split that do not exist,
+            lists that cannot be read, no video at all, or one class only.
+    """
+    videos = read_any(folder, settings)
+    if len(videos.classes) == 1:
+        raise InputError(
+            f"All videos of {folder} are of the one class {videos.classes[0]!r}; give the folder"
+            " that holds the class folders, with two classes or more."
+        )
+    return videos
+
+
+def read_any(folder: Path, settings: DataSettings) -> VideoSet:
+    """`read_videos`, but a set of one class passes: `l2a check` reports on it."""
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"The data set's folder {folder} {what}; give the folder of the videos.")
+    if settings.annotations is not None and not settings.annotations.exists():
+        raise InputError(f"The annotations {settings.annotations} do not exist; check the path.")
+    videos = _reader(folder, settings).read(folder, settings)
+    if not videos.videos:
+        raise InputError(_nothing_found(folder, videos))
+    videos = _with_test(_regrouped(videos, settings.group_pattern))
+    shared = shared_groups(videos)
+    if shared:
+        videos = videos.noting(
+            "Groups with videos on two sides of the official split, which is kept as it is:"
+            f" {len(shared)} ({examples(list(shared))})."
+        )
+    return videos
+
+
+def _reader(folder: Path, settings: DataSettings) -> Reader:
+    if settings.format == "auto":
+        for reader in READERS.values():
+            if reader.recognises(folder, settings):
+                return reader
+        raise InputError(
+            f"{settings.annotations} holds no split files, lists or tables of a known layout;"
+            f" choose a format out of: {', '.join(READERS)}."
+        )
+    if settings.format not in READERS:
+        raise InputError(
+            f"There is no format {settings.format!r}; choose auto or one of: {', '.join(READERS)}."
+        )
+    return READERS[settings.format]
+
+
+def _nothing_found(folder: Path, videos: VideoSet) -> str:
+    if videos.skipped:
+        return (
+            f"None of the {len(videos.skipped)} videos that are listed for {folder} is there, such"
+            f" as {videos.skipped[0].id}; give the folder that the lists were made for."
+        )
+    return (
+        f"There is no video in {folder}; it should hold class folders, at the top or under videos/,"
+        " such as videos/jump/clip.mp4."
+    )
+
+
+def _regrouped(videos: VideoSet, pattern: str | None) -> VideoSet:
+    """The set with groups by `pattern`, searched in each id; where it does not match, unchanged."""
+    if pattern is None:
+        return videos
+    matches = {video.id: re.search(pattern, video.id) for video in videos.videos}
+    groups = {id: match[1] for id, match in matches.items() if match and match[1] is not None}
+    if not groups:
+        raise InputError(
+            f"The group pattern {pattern!r} matches no video of {videos.root}, such as"
+            f" {videos.videos[0].id!r}; write one that does."
+        )
+    regrouped = replace(
+        videos,
+        videos=tuple(replace(v, group=groups.get(v.id, v.group)) for v in videos.videos),
+    )
+    if len(groups) < len(videos):
+        return regrouped.noting(
+            f"The group pattern matches {len(groups)} of {len(videos)} videos; the others keep the"
+            " group of their names."
+        )
+    return regrouped
+
+
+def _with_test(videos: VideoSet) -> VideoSet:
+    if videos.of_split("test"):
+        return videos
+    if not videos.of_split("val"):
+        return carve_test(videos)
+    tested = tuple(replace(v, split="test") if v.split == "val" else v for v in videos.videos)
+    return replace(videos, videos=tested).noting(
+        "There is no test video: the official validation split is the test split, and validation"
+        " is carved out of train."
+    )

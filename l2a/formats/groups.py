@@ -1,0 +1,58 @@
+"""Which clips were cut from one recording, by the names that the makers of data sets gave them.
+
+Names are data: HMDB51's hold `# & ; [ ] ( ) ! + @ ~`, so none is ever used as a pattern.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UCF = re.compile(r"^v_.+_g(\d+)_c\d+$")
+_HMDB = re.compile(r"^(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+$")
+_KINETICS = re.compile(r"^(.+)_(\d{1,6})_(\d{1,6})$")
+_YOUTUBE = re.compile(r"^([\w-]{11})_\d{6}_\d{6}$", re.ASCII)
+
+
+def plain(name: str) -> str:
+    """A name's letters and digits, lower case: spellings of one class folder that differ by spaces,
+    underscores, quotes, parentheses or capitals are the same then."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def hmdb51_group(stem: str, label: str) -> str:
+    """The recording that an HMDB51 clip was cut from: its name up to the last `_<class>_`.
+
+    The same recording can be cut into several classes, so the group does not hold the class.
+    """
+    for spelling in (label, label.replace(" ", "_")):
+        recording, found, _ = stem.rpartition(f"_{spelling}_")
+        if found:
+            return recording
+    match = _HMDB.match(stem)
+    return match[1] if match else stem
+
+
+def ucf101_group(stem: str, label: str) -> str:
+    """`<class>/gXX`, for UCF101 counts its groups anew in each class; the name if it has none."""
+    match = _UCF.match(stem)
+    return f"{label}/g{match[1]}" if match else stem
+
+
+def kinetics_key(stem: str) -> tuple[str, int, int] | None:
+    """(YouTube id, start, end in seconds) of `{id}_{start:06}_{end:06}`, or None."""
+    match = _KINETICS.match(stem)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def guessed_group(stem: str, label: str) -> str:
+    """The group by whichever naming `stem` follows; a name of no known kind is a group by itself.
+
+    The rest of a name is kept as it is: two files of one name in two classes share a group, for
+    they may well be one recording.
+    """
+    if _UCF.match(stem):
+        return ucf101_group(stem, label)
+    if _HMDB.match(stem):
+        return hmdb51_group(stem, label)
+    match = _YOUTUBE.match(stem)
+    return match[1] if match else stem

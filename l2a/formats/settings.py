@@ -1,0 +1,61 @@
+"""The settings that say how a data set is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from l2a.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How a data set is read.
+
+    Attributes:
+        format: the layout: hmdb51, ucf101, kinetics, lists, folder, or auto to look at the files.
+        split: the number of the official split, where a data set has several (HMDB51, UCF101 and
+            lists whose names carry a number).
+        annotations: a split file, or the folder that holds them, when it is not found by itself.
+        group_pattern: regular expression with one group, searched in each video's id (its path
+            relative to the data set's folder); videos that give the same text belong together.
+            Without it, groups follow the naming of the data set.
+        val_share: share of the train videos of each class that is set aside for validation when
+            the data set has no validation split of its own; between 0 and 1.
+    """
+
+    format: str = "auto"
+    split: str = "1"
+    annotations: Path | None = None
+    group_pattern: str | None = None
+    val_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_share < 1:
+            raise InputError(
+                f"The validation share is {self.val_share}; choose one between 0 and 1."
+            )
+        if self.group_pattern is not None:
+            self._check_pattern(self.group_pattern)
+
+    @staticmethod
+    def _check_pattern(pattern: str) -> None:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise InputError(
+                f"The group pattern {pattern!r} is not a regular expression: {error}."
+            ) from None
+        if groups != 1:
+            raise InputError(
+                f"The group pattern {pattern!r} has {groups} groups in parentheses; write one,"
+                " around the part of the id that names the recording."
+            )
+
+    @property
+    def split_number(self) -> int:
+        """`split` as a number, or `InputError`."""
+        if not (self.split.isascii() and self.split.isdigit()):
+            raise InputError(f"The split {self.split!r} is not a number; official splits are 1-3.")
+        return int(self.split)

@@ -1,0 +1,275 @@
+"""Videos and sets of videos: files, classes, groups and splits, and carving a split by group."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from l2a.errors import InputError
+from l2a.files import fingerprint
+
+SPLITS = ("train", "val", "test", "unused")
+
+TEST_SHARE = 0.3
+"""Share of the videos that become the test split of a data set that has none, as in HMDB51."""
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One file with a class, a group and a split.
+
+    Attributes:
+        id: the path relative to the data set's folder, with forward slashes; unique.
+        path: the file itself.
+        label: the class name, as the data set spells it.
+        group: clips cut from one recording share it. A split that is carved here never divides a
+            group; an official split that does is kept as it is, and noted.
+        split: one of `SPLITS`.
+    """
+
+    id: str
+    path: Path
+    label: str
+    group: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, and why. Nothing is skipped without a row of this kind."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSet:
+    """The videos of one data set. Immutable: every change gives a new set.
+
+    Attributes:
+        root: the data set's folder.
+        format: the layout it was read as, such as "hmdb51".
+        classes: class names, sorted; a class's index here is its label everywhere.
+        videos: sorted by id.
+        skipped: what the data set lists but does not hold.
+        notes: what a person should know about these splits, one sentence each.
+        repeated: ids that the data set's own lists name more than once; each is in `videos` once.
+    """
+
+    root: Path
+    format: str
+    classes: tuple[str, ...]
+    videos: tuple[Video, ...]
+    skipped: tuple[Skipped, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    repeated: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if len({video.id for video in self.videos}) != len(self.videos):
+            twice = next(i for i, n in Counter(v.id for v in self.videos).items() if n > 1)
+            raise InputError(f"The video {twice} is listed twice in {self.root}; list it once.")
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def of_split(self, *splits: str) -> tuple[Video, ...]:
+        """The videos of the named splits, in order of their ids."""
+        return tuple(video for video in self.videos if video.split in splits)
+
+    def label_index(self, video: Video) -> int:
+        """The index of the video's class in `classes`."""
+        return self.classes.index(video.label)
+
+    def without(self, skipped: Iterable[Skipped]) -> VideoSet:
+        """The set without the videos named in `skipped`, which join its list of skipped ones."""
+        rows = tuple(skipped)
+        gone = {row.id for row in rows}
+        kept = tuple(video for video in self.videos if video.id not in gone)
+        return replace(self, videos=kept, skipped=self.skipped + rows)
+
+    def noting(self, *notes: str) -> VideoSet:
+        """The set with more notes."""
+        return replace(self, notes=self.notes + notes)
+
+    def fingerprint(self) -> str:
+        """Changes when a video, its class, its group or its split changes."""
+        rows = [(v.id, v.label, v.group, v.split) for v in self.videos]
+        return fingerprint([list(self.classes), rows])
+
+
+def shared_groups(videos: VideoSet) -> Mapping[str, tuple[str, ...]]:
+    """Groups with videos in more than one of train, val and test ─► those splits, by group name."""
+    splits: dict[str, set[str]] = {}
+    for video in videos.of_split("train", "val", "test"):
+        splits.setdefault(video.group, set()).add(video.split)
+    return {
+        group: tuple(split for split in SPLITS if split in splits[group])
+        for group in sorted(splits)
+        if len(splits[group]) > 1
+    }
+
+
+def carve_validation(videos: VideoSet, share: float, seed: int) -> VideoSet:
+    """Set aside part of the train videos for validation, group by group.
+
+    Whole groups move, so that no recording is on both sides; groups that reach over several classes
+    move whole, too. Every class comes as close to the share as its groups allow, every class that
+    can gives at least one video, and every class keeps at least one. The choice depends on `seed`
+    and on the train videos alone. A set that has validation videos already is returned unchanged.
+
+    Args:
+        videos: the set, with videos in train.
+        share: of each class's train videos, 0 < share < 1.
+        seed: another seed, another choice of groups.
+
+    Raises:
+        InputError: the share is not between 0 and 1, there is no train video, or every class is
+            one single group.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"The validation share is {share}; choose one between 0 and 1.")
+    if videos.of_split("val"):
+        return videos
+    train = videos.of_split("train")
+    if not train:
+        raise InputError(f"There is no train video in {videos.root}; check its split files.")
+    moved = _choose_groups(train, share, f"validation {seed}")
+    if not moved:
+        raise InputError(
+            f"No class of {videos.root} has train videos of two groups, so none can be set aside"
+            " for validation; add videos, or say by group_pattern which belong together."
+        )
+    return _move(videos, moved, "val")
+
+
+def carve_test(videos: VideoSet) -> VideoSet:
+    """Give a set without test videos a test split: `TEST_SHARE` of each class's train videos.
+
+    The rule is that of `carve_validation`, with one fixed order of the groups (by the SHA-256 of
+    their names), so that everybody who reads the same files tests on the same videos. Where no
+    class has two groups the set stays without a test split, and a note says so.
+    """
+    moved = _choose_groups(videos.of_split("train"), TEST_SHARE, "test")
+    if not moved:
+        return videos.noting("There is no test split, and no class has two groups to carve one.")
+    return _move(videos, moved, "test")
+
+
+def _move(videos: VideoSet, groups: frozenset[str], split: str) -> VideoSet:
+    """The set with the train videos of `groups` in `split`, and notes on what that did."""
+    before = videos.of_split("train")
+    after = tuple(
+        replace(v, split=split) if v.split == "train" and v.group in groups else v
+        for v in videos.videos
+    )
+    carved = replace(videos, videos=after)
+    moved = carved.of_split(split)
+    notes = [
+        f"The {split} split was carved out of train by group:"
+        f" {len(moved)} of {len(before)} videos, {len(groups)} groups."
+    ]
+    without = sorted({video.label for video in before} - {video.label for video in moved})
+    if without:
+        notes.append(
+            f"Classes without a {split} video, because their groups are single or hold a class's"
+            f" last train video: {len(without)} ({', '.join(without)})."
+        )
+    return carved.noting(*notes)
+
+
+def _choose_groups(videos: Sequence[Video], share: float, key: str) -> frozenset[str]:
+    """The groups to move so that each class gives nearest to `share` and keeps at least one video.
+
+    Groups of one class can be chosen class by class and exactly, as a subset sum. Those that reach
+    over several classes tie the classes together; they come first, give their own share, and leave
+    the classes to even out what they did.
+    """
+    sizes: dict[str, Counter[str]] = {}
+    for video in videos:
+        sizes.setdefault(video.group, Counter())[video.label] += 1
+    total = Counter(video.label for video in videos)
+    order = sorted(sizes, key=lambda group: _place(key, group))
+    chosen: set[str] = set()
+    moved: Counter[str] = Counter()
+
+    def take(group: str) -> None:
+        chosen.add(group)
+        moved.update(sizes[group])
+
+    def leaves_train(group: str) -> bool:
+        return all(moved[label] + n < total[label] for label, n in sizes[group].items())
+
+    def gain(group: str, goal: Mapping[str, float]) -> float:
+        """How much nearer to the goal the classes come, in videos; negative if farther."""
+        return sum(
+            abs(goal[label] - moved[label]) - abs(goal[label] - moved[label] - n)
+            for label, n in sizes[group].items()
+        )
+
+    spanning = [group for group in order if len(sizes[group]) > 1]
+    in_spanning: Counter[str] = Counter()
+    for group in spanning:
+        in_spanning.update(sizes[group])
+    goal = {label: share * n for label, n in in_spanning.items()}
+    for group in spanning:
+        if leaves_train(group) and gain(group, goal) > 0:
+            take(group)
+
+    own: dict[str, list[str]] = {}
+    for group in order:
+        if len(sizes[group]) == 1:
+            own.setdefault(next(iter(sizes[group])), []).append(group)
+    goal = {label: share * n for label, n in total.items()}
+    for label, groups in own.items():
+        most = total[label] - moved[label] - 1
+        counts = [sizes[group][label] for group in groups]
+        for index in _nearest_sum(counts, goal[label] - moved[label], most):
+            take(groups[index])
+
+    # The nearest to a small share can be nothing; a class without one video is worse than that.
+    waiting = {
+        label: [group for group in order if label in sizes[group] and group not in chosen]
+        for label in sorted(total)
+        if not moved[label]
+    }
+    for label, groups in waiting.items():
+        possible = [group for group in groups if leaves_train(group)]
+        if not moved[label] and possible:
+            take(max(possible, key=lambda group: gain(group, goal)))
+    return frozenset(chosen)
+
+
+def _nearest_sum(counts: Sequence[int], wanted: float, most: int) -> list[int]:
+    """Indices of the `counts` whose sum is nearest to `wanted` and at most `most`.
+
+    The smaller sum wins a tie. Among equal sums the subset that reaches least far into the sequence
+    is taken, so that its order decides which groups go.
+    """
+    # Sum ─► the last index that made it; the rest is under the sum without that count.
+    last: dict[int, int] = {0: -1}
+    limit = min(most, int(max(2 * wanted, 0)))  # beyond twice the wanted, nothing is nearer
+    ideal = min(most, max(0, math.ceil(wanted - 0.5)))
+    for index, count in enumerate(counts):
+        if ideal in last:
+            break
+        for reached in list(last):
+            if reached + count <= limit:
+                last.setdefault(reached + count, index)
+    best = min(last, key=lambda reached: (abs(reached - wanted), reached))
+    subset = []
+    while best:
+        subset.append(last[best])
+        best -= counts[last[best]]
+    return subset
+
+
+def _place(key: str, group: str) -> bytes:
+    """A group's place in the order that `key` names: as good as random, the same everywhere.
+
+    A hash and no shuffle, so that a group that is added leaves the order of the others alone.
+    """
+    return hashlib.sha256(f"{key}\0{group}".encode(errors="surrogateescape")).digest()

@@ -1,0 +1,32 @@
+"""What all tests share: the folder of real clips, and a quiet, repeatable property tester."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Deadlines measure the machine, not the code; the same examples every time keep CI repeatable.
+settings.register_profile(
+    "l2a",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("l2a")
+
+
+@pytest.fixture(scope="session")
+def clips_root() -> Path:
+    """The folder with the real clips, or a failure that says where to put them."""
+    default = Path(__file__).resolve().parents[1] / ".." / "shared" / "clips"
+    folder = Path(os.environ.get("L2A_CLIPS", default)).resolve()
+    if not (folder / "jhmdb12" / "videos").is_dir():
+        pytest.fail(
+            f"The real clips are not at {folder}; put them there or set L2A_CLIPS to their folder.",
+            pytrace=False,
+        )
+    return folder

@@ -1,0 +1,86 @@
+"""Run folders, whole files, paths from data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from l2a.errors import InputError, UnreadableVideo
+from l2a.files import fingerprint, inside, read_json, write_json, written_whole
+from l2a.runs import Run
+from l2a.videos import Skipped
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with pytest.raises(RuntimeError), written_whole(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.rglob("*.txt")) == []
+    with written_whole(path) as aside:
+        aside.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
+    settings = {"lr": 0.1, "hidden": (1, 2), "layers": None, "data": Path("/d"), "workers": 1}
+    Run.open(tmp_path / "run", "train", settings)
+    Run.open(tmp_path / "run", "train", settings | {"workers": 8})
+    with pytest.raises(InputError, match=r"lr=0\.1 and not 0\.2"):
+        Run.open(tmp_path / "run", "train", settings | {"lr": 0.2})
+    with pytest.raises(InputError, match="made by `l2a train`, not by `l2a select`"):
+        Run.open(tmp_path / "run", "select", settings)
+
+
+def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        Run.open(tmp_path, "train", {})
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_stage_adds_its_time_even_when_it_fails(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "train", {})
+    with pytest.raises(RuntimeError), run.stage("prepare"):
+        raise RuntimeError
+    with run.stage("prepare"):
+        pass
+    assert read_json(run.path("stages.json"))["prepare"] >= 0
+
+
+def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "train", {})
+    assert run.write_skipped([]) == 0
+    assert not run.path("skipped.csv").exists()
+    row = Skipped("a, b.avi", "zero bytes")
+    assert run.write_skipped([row, row]) == 1
+    assert run.path("skipped.csv").read_text().splitlines() == ["video,reason", '"a, b.avi",zero bytes']  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\x"])
+def test_names_from_data_do_not_leave_their_root(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="leaves"):
+        inside(tmp_path, name)
+
+
+def test_fingerprints_tell_settings_apart_and_ignore_order() -> None:
+    assert fingerprint({"a": 1, "b": Path("x")}) == fingerprint({"b": Path("x"), "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 1.5})
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": {1}})
+    assert read_json(tmp_path / "a.json") == {"x": [1]}
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_an_unreadable_video_travels_between_processes() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(UnreadableVideo("a.avi", "zero bytes")))  # noqa: S301
+    assert (error.path, error.reason) == (Path("a.avi"), "zero bytes")
