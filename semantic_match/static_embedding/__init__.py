@@ -1,0 +1,1 @@
+"""Data of the bundled embedder: see `NOTICE.md`, `semantic_match/static.py`, `distil.py`."""
