@@ -1,0 +1,342 @@
+"""Decode, sample, resize and encode video. Frames are uint8 RGB [T, H, W, 3] everywhere here.
+
+PyAV carries FFmpeg. One decoder thread a process: whoever prepares many videos runs many processes,
+and a decoder that starts a thread per core would make them fight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from l2a.errors import UnreadableVideo
+from l2a.files import written_whole
+
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+COMPLETE = 0.9
+"""A file that yields less than this share of the time it declares counts as truncated."""
+
+# FFmpeg also "plays" text files, pictures, and play lists that name any file on the disk. Only real
+# containers are opened, so that no path inside a data file is ever followed.
+_CONTAINERS = "avi,mov,mp4,matroska,webm,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,mxf,rm,dv"
+
+# FFmpeg's fast conversions darken every frame by a level or two (1.5 measured), and again whenever
+# a composite is written and read; these two flags take the shift away.
+_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+# bf: with B-frames x264's bytes differ from run to run (it reads memory that it never wrote), and
+# without them files are as small and times start at 0. cpu-independent: nor do the bytes depend on
+# the machine. chroma_sample_location: what FFmpeg's conversion from RGB makes; untagged, readers
+# move the colours half a pixel to the left.
+_ENCODER = {
+    "bf": "0",
+    "x264-params": "cpu-independent=1",
+    "chroma_sample_location": "center",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded frames and when they are shown.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], RGB, T >= 1.
+        times: float64 [T], seconds, strictly ascending; the first is 0.
+        fps: frames per second on average over these frames.
+    """
+
+    frames: UInt8
+    times: Float64
+    fps: float
+
+
+def read_frames(
+    path: Path | str, *, max_frames: int | None = None, max_side: int | None = None
+) -> Frames:
+    """Decode a video file: upright (rotation metadata is applied) and in order of display.
+
+    A video with more than `max_frames` frames is decoded twice, first for its times alone, then
+    for the frames chosen by `sample_indices`; never more than `max_frames` frames are in memory.
+
+    Args:
+        path: any container and codec that FFmpeg reads.
+        max_frames: longer videos are thinned uniformly in time to this many frames, or fewer where
+            one frame is on the screen for long.
+        max_side: frames whose longer side has more pixels are scaled down to it (`INTER_AREA`).
+
+    Raises:
+        UnreadableVideo: the file is missing, empty, not a video, without pictures, ends in the
+            middle of a frame, or ends before `COMPLETE` of the time that it declares.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableVideo(path, "there is no such file")
+    if path.stat().st_size == 0:
+        raise UnreadableVideo(path, "the file is empty")
+    try:
+        return _read(path, max_frames, max_side)
+    except av.FFmpegError as error:
+        reason = f"it is no video that FFmpeg can decode ({str(error.strerror).lower()})"
+        raise UnreadableVideo(path, reason) from error
+
+
+def sample_indices(times: Float64, num_frames: int) -> Int64:
+    """Choose frames uniformly in time: cut the video into equal parts, look at each one's middle.
+
+    The video lasts from its first frame to one typical (median) frame period after its last. At
+    each part's middle the frame being shown is taken; one that starts up to a twentieth of a period
+    later counts as shown, because containers round times (Matroska to milliseconds).
+
+    Args:
+        times: float64 [n], seconds, ascending, n >= 1.
+        num_frames: how many frames to choose.
+
+    Returns:
+        int64 [num_frames], not descending; frames repeat when n < num_frames.
+    """
+    if len(times) == 0 or num_frames < 1:
+        raise ValueError(f"cannot choose {num_frames} of {len(times)} frames")
+    period = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    length = float(times[-1] - times[0]) + period
+    middles = times[0] + (np.arange(num_frames) + 0.5) * (length / num_frames)
+    return np.searchsorted(times, middles + period / 20, side="right").astype(np.int64) - 1
+
+
+def resize_frames(frames: UInt8, size: tuple[int, int]) -> UInt8:
+    """Resize uint8 [T, H, W, 3] to `size` = (height, width): area averaging down, linear up."""
+    height, width = size
+    if frames.shape[1:3] == size:
+        return frames.copy()
+    smaller = height * width < frames.shape[1] * frames.shape[2]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized = np.empty((len(frames), height, width, 3), np.uint8)
+    for source, target in zip(frames, resized, strict=True):
+        cv2.resize(source, (width, height), dst=target, interpolation=how)
+    return resized
+
+
+def resize_masks(masks: Bool, size: tuple[int, int]) -> Bool:
+    """Resize bool [T, H, W] to `size` = (height, width), nearest neighbour by pixel centres."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new)
+        for new, old in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows][:, :, columns]
+
+
+def write_video(
+    path: Path | str,
+    frames: UInt8,
+    fps: float,
+    *,
+    crf: int = 18,
+    codec: str = "libx264",
+    preset: str = "medium",
+) -> None:
+    """Encode H.264 in the container that the suffix names (.mp4, .mkv); whole or not at all.
+
+    H.264 with 4:2:0 chroma has even sizes only: an odd last row or column is repeated once, and who
+    reads the file back crops it. Colours are BT.601, limited range, and tagged so: a reader that
+    looks at tags and one that does not (OpenCV; FFmpeg's default is BT.601) see the same colours.
+    The same frames and settings give the same bytes.
+
+    Args:
+        path: where to write.
+        frames: uint8 [T, H, W, 3], RGB, T >= 1.
+        fps: frames per second, > 0; 29.97 is kept as the fraction that it is.
+        crf: 0 (best) to 51 (smallest).
+        codec: FFmpeg's name of an H.264 encoder.
+        preset: x264's trade of time for size, "ultrafast" to "veryslow".
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {frames.shape}")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be positive, not {fps}")
+    odd = [(0, side % 2) for side in frames.shape[1:3]]
+    even = np.pad(frames, [(0, 0), *odd, (0, 0)], "edge")
+    path = Path(path)
+    # bitexact: else Matroska gets a random segment id, and both carry the library's version.
+    options = {"fflags": "+bitexact"}
+    if path.suffix.lower() in (".mp4", ".mov"):
+        options["movflags"] = "+faststart"
+    with written_whole(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
+        stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(100_000))
+        stream.height, stream.width, stream.pix_fmt = *even.shape[1:3], "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.options = {"crf": str(crf), "preset": preset, **_ENCODER}
+        context.color_range = ColorRange.MPEG
+        context.colorspace = context.color_primaries = context.color_trc = 6  # SMPTE 170M
+        reformatter = VideoReformatter()
+        for index, pixels in enumerate(even):
+            frame = reformatter.reformat(
+                av.VideoFrame.from_ndarray(pixels, format="rgb24"),
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU601,
+                interpolation=_EXACT,
+                threads=1,
+            )
+            frame.pts = index
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def _read(path: Path, max_frames: int | None, max_side: int | None) -> Frames:
+    to_rgb = _ToRGB(max_side)
+    kept: list[UInt8] = []
+    decoded = _Decoding(path)
+    with closing(decoded.frames()) as source:
+        for index, frame in enumerate(source):
+            if max_frames is None or index < max_frames:
+                kept.append(to_rgb(frame))
+            else:
+                kept.clear()
+    decoded.check_complete()
+    times = decoded.times()
+    if max_frames is not None and len(times) > max_frames:
+        chosen = np.unique(sample_indices(times, max_frames))
+        wanted = set(chosen.tolist())
+        with closing(_Decoding(path).frames()) as source:
+            kept = [to_rgb(frame) for index, frame in enumerate(source) if index in wanted]
+        times = times[chosen]
+    times = times - times[0]
+    fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else decoded.rate
+    return Frames(_stack(kept), times, fps)
+
+
+class _Decoding:
+    """One run of the decoder over a file, and what is known of the file afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rate = 25.0
+        self._pts: list[float | None] = []
+        self._declared = 0.0
+        self._covered = 0.0
+        self._broken = False
+
+    def frames(self) -> Generator[Any, None, None]:
+        """Yield `av.VideoFrame`s in order of display; damage inside the file is passed over."""
+        # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
+        with av.open(
+            f"file:{self.path}",
+            container_options={"format_whitelist": _CONTAINERS},
+            metadata_errors="replace",
+        ) as container:
+            stream = _first_moving(container, self.path)
+            stream.codec_context.thread_count = 1
+            self.rate = float(stream.average_rate or stream.guessed_rate or 25)
+            own = self._declare(container, stream)
+            for packet in container.demux():
+                if packet.pts is not None and (packet.stream is stream or not own):
+                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    self._covered = max(self._covered, end)
+                if packet.stream is not stream:
+                    continue
+                if packet.size:
+                    self._broken = packet.is_corrupt
+                try:
+                    shown = packet.decode()
+                except av.InvalidDataError:
+                    self._broken = True
+                    continue
+                for frame in shown:
+                    self._pts.append(frame.time)
+                    yield frame
+
+    def _declare(self, container: Any, stream: Any) -> bool:
+        """Note the declared length; say whether it is the stream's own or the whole file's.
+
+        For AVI FFmpeg shortens the duration to what the file still holds: only the header's frame
+        count tells what there was. Matroska declares a length for the whole file only.
+        """
+        start = float((stream.start_time or 0) * stream.time_base)
+        if container.format.name == "avi" and stream.frames:
+            self._declared = start + stream.frames / self.rate
+        elif stream.duration:
+            self._declared = start + float(stream.duration * stream.time_base)
+        else:
+            self._declared = (container.duration or 0) / av.time_base
+            return False
+        return True
+
+    def check_complete(self) -> None:
+        """Raise `UnreadableVideo` when there was no frame, or the file is not all there."""
+        if not self._pts:
+            raise UnreadableVideo(self.path, "no frame of it can be decoded")
+        if self._broken:
+            raise UnreadableVideo(self.path, "it ends in the middle of a frame (truncated file)")
+        if self._covered < COMPLETE * self._declared:
+            raise UnreadableVideo(
+                self.path,
+                f"it ends after {self._covered:.1f} of the {self._declared:.1f} seconds"
+                " that it declares (truncated file)",
+            )
+
+    def times(self) -> Float64:
+        """Seconds [n], strictly ascending, one for each decoded frame.
+
+        Where time stamps are missing or not ascending (packed B-frames in AVI carry each other's),
+        frames are spaced by the average rate: decoders give them in order of display all the same.
+        """
+        stamps = np.array([math.nan if t is None else t for t in self._pts], np.float64)
+        if np.isfinite(stamps).all() and (np.diff(stamps) > 0).all():
+            return stamps
+        return np.arange(len(stamps)) / self.rate
+
+
+def _first_moving(container: Any, path: Path) -> Any:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise UnreadableVideo(path, "it holds no video, only sound or data")
+
+
+class _ToRGB:
+    """Turns decoder frames into upright uint8 [H, W, 3], all of the first frame's size."""
+
+    def __init__(self, max_side: int | None) -> None:
+        self._max_side = max_side
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+
+    def __call__(self, frame: Any) -> UInt8:
+        height, width = self._size = self._size or (frame.height, frame.width)
+        rgb = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            interpolation=_EXACT,
+            threads=1,
+        ).to_ndarray()
+        if self._max_side is not None and max(height, width) > self._max_side:
+            scale = self._max_side / max(height, width)
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+
+def _stack(frames: list[UInt8]) -> UInt8:
+    """`np.stack` that lets go of each frame as it is copied, so that memory does not double."""
+    stacked = np.empty((len(frames), *frames[0].shape), np.uint8)
+    for index in range(len(frames)):
+        stacked[index] = frames[index]
+        frames[index] = stacked[index]
+    return stacked
