@@ -1,0 +1,108 @@
+"""Fill a `ClipBank`: clips, masks and backgrounds at training resolution, one row a video."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.layers import LayerStore, Progress
+from compositing.parallel import map_in_order
+from l2a.clips import ClipBank, ClipSettings
+from l2a.errors import InputError, UnreadableVideo
+from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
+from l2a.videos import Skipped, Video
+
+
+def fill_bank(
+    bank: ClipBank,
+    videos: Sequence[Video],
+    store: LayerStore,
+    layered: Collection[str],
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Skipped, ...]:
+    """Write the rows of the bank that are not there yet.
+
+    Frame numbers are chosen once per video, from its times, and used for frames, mask and
+    background alike, so that nothing shifts against anything. A video's frames do not depend on
+    whether it is in `layered`.
+
+    Args:
+        bank: open for writing.
+        videos: all of the bank's, in any order; others are passed over.
+        store: holds the layers of `layered`.
+        layered: ids of the videos whose mask and background are wanted too.
+        workers: processes; 0 means one per core, 1 works in this process.
+        progress: called as progress(rows done, rows in all).
+
+    Returns:
+        The unreadable videos, as the bank lists them.
+
+    Raises:
+        InputError: the bank waits for a video that is not given, or a video of `layered` was not
+            prepared with the store's settings.
+    """
+    by_id = {video.id: video for video in videos}
+    rows = bank.pending()
+    missing = [bank.ids[row] for row in rows if bank.ids[row] not in by_id]
+    if missing:
+        raise InputError(f"The bank {bank.folder} waits for {missing[0]}; give this video too.")
+    todo = [by_id[bank.ids[row]] for row in rows]
+    report = progress or (lambda done, total: None)
+    before = len(bank) - len(rows)
+    report(before, len(bank))
+    cut = _Cut(store, bank.settings, frozenset(layered))
+    clips = map_in_order(cut, todo, workers=workers, lost=_lost)
+    for done, (row, clip) in enumerate(zip(rows, clips, strict=True), start=before + 1):
+        if isinstance(clip, Skipped):
+            bank.mark_unreadable(row, clip.reason)
+        else:
+            bank.write(row, clip.frames, clip.masks, clip.background)
+        report(done, len(bank))
+    return tuple(bank.skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    frames: NDArray[np.uint8]
+    masks: NDArray[np.bool_] | None
+    background: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Cuts one video down to a row of the bank."""
+
+    store: LayerStore
+    settings: ClipSettings
+    layered: frozenset[str]
+
+    def __call__(self, video: Video) -> _Clip | Skipped:
+        try:
+            return self._with_layers(video) if video.id in self.layered else self._alone(video)
+        except UnreadableVideo as error:
+            return Skipped(video.id, error.reason)
+
+    def _with_layers(self, video: Video) -> _Clip:
+        layers = self.store.load(video)
+        chosen = sample_indices(layers.times, self.settings.num_frames)
+        size = (self.settings.height, self.settings.width)
+        return _Clip(
+            resize_frames(layers.frames[chosen], size),
+            resize_masks(layers.mask[chosen], size),
+            resize_frames(layers.background[chosen], size),
+        )
+
+    def _alone(self, video: Video) -> _Clip:
+        how = self.store.settings
+        source = read_frames(video.path, max_frames=how.max_frames, max_side=how.max_side)
+        chosen = sample_indices(source.times, self.settings.num_frames)
+        size = (self.settings.height, self.settings.width)
+        return _Clip(resize_frames(source.frames[chosen], size), None, None)
+
+
+def _lost(video: Video) -> _Clip | Skipped:
+    return Skipped(video.id, "the process that read it died twice")

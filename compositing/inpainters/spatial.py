@@ -1,0 +1,99 @@
+"""Inpainters that look at one frame at a time, and the one that does nothing."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.inpainters import Inpainted
+from l2a.errors import InputError
+
+RADIUS = 3
+"""Telea's neighbourhood in pixels: larger blurs, smaller draws streaks."""
+SWEEPS = 12
+"""Relaxation steps at each scale: more change nothing that can be seen."""
+NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+
+
+class SpatialInpainter:
+    """Telea's fast marching method (2004) in every frame by itself, as OpenCV has it."""
+
+    identity = f"opencv telea {RADIUS}"
+    looks_behind = False
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """The inpainter of `opencv`, which takes no argument."""
+        refuse_argument("opencv", argument)
+        return cls()
+
+    def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
+        """Fill each frame's hole from the pixels around it."""
+        filled = frames.copy()
+        for picture, hole in zip(filled, holes, strict=True):
+            if hole.any() and not hole.all():
+                picture[hole] = cv2.inpaint(
+                    picture, hole.astype(np.uint8), RADIUS, cv2.INPAINT_TELEA
+                )[hole]
+        return Inpainted(filled, holes.copy())
+
+
+class NoInpainter:
+    """Leaves the actors where they are: the paper's Table 2, without inpainting."""
+
+    identity = "none"
+    looks_behind = False
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """The inpainter of `none`, which takes no argument."""
+        refuse_argument("none", argument)
+        return cls()
+
+    def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
+        """The frames as they are; the whole hole counts as unseen."""
+        return Inpainted(frames.copy(), holes.copy())
+
+
+def refuse_argument(name: str, argument: str) -> None:
+    """Raise `InputError` when text follows the colon of a back end that takes none."""
+    if argument:
+        raise InputError(f"The inpainter {name!r} takes no argument, but got {argument!r}.")
+
+
+def fill_smoothly(picture: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Make up the unknown part of a picture: a membrane stretched between the known colours.
+
+    Laplace's equation, solved from coarse to fine: each scale starts from the next coarser one and
+    relaxes for `SWEEPS` steps. What is made up meets its surroundings without a seam, so that no
+    outline of the actor stays, and lies between the known colours; Telea's method, on holes as
+    large as an actor, draws rays and overshoots.
+
+    Args:
+        picture: uint8 [H, W, 3], RGB.
+        known: bool [H, W].
+
+    Returns:
+        uint8 [H, W, 3]: `picture` where `known`, made up elsewhere. All-unknown gives mid-grey.
+    """
+    if not known.any():
+        return np.full_like(picture, 127)
+    weight = known.astype(np.float32)[:, :, None]
+    scales = [np.concatenate([picture * weight, weight], axis=2)]
+    while scales[-1][:, :, 3].min() == 0:
+        height, width = (max(1, side // 2) for side in scales[-1].shape[:2])
+        scales.append(cv2.resize(scales[-1], (width, height), interpolation=cv2.INTER_AREA))
+    filled = scales[-1][:, :, :3] / scales[-1][:, :, 3:]
+    for scale in reversed(scales[:-1]):
+        height, width = scale.shape[:2]
+        fixed = scale[:, :, 3:] > 0
+        colours = scale[:, :, :3] / np.where(fixed, scale[:, :, 3:], 1)
+        filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+        for _ in range(SWEEPS):
+            filled = np.where(fixed, colours, filled.reshape(height, width, 3))
+            filled = cv2.filter2D(filled, -1, NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
+    made_up = np.rint(filled).reshape(picture.shape).astype(np.uint8)
+    return np.where(known[:, :, None], picture, made_up)

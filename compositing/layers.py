@@ -1,0 +1,347 @@
+"""Layers: what compositing knows of one video, made once per video and stored.
+
+A store is a folder:
+
+    masks/<segmentation>/<video>.json    raw instances, YouTube-VIS; one folder per segmenter
+    backgrounds/<video>.<key>.mkv        the clean background, H.264, near lossless
+    records/<video>.json                 a `LayerRecord`; written last
+
+<video> is a safe name made of the id. A record's fingerprint covers all that its video's layers
+depend on; where it no longer fits, only the parts that changed are made anew: another threshold
+segments nothing, another inpainter segments nothing, and where the final mask stays the same
+nothing is inpainted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.inpainters import Inpainter, make_inpainter
+from compositing.masks import VideoMasks, from_json, no_masks, to_json
+from compositing.parallel import map_in_order
+from compositing.records import LayerRecord, Layers, PrepareReport, unfit_reasons
+from compositing.segmenters import Segmenter, make_segmenter
+from compositing.settings import PrepareSettings
+from l2a.errors import InputError, UnreadableVideo
+from l2a.files import fingerprint, inside, read_json, write_json
+from l2a.media import Frames, read_frames, resize_masks, write_video
+from l2a.videos import Skipped, Video
+
+__all__ = ["LayerRecord", "LayerStore", "Layers", "PrepareReport", "dilate_masks"]
+
+Progress = Callable[[int, int], None]
+
+BACKGROUND_CRF = 10
+BACKGROUND_PRESET = "superfast"
+
+
+class LayerStore:
+    """A folder of layers, and the way to make them.
+
+    Args:
+        folder: where it lies; made when something is written.
+        settings: how videos become layers.
+        segmenter, inpainter: used in place of those that the settings name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: PrepareSettings,
+        *,
+        segmenter: Segmenter | None = None,
+        inpainter: Inpainter | None = None,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._given = (segmenter, inpainter)
+        self._identities: tuple[str, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel light: a worker makes its own back ends, but does not hash their files again."""
+        return {
+            "folder": self.folder,
+            "settings": self.settings,
+            "_given": self._given,
+            "_identities": self.identities,
+        }
+
+    @cached_property
+    def _segmenter(self) -> Segmenter:
+        return self._given[0] or make_segmenter(self.settings.segmenter)
+
+    @cached_property
+    def _inpainter(self) -> Inpainter:
+        return self._given[1] or make_inpainter(self.settings.inpainter)
+
+    @property
+    def identities(self) -> tuple[str, str]:
+        """The segmenter's and the inpainter's."""
+        if self._identities is None:
+            self._identities = (self._segmenter.identity, self._inpainter.identity)
+        return self._identities
+
+    def prepare(
+        self, videos: Sequence[Video], workers: int = 1, progress: Progress | None = None
+    ) -> PrepareReport:
+        """Make the layers of all videos that do not have them yet.
+
+        Args:
+            videos: which; results come in this order.
+            workers: processes; 0 means one per core, 1 works in this process.
+            progress: called as progress(videos done, videos in all).
+
+        Raises:
+            InputError: a back end cannot be made, or cannot do these videos; before any work.
+        """
+        found = {video.id: self._current(video) for video in videos}
+        todo = [video for video in videos if found[video.id] is None]
+        if todo:
+            self._segmenter.check(todo)
+        results: dict[str, LayerRecord | Skipped] = {
+            video_id: record for video_id, record in found.items() if record is not None
+        }
+        reused = len(results)
+        report = progress or (lambda done, total: None)
+        report(reused, len(videos))
+        made = map_in_order(partial(_make, self), todo, workers=workers, lost=_lost)
+        for video, result in zip(todo, made, strict=True):
+            results[video.id] = result
+            report(len(results), len(videos))
+        ordered = [results[video.id] for video in videos]
+        records = tuple(row for row in ordered if isinstance(row, LayerRecord))
+        skipped = tuple(row for row in ordered if isinstance(row, Skipped))
+        return PrepareReport(records, skipped, len(records) - reused, reused)
+
+    def record(self, video_id: str) -> LayerRecord:
+        """What is known of a prepared video.
+
+        Raises:
+            InputError: it was not prepared.
+        """
+        record = self._stored(video_id)
+        if record is None:
+            raise InputError(f"{self.folder} has no layers of {video_id}; prepare it first.")
+        return record
+
+    def load(self, video: Video) -> Layers:
+        """A prepared video's layers: all its frames, at the stored size.
+
+        Raises:
+            InputError: it was not prepared, or with other settings.
+            UnreadableVideo: a file cannot be decoded, or is not what was prepared.
+        """
+        record = self.record(video.id)
+        if _bytes(video) < 0:
+            raise UnreadableVideo(video.path, "it is not there any more")
+        if record.fingerprint != self._fingerprint(video):
+            raise InputError(
+                f"The layers of {video.id} in {self.folder} were made from another file or with"
+                " other settings; prepare it again."
+            )
+        source = self._read(video)
+        masks = self._stored_masks(video)
+        if masks is None:
+            raise InputError(f"{self.folder} has no masks of {video.id}; prepare it again.")
+        mask = self._final_mask(masks[0], (record.height, record.width))
+        background = source.frames.copy()
+        if record.background:
+            path = inside(self.folder / "backgrounds", record.background)
+            # H.264 has even sizes only; the padding is cut off again.
+            background = read_frames(path).frames[:, : record.height, : record.width]
+        if not source.frames.shape[:3] == mask.shape == background.shape[:3]:
+            raise UnreadableVideo(video.path, "it has not the frames that were prepared")
+        return Layers(video, source.frames, mask, background, source.times, source.fps)
+
+    def make(self, video: Video) -> LayerRecord:
+        """Make what is missing of one video's layers, and its record last.
+
+        Raises:
+            UnreadableVideo: it cannot be decoded.
+        """
+        old = self._stored(video.id)
+        stored = self._stored_masks(video)
+        source = None
+        if stored is None:
+            source = self._read(video)
+            stored = self._segment(video, source)
+        masks, info = stored
+        size = (int(info["frame_height"]), int(info["frame_width"]))
+        mask = self._final_mask(masks, size)
+        digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+        segmenter, inpainter = self.identities
+        parts = [digest, mask.shape, self.settings.dilate, inpainter, info["source_bytes"]]
+        key = fingerprint(parts)
+        name = f"{_safe_name(video.id)}.{key}.mkv" if mask.any() else ""
+        if old is not None and old.background == name and self._has_background(name):
+            hole, unseen = old.hole, old.unseen
+        else:
+            hole, unseen = self._clean(source or self._read(video), mask, name)
+        gamma, mask_share = float(mask.mean()), float(mask.any(axis=(1, 2)).mean())
+        foreground, background = unfit_reasons(
+            self.settings,
+            note=masks.note,
+            gamma=gamma,
+            mask_share=mask_share,
+            hole=hole,
+            unseen=unseen if self._inpainter.looks_behind else 0.0,
+        )
+        record = LayerRecord(
+            id=video.id,
+            num_frames=len(mask),
+            height=size[0],
+            width=size[1],
+            fps=float(info["fps"]),
+            gamma=gamma,
+            mask_share=mask_share,
+            hole=hole,
+            unseen=unseen,
+            foreground_unfit=foreground,
+            background_unfit=background,
+            segmenter=segmenter,
+            inpainter=inpainter,
+            fingerprint=self._fingerprint(video),
+            mask_digest=digest,
+            background=name,
+        )
+        write_json(self._record_path(video.id), record)
+        if old is not None and old.background and old.background != name:
+            inside(self.folder / "backgrounds", old.background).unlink(missing_ok=True)
+        return record
+
+    def _read(self, video: Video) -> Frames:
+        return read_frames(
+            video.path, max_frames=self.settings.max_frames, max_side=self.settings.max_side
+        )
+
+    def _segment(self, video: Video, source: Frames) -> tuple[VideoMasks, dict[str, Any]]:
+        """Segment a video and store the raw masks with what they depend on."""
+        masks = self._segmenter(video, source)
+        count, height, width = source.frames.shape[:3]
+        if masks.num_frames != count:
+            raise ValueError(f"{self.identities[0]} gave {masks.num_frames} masks for {count}")
+        info = {
+            "segmenter": self.identities[0],
+            "source_bytes": video.path.stat().st_size,
+            "frame_height": height,
+            "frame_width": width,
+            "fps": source.fps,
+        }
+        try:
+            document = to_json(masks, video.id, info)
+        except ValueError as error:  # brought from outside, and damaged
+            masks = no_masks(height, width, count, f"its masks are damaged: {error}")
+            document = to_json(masks, video.id, info)
+        write_json(self._masks_path(video.id), document)
+        return masks, info
+
+    def _clean(self, source: Frames, mask: NDArray[np.bool_], name: str) -> tuple[float, float]:
+        """Inpaint and store the background; give the shares `hole` and `unseen`."""
+        if not name:
+            return 0.0, 0.0
+        holes = dilate_masks(mask, self.settings.dilate)
+        inpainted = self._inpainter(source.frames, holes)
+        write_video(
+            self.folder / "backgrounds" / name,
+            inpainted.frames,
+            source.fps,
+            crf=BACKGROUND_CRF,
+            preset=BACKGROUND_PRESET,
+        )
+        return float(holes.mean()), float(inpainted.unseen.mean())
+
+    def _final_mask(self, masks: VideoMasks, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """The foreground at the frames' size (height, width): bool [T, H, W]."""
+        return resize_masks(masks.union(self.settings), size)
+
+    def _stored_masks(self, video: Video) -> tuple[VideoMasks, dict[str, Any]] | None:
+        """The raw masks of this segmenter and their info; None when they are not there."""
+        path = self._masks_path(video.id)
+        if not path.is_file():
+            return None
+        try:
+            document = read_json(path)
+            masks = from_json(document)[video.id]
+        except (InputError, KeyError, ValueError):
+            return None  # a damaged file is made anew
+        info = {key: value for key, value in document["info"].items() if key != "note"}
+        return (masks, info) if info.get("source_bytes") == _bytes(video) else None
+
+    def _stored(self, video_id: str) -> LayerRecord | None:
+        path = self._record_path(video_id)
+        if not path.is_file():
+            return None
+        try:
+            row = read_json(path)
+        except InputError:
+            return None
+        known = {field.name for field in fields(LayerRecord)}
+        return LayerRecord(**row) if isinstance(row, dict) and set(row) == known else None
+
+    def _current(self, video: Video) -> LayerRecord | None:
+        """The stored record if nothing that it depends on has changed."""
+        record = self._stored(video.id)
+        if record is None or record.fingerprint != self._fingerprint(video):
+            return None
+        whole = self._has_background(record.background) and self._masks_path(video.id).is_file()
+        return record if whole else None
+
+    def _has_background(self, name: str) -> bool:
+        return not name or inside(self.folder / "backgrounds", name).is_file()
+
+    def _fingerprint(self, video: Video) -> str:
+        settings = asdict(self.settings)
+        # Identities say more than names, and a moved folder of masks is still the same.
+        del settings["segmenter"], settings["inpainter"]
+        return fingerprint([settings, self.identities, _bytes(video)])
+
+    def _masks_path(self, video_id: str) -> Path:
+        settings = self.settings
+        kind = fingerprint([self.identities[0], settings.max_side, settings.max_frames])
+        return self.folder / "masks" / kind / f"{_safe_name(video_id)}.json"
+
+    def _record_path(self, video_id: str) -> Path:
+        return self.folder / "records" / f"{_safe_name(video_id)}.json"
+
+
+def dilate_masks(masks: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Widen masks (bool [T, H, W]) by a disc with a radius of `share` of the height."""
+    radius = round(share * masks.shape[1])
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    wide = [cv2.dilate(mask.astype(np.uint8), disc) if mask.any() else mask for mask in masks]
+    return np.stack(wide).astype(np.bool_)
+
+
+def _make(store: LayerStore, video: Video) -> LayerRecord | Skipped:
+    try:
+        return store.make(video)
+    except UnreadableVideo as error:
+        return Skipped(video.id, error.reason)
+
+
+def _lost(video: Video) -> LayerRecord | Skipped:
+    return Skipped(video.id, "the process that prepared it died twice")
+
+
+def _bytes(video: Video) -> int:
+    """The file's size; -1 when it is not there. Enough to notice another file, and free."""
+    try:
+        return video.path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _safe_name(video_id: str) -> str:
+    """A file name for any id: readable, short, unique, and never a path."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(video_id).stem)[:40]
+    return f"{stem}-{hashlib.sha256(video_id.encode()).hexdigest()[:16]}"

@@ -1,0 +1,270 @@
+"""The instances found in every frame of one video, as COCO run lengths in YouTube-VIS JSON.
+
+Masks are kept raw, as the segmenter gave them: score threshold, humans-only and boxes are applied
+afterwards, by `VideoMasks.union`, so that changing them segments nothing again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+HUMAN = "person"
+
+
+class MaskSettings(Protocol):
+    """What `VideoMasks.union` needs to know; `PrepareSettings` has it."""
+
+    @property
+    def score_threshold(self) -> float: ...
+    @property
+    def humans_only(self) -> bool: ...
+    @property
+    def boxes(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One thing followed through a video, or one category's things together.
+
+    Attributes:
+        category: the segmenter's name of it, such as "person".
+        score: the segmenter's confidence, 0..1.
+        rles: per frame the compressed COCO run lengths, or None where it is not seen.
+    """
+
+    category: str
+    score: float
+    rles: tuple[str | None, ...]
+
+    @property
+    def human(self) -> bool:
+        """Whether the category is person, in any case."""
+        return self.category.strip().lower() == HUMAN
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMasks:
+    """All instances of one video.
+
+    Attributes:
+        height, width: the size of the masks in pixels, which need not be that of the frames.
+        num_frames: how many frames each instance has an entry for.
+        instances: in the segmenter's order.
+        note: why there are no masks, when the segmenter knows; "" otherwise.
+    """
+
+    height: int
+    width: int
+    num_frames: int
+    instances: tuple[Instance, ...]
+    note: str = ""
+
+    def union(self, settings: MaskSettings) -> NDArray[np.bool_]:
+        """All instances that pass the settings, together: bool [T, H, W] at the masks' size.
+
+        With `boxes` each instance counts as its tight bounding box in each frame.
+
+        Raises:
+            ValueError: an instance's run lengths do not decode.
+        """
+        union = np.zeros((self.num_frames, self.height, self.width), np.bool_)
+        for instance in self.instances:
+            if instance.score < settings.score_threshold:
+                continue
+            if settings.humans_only and not instance.human:
+                continue
+            for frame, mask in decode(instance.rles, self.height, self.width):
+                union[frame] |= bounding_box(mask) if settings.boxes else mask
+        return union
+
+    def at(self, indices: NDArray[np.int64]) -> VideoMasks:
+        """The masks of the frames at `indices` (int64 [n], 0 <= index < num_frames), in order."""
+        picked = tuple(
+            Instance(i.category, i.score, tuple(i.rles[t] for t in indices.tolist()))
+            for i in self.instances
+        )
+        return VideoMasks(self.height, self.width, len(indices), picked, self.note)
+
+
+def no_masks(height: int, width: int, num_frames: int, note: str = "") -> VideoMasks:
+    """The masks of a video in which nothing was found, with the reason if there is one."""
+    return VideoMasks(height, width, num_frames, (), note)
+
+
+def encode(masks: NDArray[np.bool_]) -> tuple[str | None, ...]:
+    """COCO run lengths of masks (bool [T, H, W]); None for a frame without a set pixel."""
+    columns = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
+    rles = coco.encode(columns)
+    return tuple(
+        rle["counts"].decode("ascii") if mask.any() else None
+        for rle, mask in zip(rles, masks, strict=True)
+    )
+
+
+def decode(
+    rles: Iterable[str | None], height: int, width: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Yield (frame index, mask bool [H, W]) for each frame that has run lengths.
+
+    Raises:
+        ValueError: run lengths that are damaged, or do not fill `height` x `width` exactly.
+    """
+    for frame, counts in enumerate(rles):
+        if counts is not None:
+            yield frame, _decode_one(counts, height, width)
+
+
+def _decode_one(counts: str, height: int, width: int) -> NDArray[np.bool_]:
+    """COCO's text form: run lengths down the columns, first of 0, then of 1, and so on.
+
+    Each number is written in groups of five bits, lowest first; bit 32 says that more groups
+    follow, bit 16 of the last group is the sign. From the fourth number on, what is written is the
+    difference to the number two before. Decoded here and not by pycocotools, which gives memory
+    that nobody wrote to for run lengths that stop too early.
+    """
+    groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    if not groups.size or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
+        raise ValueError(f"{counts[:20]!r} is no run-length text")
+    ends = np.flatnonzero(groups & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 7:
+        raise ValueError("a run length has more than 32 bits")
+    place = np.arange(len(groups)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((groups & 31) << 5 * place, starts)
+    runs -= np.where(groups[ends] & 16, 1 << 5 * lengths, 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape(width, height).T
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The tight box around a mask's set pixels, filled: bool [H, W]; empty stays empty."""
+    box = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size:
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box
+
+
+def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> dict[str, Any]:
+    """One video's masks as a YouTube-VIS document; `info` holds where they come from.
+
+    Raises:
+        ValueError: an instance's run lengths do not decode.
+    """
+    names = sorted({instance.category for instance in masks.instances})
+    video = {
+        "id": 1,
+        "file_name": file_name,
+        "height": masks.height,
+        "width": masks.width,
+        "length": masks.num_frames,
+    }
+    annotations = [
+        {
+            "id": number,
+            "video_id": 1,
+            "category_id": names.index(instance.category) + 1,
+            "iscrowd": 0,
+            "score": instance.score,
+            **_segmentations(instance, masks.height, masks.width),
+        }
+        for number, instance in enumerate(masks.instances, start=1)
+    ]
+    return {
+        "info": {**info, "note": masks.note},
+        "videos": [video],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(names, start=1)],
+        "annotations": annotations,
+    }
+
+
+def from_json(document: Any) -> dict[str, VideoMasks]:
+    """Every video of a YouTube-VIS document, by its file_name with forward slashes.
+
+    Annotations without a score count as score 1. Nothing is decoded yet.
+
+    Raises:
+        ValueError: the document does not have that form; the message says where.
+    """
+    try:
+        categories = {row["id"]: str(row["name"]) for row in document["categories"]}
+        instances: dict[Any, list[Instance]] = {row["id"]: [] for row in document["videos"]}
+        for row in document["annotations"]:
+            score = float(row.get("score", 1.0))
+            if not 0 <= score <= 1 or math.isnan(score):
+                raise ValueError(f"annotation {row['id']} has the score {score}, not 0..1")
+            rles = tuple(_counts(entry) for entry in row["segmentations"])
+            instances[row["video_id"]].append(Instance(categories[row["category_id"]], score, rles))
+        note = str(document.get("info", {}).get("note", ""))
+        return {
+            _name(row): _video(row, tuple(instances[row["id"]]), note) for row in document["videos"]
+        }
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"it is not in YouTube-VIS form ({error})") from None
+
+
+def _video(row: Mapping[str, Any], instances: tuple[Instance, ...], note: str) -> VideoMasks:
+    height, width, length = (int(row[key]) for key in ("height", "width", "length"))
+    if min(height, width, length) < 1:
+        raise ValueError(f"{row['file_name']} has the size {height}x{width}, {length} frames")
+    for instance in instances:
+        if len(instance.rles) != length:
+            raise ValueError(
+                f"{row['file_name']} has {length} frames, but {len(instance.rles)} segmentations"
+            )
+    return VideoMasks(height, width, length, instances, note)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(PurePosixPath(str(row["file_name"]).replace("\\", "/")))
+
+
+def _counts(entry: Any) -> str | None:
+    """One frame's run lengths as compressed text: COCO also writes them as a list of numbers."""
+    if entry is None:
+        return None
+    counts = entry["counts"]
+    if isinstance(counts, list):
+        height, width = entry["size"]
+        runs = np.array(counts)
+        if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
+            raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+        counts = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)[
+            "counts"
+        ]
+    return counts.decode("ascii") if isinstance(counts, bytes) else str(counts)
+
+
+def _segmentations(instance: Instance, height: int, width: int) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        name: [None] * len(instance.rles) for name in ("segmentations", "bboxes", "areas")
+    }
+    for frame, mask in decode(instance.rles, height, width):
+        rle = {"size": [height, width], "counts": instance.rles[frame]}
+        columns["segmentations"][frame] = rle
+        columns["areas"][frame] = int(mask.sum())
+        rows, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size:
+            left, top = int(across[0]), int(rows[0])
+            columns["bboxes"][frame] = [
+                left,
+                top,
+                int(across[-1]) + 1 - left,
+                int(rows[-1]) + 1 - top,
+            ]
+    return columns

@@ -1,0 +1,115 @@
+"""What the store gives out: a video's layers, what is known of them, and why they are unfit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.settings import PrepareSettings
+from l2a.videos import Skipped, Video
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What is known of a video's layers without opening them.
+
+    Attributes:
+        id: the video's.
+        num_frames, height, width: of the layers, in frames and pixels.
+        fps: frames per second on average.
+        gamma: Eq. 8's γ, the share of the clip that the foreground mask covers.
+        mask_share: share of the frames with a mask.
+        hole: share of the clip that the hole covers: the mask, dilated.
+        unseen: share of the clip that lies in the hole and was shown by no frame: made up.
+        foreground_unfit: why the video is no good foreground; "" when it is.
+        background_unfit: why the video is no good background; "" when it is.
+        segmenter, inpainter: identities, with checksums of weights or files.
+        fingerprint: of settings, identities and the source file's size.
+        mask_digest: SHA-256 of the final mask.
+        background: name of the background's file; "" where there is no hole, so that the frames
+            are the background.
+    """
+
+    id: str
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    gamma: float
+    mask_share: float
+    hole: float
+    unseen: float
+    foreground_unfit: str
+    background_unfit: str
+    segmenter: str
+    inpainter: str
+    fingerprint: str
+    mask_digest: str
+    background: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """One video, taken apart.
+
+    Attributes:
+        video: which.
+        frames: uint8 [T, H, W, 3], RGB.
+        mask: bool [T, H, W], the foreground M_f.
+        background: uint8 [T, H, W, 3], RGB, the clean background V'_b.
+        times: float64 [T], seconds; the first is 0.
+        fps: frames per second on average.
+    """
+
+    video: Video
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    background: NDArray[np.uint8]
+    times: NDArray[np.float64]
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareReport:
+    """What a preparation did.
+
+    Attributes:
+        records: of the videos that have layers, in the order asked for.
+        skipped: the videos that cannot be read, with reasons.
+        made: how many videos something was made for.
+        reused: how many were there already.
+    """
+
+    records: tuple[LayerRecord, ...]
+    skipped: tuple[Skipped, ...]
+    made: int
+    reused: int
+
+
+def unfit_reasons(
+    settings: PrepareSettings,
+    *,
+    note: str,
+    gamma: float,
+    mask_share: float,
+    hole: float,
+    unseen: float,
+) -> tuple[str, str]:
+    """Why the video is no good foreground, and no good background; "" where it is one."""
+    if mask_share == 0:
+        why = note or "no mask in any frame"
+        return why, f"{why}, so that the actor cannot be taken out"
+    foreground = background = ""
+    if mask_share < settings.min_mask_share:
+        foreground = f"a mask in only {mask_share:.0%} of the frames"
+    elif gamma < settings.min_gamma:
+        foreground = f"the mask covers only {gamma:.1%} of the clip"
+    elif gamma > settings.max_gamma:
+        foreground = f"the mask covers {gamma:.0%} of the clip"
+    if hole > settings.max_hole:
+        background = f"the hole covers {hole:.0%} of the clip"
+    elif unseen > settings.max_unseen:
+        background = f"{unseen:.0%} of the clip is made up: never seen behind the actor"
+    return foreground, background

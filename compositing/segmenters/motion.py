@@ -1,0 +1,194 @@
+"""`motion`: what moves against the background is the foreground. Needs no weights.
+
+The camera's motion is removed, the temporal median of the aligned frames is the background, and
+what differs from it by more than the noise is kept: a robust background subtraction. What never
+moves is never found, and a person who only waves is found by the arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.alignment import Shot, find_shots, masked_median
+from compositing.masks import Instance, VideoMasks, encode, no_masks
+from l2a.errors import InputError
+from l2a.media import Frames, resize_frames
+from l2a.videos import Video
+
+UInt8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+CATEGORY = "moving"
+SIDE = 320
+"""Longer side at which motion is looked for, in pixels; masks have this size."""
+MAX_SAMPLES = 31
+"""Frames of a shot that the background is the median of, at most."""
+MIN_SAMPLES = 3
+"""A place in view less often has no background to differ from."""
+NOISE = 6.0
+"""How many standard deviations of the frame's noise count as a difference."""
+FLOOR = 14.0
+"""The least difference that counts, in units of 8-bit Lab with chroma doubled."""
+SPECK = 0.0008
+"""Share of the frame below which a moving region is dropped."""
+MINOR = 0.05
+"""Share of the frame's largest moving region below which another one is dropped."""
+
+
+class MotionSegmenter:
+    """Finds what moves, as one instance of the category `moving` with score 1."""
+
+    identity = (
+        f"motion 1 side {SIDE} samples {MAX_SAMPLES} noise {NOISE} floor {FLOOR}"
+        f" speck {SPECK} minor {MINOR}"
+    )
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """The segmenter of `motion`, which takes no argument."""
+        if argument:
+            raise InputError(f"The segmenter 'motion' takes no argument, but got {argument!r}.")
+        return cls()
+
+    def check(self, videos: Sequence[Video]) -> None:
+        """Every video can be looked at."""
+
+    def __call__(self, video: Video, frames: Frames) -> VideoMasks:
+        """The moving regions; `video` itself is not needed."""
+        count, height, width = frames.frames.shape[:3]
+        scale = min(1.0, SIDE / max(height, width))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        moving = find_moving(resize_frames(frames.frames, size))
+        if not moving.any():
+            return no_masks(*size, count, "nothing moves in it")
+        return VideoMasks(*size, count, (Instance(CATEGORY, 1.0, encode(moving)),))
+
+
+def find_moving(frames: UInt8) -> Bool:
+    """The moving regions: bool [T, H, W] of frames uint8 [T, H, W, 3], RGB."""
+    moving = np.zeros(frames.shape[:3], np.bool_)
+    for shot in find_shots(frames):
+        part = slice(shot.start, shot.stop)
+        if shot.stop - shot.start >= MIN_SAMPLES:
+            moving[part] = _differing(shot, frames[part])
+    return np.stack([_tidy(mask) for mask in moving])
+
+
+def _differing(shot: Shot, frames: UInt8) -> Bool:
+    """Where a shot's frames differ from their common background, before any tidying."""
+    labs = [cv2.cvtColor(cv2.GaussianBlur(f, (0, 0), 0.6), cv2.COLOR_RGB2LAB) for f in frames]
+    inside = np.full(frames.shape[1:3], 255, np.uint8)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, MAX_SAMPLES).round().astype(int)).tolist()
+    looks = np.stack([shot.into_reference(t, labs[t]).reshape(-1, 3).T for t in chosen])
+    views = np.stack([shot.into_reference(t, inside).ravel() == 255 for t in chosen])
+    median, counts = masked_median(looks, views)
+    plate = _without_lingerers(looks, views, median, shot.size)
+    known = (counts >= MIN_SAMPLES).astype(np.uint8).reshape(shot.size) * 255
+    low, high = plate, plate
+    if not shot.still:
+        # Half a pixel of misalignment must not make every edge move.
+        square = np.ones((3, 3), np.uint8)
+        low, high = cv2.erode(plate, square), cv2.dilate(plate, square)
+    size = frames.shape[1:3]
+    differing = np.empty(frames.shape[:3], np.bool_)
+    for t, lab in enumerate(labs):
+        over = cv2.subtract(lab, shot.from_reference(t, high, size))
+        under = cv2.subtract(shot.from_reference(t, low, size), lab)
+        distance = _distance(cv2.max(over, under).transpose(0, 2, 1))
+        distance[shot.from_reference(t, known, size) < 255] = 0
+        differing[t] = _hysteresis(distance, _threshold(distance))
+    return differing
+
+
+def _without_lingerers(looks: UInt8, views: Bool, median: UInt8, size: tuple[int, int]) -> UInt8:
+    """The background, also where the actor stood in more than half of the frames.
+
+    What a region showed at the shot's start, or at its end, replaces the median where that removes
+    an outline from the picture: a background goes on under an actor, an actor ends at the outline.
+
+    Args:
+        looks: uint8 [S, 3, P], Lab, the samples of the P places of the reference.
+        views: bool [S, P], which samples are in view.
+        median: uint8 [3, P], of the samples in view.
+        size: (height, width) of the reference, P = height x width.
+
+    Returns:
+        uint8 [height, width, 3], Lab.
+    """
+    few = min(3, len(looks) // 3)
+    plate = np.ascontiguousarray(median.T).reshape(*size, 3)
+    for part in (slice(None, few), slice(-few, None)):
+        other, seen = masked_median(looks[part], views[part])
+        differs = (_apart(other, median) > 2 * FLOOR) & (seen > 0)
+        opened = cv2.morphologyEx(
+            differs.astype(np.uint8).reshape(size), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)
+        )
+        other = np.ascontiguousarray(other.T).reshape(*size, 3)
+        count, labels = cv2.connectedComponents(opened, connectivity=4)
+        for label in range(1, count):
+            region = labels == label
+            replaced = np.where(region[:, :, None], other, plate)
+            if _contrast(replaced, region) < _contrast(plate, region):
+                plate = replaced
+    return plate
+
+
+def _contrast(picture: UInt8, region: Bool) -> float:
+    """How strong the edges of a picture are along a region's outline."""
+    square = np.ones((3, 3), np.uint8)
+    inside = region.astype(np.uint8)
+    outline = cv2.subtract(cv2.dilate(inside, square), cv2.erode(inside, square))
+    gradient = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, square)
+    return float(sum(cv2.mean(gradient, mask=outline)))
+
+
+def _apart(one: UInt8, other: UInt8) -> NDArray[np.float32]:
+    """Distance of Lab colours, uint8 [3, P] each: [P]."""
+    return _distance((np.maximum(one, other) - np.minimum(one, other))[None])[0]
+
+
+def _distance(apart: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Lengths [n, P] of Lab differences [n, 3, P]; chroma is doubled, 8-bit Lab halves it."""
+    light, a, b = (apart[:, channel].astype(np.float32) for channel in range(3))
+    return np.sqrt(light**2 + 4 * (a**2 + b**2))
+
+
+def _threshold(distance: NDArray[np.float32]) -> float:
+    """Noise-adaptive: the median plus `NOISE` robust standard deviations, at least `FLOOR`."""
+    middle = float(np.median(distance))
+    deviation = 1.4826 * float(np.median(np.abs(distance - middle)))
+    return max(FLOOR, middle + NOISE * deviation)
+
+
+def _hysteresis(distance: NDArray[np.float32], threshold: float) -> Bool:
+    """Regions above the threshold that somewhere reach twice the threshold."""
+    _, labels = cv2.connectedComponents((distance > threshold).astype(np.uint8), connectivity=8)
+    strong = np.zeros(int(labels.max()) + 1, np.bool_)
+    strong[labels[distance > 2 * threshold]] = True
+    strong[0] = False
+    return strong[labels]
+
+
+def _tidy(mask: Bool) -> Bool:
+    """Close gaps, fill what is enclosed, drop specks and minor regions."""
+    if not mask.any():
+        return mask
+    height, width = mask.shape
+    reach = max(1, round(0.012 * height))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(closed)
+    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
+    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    keep = areas >= max(SPECK * height * width, MINOR * int(areas.max()))
+    keep[0] = False
+    return keep[labels]

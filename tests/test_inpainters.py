@@ -1,0 +1,248 @@
+"""Camera motion and inpainters."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from compositing.alignment import find_shots, masked_median
+from compositing.inpainters import INPAINTERS, make_inpainter
+from compositing.inpainters.spatial import fill_smoothly
+from l2a.errors import InputError
+
+UInt8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+
+def textured(seed: int, height: int, width: int) -> UInt8:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 216, (height // 8 + 2, width // 8 + 2, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def panned(scene: UInt8, shifts: NDArray[np.float64], size: tuple[int, int]) -> UInt8:
+    """What a camera shows whose upper left corner is at `shifts` (x, y) of the scene."""
+    return np.stack(
+        [cv2.warpAffine(scene, np.array([[1, 0, -x], [0, 1, -y]]), size[::-1]) for x, y in shifts]
+    )
+
+
+def walker(count: int, height: int, width: int) -> Bool:
+    """A rectangle that walks from the left to the right."""
+    masks = np.zeros((count, height, width), np.bool_)
+    for t in range(count):
+        left = round((width - 24) * t / (count - 1))
+        masks[t, height // 4 : height - 8, left : left + 24] = True
+    return masks
+
+
+# Camera motion
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 9), st.just(3), st.just(5))),
+    st.integers(0, 2**32 - 1),
+)
+def test_masked_median_is_the_lower_median_of_what_counts(samples: UInt8, seed: int) -> None:
+    valid = np.random.default_rng(seed).random((len(samples), 5)) < 0.6
+    median, counts = masked_median(samples, valid)
+    for place in range(5):
+        values = np.sort(samples[valid[:, place], :, place], axis=0)
+        expected = values[(len(values) - 1) // 2] if len(values) else [255] * 3
+        assert counts[place] == len(values)
+        np.testing.assert_array_equal(median[:, place], expected)
+
+
+def test_a_still_camera_is_exactly_still() -> None:
+    scene = textured(0, 120, 160)
+    noise = np.random.default_rng(1).integers(-6, 7, (6, 120, 160, 3))
+    (shot,) = find_shots(np.clip(scene + noise, 0, 255).astype(np.uint8))
+    assert shot.still
+    assert (shot.start, shot.stop, shot.size) == (0, 6, (120, 160))
+    assert shot.into_reference(3, scene) is scene
+
+
+def test_a_pan_is_found_to_a_fraction_of_a_pixel_though_somebody_walks() -> None:
+    shifts = np.stack([20 + 2.3 * np.arange(20), 10 + 0.7 * np.arange(20)], axis=1)
+    pixels = panned(textured(2, 180, 300), shifts, (120, 160))
+    pixels[walker(20, 120, 160)] = (250, 20, 20)
+    (shot,) = find_shots(pixels)
+    moved = shot.to_reference[:, :, 2] - shot.to_reference[0, :, 2]
+    middle = shot.to_reference @ np.array([80, 60, 1.0])
+    assert np.abs(middle - middle[0] - (shifts - shifts[0])).max() < 0.4
+    assert np.abs(moved - (shifts - shifts[0])).max() < 1.0
+    # Back and forth is the identity, but for resampling.
+    frame = pixels[10]
+    back = shot.from_reference(10, shot.into_reference(10, frame), (120, 160))
+    assert np.abs(back[4:-4, 4:-4].astype(int) - frame[4:-4, 4:-4]).mean() < 3
+
+
+def test_an_actor_on_a_plain_background_is_not_taken_for_the_camera() -> None:
+    pixels = np.full((10, 120, 160, 3), 120, np.uint8)
+    pixels += np.random.default_rng(3).integers(0, 3, pixels.shape, np.uint8)
+    patch = textured(4, 50, 40)
+    for t in range(10):
+        pixels[t, 40:90, 30 + 5 * t : 70 + 5 * t] = patch
+    (shot,) = find_shots(pixels)
+    assert shot.still
+
+
+def test_a_cut_ends_a_shot_and_every_frame_is_in_one() -> None:
+    scenes = textured(5, 90, 120) // 2, 120 + textured(6, 90, 120) // 2
+    shots = find_shots(np.stack([scenes[0]] * 4 + [scenes[1]] * 3))
+    assert [(shot.start, shot.stop) for shot in shots] == [(0, 4), (4, 7)]
+
+
+# All inpainters
+
+
+@pytest.mark.parametrize("name", sorted(INPAINTERS))
+@given(data=st.data())
+def test_outside_the_hole_every_pixel_is_the_inputs(name: str, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 4))
+    height, width = data.draw(st.integers(2, 33)), data.draw(st.integers(2, 35))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    pixels = rng.integers(0, 256, (count, height, width, 3), np.uint8)
+    holes = rng.random((count, height, width)) < data.draw(st.sampled_from([0.0, 0.1, 0.6, 1.0]))
+    before = pixels.copy(), holes.copy()
+    result = make_inpainter(name)(pixels, holes)
+    assert result.frames.dtype == np.uint8
+    assert result.frames.shape == pixels.shape
+    np.testing.assert_array_equal(result.frames[~holes], pixels[~holes])
+    assert not (result.unseen & ~holes).any()
+    np.testing.assert_array_equal(pixels, before[0])
+    np.testing.assert_array_equal(holes, before[1])
+    again = make_inpainter(name)(pixels, holes)
+    np.testing.assert_array_equal(result.frames, again.frames)
+
+
+@pytest.mark.parametrize("name", sorted(INPAINTERS))
+def test_inpainters_take_no_argument_and_say_so(name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name}' takes no argument, but got 'x'"):
+        make_inpainter(f"{name}:x")
+
+
+def test_an_unknown_inpainter_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"no inpainter 'telea'.*none, opencv, temporal"):
+        make_inpainter("telea")
+
+
+# Each one
+
+
+def test_none_leaves_the_actor_and_opencv_takes_him_out() -> None:
+    pixels = np.full((2, 40, 50, 3), 90, np.uint8)
+    holes = np.zeros((2, 40, 50), np.bool_)
+    holes[:, 15:25, 20:30] = True
+    pixels[holes] = 255
+    for name, value in (("none", 255), ("opencv", 90)):
+        result = make_inpainter(name)(pixels, holes)
+        assert (
+            np.abs(result.frames[holes].astype(int) - value).max() <= 4
+        )  # Telea rounds on the way
+        np.testing.assert_array_equal(result.unseen, holes)
+        assert not make_inpainter(name).looks_behind
+
+
+def test_temporal_shows_what_was_behind_a_walker() -> None:
+    scene, holes = textured(7, 91, 121), walker(24, 91, 121)
+    pixels = np.stack([scene] * 24)
+    pixels[holes] = (255, 0, 0)
+    result = make_inpainter("temporal")(pixels, holes)
+    assert not result.unseen.any()
+    np.testing.assert_array_equal(result.frames, np.stack([scene] * 24))
+
+
+def test_temporal_shows_what_was_behind_a_walker_under_a_moving_camera() -> None:
+    shifts = np.stack([20 + 1.6 * np.arange(24), 8 + np.sin(np.arange(24))], axis=1)
+    clean = panned(textured(8, 180, 300), shifts, (120, 160))
+    holes = walker(24, 120, 160)
+    pixels = clean.copy()
+    pixels[holes] = (255, 0, 0)
+    result = make_inpainter("temporal")(pixels, holes)
+    assert result.unseen.mean() < 0.01
+    errors = np.abs(result.frames.astype(int) - clean)[holes & ~result.unseen]
+    # Single frames, taken as they are, would be off by the texture's contrast.
+    wrong = np.abs(clean[::-1].astype(int) - clean)[holes]
+    assert errors.mean() < 5 < 20 < wrong.mean()
+
+
+def test_temporal_follows_the_light() -> None:
+    scene, holes = textured(9, 90, 120).astype(int), walker(20, 90, 120)
+    light = np.linspace(-10, 10, 20).round().astype(int)
+    clean = np.clip(scene[None] + light[:, None, None, None], 0, 255).astype(np.uint8)
+    pixels = clean.copy()
+    pixels[holes] = (255, 0, 0)
+    result = make_inpainter("temporal")(pixels, holes)
+    errors = np.abs(result.frames[[0, -1]].astype(int) - clean[[0, -1]])[holes[[0, -1]]]
+    assert errors.mean() < 3  # the median alone is off by ten
+
+
+def test_what_was_never_seen_is_told_and_does_not_flicker() -> None:
+    scene = textured(10, 80, 100)
+    rng = np.random.default_rng(11)
+    pixels = np.clip(scene + rng.integers(-8, 9, (12, 80, 100, 3)), 0, 255).astype(np.uint8)
+    holes = np.zeros((12, 80, 100), np.bool_)
+    holes[:, 20:60, 30:60] = True
+    pixels[holes] = (255, 0, 0)
+    result = make_inpainter("temporal")(pixels, holes)
+    np.testing.assert_array_equal(result.unseen, holes)
+    inside = result.frames[:, 25:55, 35:55].astype(float)
+    assert inside.std(axis=0).max() < 4  # the frames' noise has 4.9
+    assert inside[..., 0].max() < 250
+
+
+def test_nothing_comes_from_the_other_side_of_a_cut() -> None:
+    scenes = textured(12, 90, 120) // 4, 190 + textured(13, 90, 120) // 4
+    pixels = np.stack([scenes[0]] * 8 + [scenes[1]] * 8)
+    holes = np.zeros(pixels.shape[:3], np.bool_)
+    holes[:8, 30:60, 40:70] = True  # free in the bright scene only
+    pixels[holes] = (255, 0, 0)
+    result = make_inpainter("temporal")(pixels, holes)
+    assert result.unseen[:8][holes[:8]].all()
+    assert result.frames[:8][holes[:8]].max() < 100
+
+
+def test_a_bystander_seen_twice_does_not_count_as_background() -> None:
+    """A limb that the mask missed in two of twenty frames is no view of what is behind."""
+    scene = textured(14, 80, 100)
+    pixels = np.stack([scene] * 20)
+    holes = np.zeros((20, 80, 100), np.bool_)
+    holes[:, 20:60, 30:60] = True
+    pixels[holes] = (255, 0, 0)
+    holes[5:7, 30:50, 40:50] = False
+    result = make_inpainter("temporal")(pixels, holes)
+    assert result.unseen[0, 32:48, 42:48].all()
+    assert result.frames[0, 32:48, 42:48, 0].max() < 250
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_smooth_filling_keeps_what_is_known_and_stays_between(
+    height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(60, 200, (height, width, 3), np.uint8)
+    known = rng.random((height, width)) < rng.random()
+    picture[~known] = 255
+    filled = fill_smoothly(picture, known)
+    if known.any():
+        np.testing.assert_array_equal(filled[known], picture[known])
+        assert filled.min() >= picture[known].min()
+        assert filled.max() <= picture[known].max()
+    else:
+        assert (filled == 127).all()
+
+
+def test_smooth_filling_lies_between_its_two_sides() -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:, 48:] = 200
+    known = np.zeros((32, 64), np.bool_)
+    known[:, :16] = known[:, 48:] = True
+    row = fill_smoothly(picture, known)[16, :, 0].astype(int)
+    assert (np.diff(row) >= 0).all()
+    assert 60 < row[31] < 140
