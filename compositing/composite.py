@@ -1,0 +1,121 @@
+"""Composites: the foreground of one video on the emptied background of another, whole and in time.
+
+This is the full-size way, for export and for pictures: every frame, at the video's own size.
+Training composites short clips of one size, batch by batch, with `blend` alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.blend import LABEL_RULES, foreground_ratio, paste
+from compositing.layers import Layers
+from compositing.settings import CompositeSettings
+from l2a.files import fingerprint
+from l2a.media import resize_frames, resize_masks
+from l2a.runs import versions
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """The clip made of a pair, what its mixed label needs, and where it came from.
+
+    Attributes:
+        frames: Ṽ, uint8 [T, H, W, 3], RGB: the foreground's frames in the background's size.
+        fps: frames per second, the foreground's.
+        lam: λ, the foreground class's share of the label, in 0..1 (`blend.mix_labels`).
+        gamma: γ, the share of the clip that the foreground covers, in 0..1.
+        provenance: what made it, as JSON can hold it: foreground, background, foreground_class,
+            background_class, omega, lam, gamma, seed, label_rule, alpha, settings (fingerprint),
+            versions.
+    """
+
+    frames: NDArray[np.uint8]
+    fps: float
+    lam: float
+    gamma: float
+    provenance: dict[str, Any]
+
+
+def make_composite(
+    foreground: Layers,
+    background: Layers,
+    settings: CompositeSettings,
+    *,
+    omega: float | None = None,
+    seed: int | None = None,
+) -> Composite:
+    """Composite a pair (Eq. 1): all frames of the foreground, in the size of the background.
+
+    The foreground is stretched to the background's frame, so that a pixel of one lies on the
+    pixel of the other, as in the paper; the background plays to and fro for as long as the
+    foreground lasts (`to_and_fro`).
+
+    Args:
+        foreground: layers of V_f; its frames and mask are used.
+        background: layers of V_b; its clean background is used, and its mask to know how much
+            was removed there (label rule actor).
+        settings: the label rule and α.
+        omega: ω of the pair, for the provenance.
+        seed: of the run that chose the pair, for the provenance.
+    """
+    shown = to_and_fro(foreground.times, background.times)
+    canvas = background.background[shown]
+    size = (canvas.shape[1], canvas.shape[2])
+    mask = resize_masks(foreground.mask, size)
+    paste(resize_frames(foreground.frames, size), mask, canvas)
+
+    gamma = float(foreground_ratio(mask))
+    removed = float(foreground_ratio(background.mask[shown]))
+    lam = float(LABEL_RULES[settings.label_rule](gamma, removed, settings.alpha))
+    provenance = {
+        "foreground": foreground.video.id,
+        "background": background.video.id,
+        "foreground_class": foreground.video.label,
+        "background_class": background.video.label,
+        "omega": omega,
+        "lam": lam,
+        "gamma": gamma,
+        "seed": seed,
+        **asdict(settings),
+        "settings": fingerprint(settings),
+        "versions": dict(_versions()),
+    }
+    return Composite(canvas, foreground.fps, lam, gamma, provenance)
+
+
+def to_and_fro(
+    foreground_times: NDArray[np.float64], background_times: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Which background frame stands behind each foreground frame.
+
+    The background plays forwards, then backwards, then forwards again: 0, 1, …, n−1, n−2, …, 1, 0,
+    1, … A jump back to its start would be a cut that no real video has. It plays at its own speed:
+    where frame rates differ, the frame nearest in time is taken, the earlier one of two as near.
+
+    Args:
+        foreground_times: float64 [T], seconds, ascending from 0.
+        background_times: float64 [n], seconds, strictly ascending from 0, n ≥ 1.
+
+    Returns:
+        int64 [T], values in 0..n−1.
+    """
+    last = background_times[-1]
+    if last == 0:
+        return np.zeros(len(foreground_times), np.int64)
+    phase = np.mod(foreground_times, 2 * last)
+    position = np.where(phase > last, 2 * last - phase, phase)
+    middles = (background_times[1:] + background_times[:-1]) / 2
+    # The margin makes rounding fall to the same side in every frame, so that motion stays even.
+    margin = 1e-6 * np.diff(background_times).min()
+    return np.searchsorted(middles + margin, position).astype(np.int64)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return versions()

@@ -1,0 +1,278 @@
+"""Whole composites: sizes, times, labels, provenance; and how they look on real video."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from compositing.composite import make_composite, to_and_fro
+from compositing.layers import Layers
+from compositing.masks import from_json
+from compositing.settings import CompositeSettings, PrepareSettings
+from compositing.strips import Made, draw_strip, side_by_side
+from l2a.files import fingerprint
+from l2a.media import read_frames, resize_frames, resize_masks
+from l2a.videos import Video
+
+REAL = (
+    "catch/Faith_Rewarded_catch_f_cm_np1_fr_med_10.avi",
+    "golf/Cobra_Golf_-_Camilo_Villegas_golf_f_cm_np1_ri_goo_1.avi",
+)
+MIXED = CompositeSettings()
+
+
+def make_layers(name, frames, mask, background=None, fps=30.0):
+    label = name.split("/")[0]
+    video = Video(name, f"/nowhere/{name}", label, "g", "train")
+    times = np.arange(len(frames)) / fps
+    return Layers(video, frames, mask, frames if background is None else background, times, fps)
+
+
+def flat_layers(name, value, size, *, num_frames=4, share=0.5, fps=30.0):
+    """Frames of one grey, the left `share` of them masked, a background `value` + 100."""
+    frames = np.full((num_frames, *size, 3), value, np.uint8)
+    mask = np.zeros((num_frames, *size), bool)
+    mask[:, :, : round(share * size[1])] = True
+    return make_layers(name, frames, mask, frames + np.uint8(100), fps)
+
+
+def numbered_layers(name, num_frames, fps, size=(4, 6)):
+    """Frame t's clean background is grey t; nothing is masked."""
+    frames = np.zeros((num_frames, *size, 3), np.uint8)
+    background = frames + np.arange(num_frames, dtype=np.uint8)[:, None, None, None]
+    return make_layers(name, frames, frames[..., 0] > 0, background, fps)
+
+
+def test_left_half_from_the_foreground_the_rest_from_the_clean_background():
+    composite = make_composite(
+        flat_layers("run/a", 20, (6, 8)), flat_layers("walk/b", 50, (6, 8)), MIXED
+    )
+    assert (composite.frames[:, :, :4] == 20).all()
+    assert (composite.frames[:, :, 4:] == 150).all()
+    assert composite.gamma == 0.5
+    assert composite.lam == 0.9375
+    assert composite.fps == 30
+
+
+@pytest.mark.parametrize("front_size", [(12, 16), (3, 5), (31, 17)])
+@pytest.mark.parametrize("back_size", [(12, 16), (7, 9), (1, 1)])
+def test_the_backgrounds_size_and_the_foregrounds_length_and_rate(front_size, back_size):
+    front = flat_layers("run/a", 20, front_size, num_frames=5, fps=25.0)
+    behind = flat_layers("walk/b", 50, back_size, num_frames=3)
+    composite = make_composite(front, behind, MIXED)
+    assert composite.frames.shape == (5, *back_size, 3)
+    assert composite.fps == 25
+    mask = resize_masks(front.mask, back_size)
+    assert composite.gamma == mask.mean()
+    assert (composite.frames[mask] == 20).all()
+    assert (composite.frames[~mask] == 150).all()
+
+
+def test_stretching_keeps_mask_and_frame_on_each_other():
+    """A bright square whose mask is exact stays bright inside the mask, up and down."""
+    frames = np.zeros((1, 40, 40, 3), np.uint8)
+    frames[:, 12:28, 12:28] = 240
+    front = make_layers("run/a", frames, frames[..., 0] > 0)
+    for size in ((20, 20), (80, 120), (50, 30)):
+        composite = make_composite(front, flat_layers("walk/b", 0, size, num_frames=1), MIXED)
+        rows, columns = np.nonzero((composite.frames[0] != 100).any(axis=-1))
+        middle = [(rows.min() + rows.max() + 1) / 2, (columns.min() + columns.max() + 1) / 2]
+        assert np.abs(np.array(middle) - np.array(size) / 2).max() <= 0.5
+        pasted = composite.frames[0][(composite.frames[0] != 100).any(axis=-1)]
+        assert pasted.mean() > 220
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_gamma_0_and_1(share):
+    front = flat_layers("run/a", 20, (6, 8), share=share)
+    composite = make_composite(front, flat_layers("walk/b", 50, (6, 8)), MIXED)
+    assert composite.gamma == composite.lam == share
+    assert (composite.frames == (20 if share else 150)).all()
+
+
+def test_one_frame_each():
+    composite = make_composite(
+        flat_layers("run/a", 20, (5, 7), num_frames=1),
+        flat_layers("walk/b", 50, (5, 7), num_frames=1),
+        MIXED,
+    )
+    assert composite.frames.shape == (1, 5, 7, 3)
+
+
+def test_inputs_are_not_mutated():
+    front, behind = flat_layers("run/a", 20, (9, 5)), flat_layers("walk/b", 50, (6, 8))
+    arrays = [
+        a for layers in (front, behind) for a in (layers.frames, layers.mask, layers.background)
+    ]
+    before = [array.copy() for array in arrays]
+    make_composite(front, behind, MIXED).frames[:] = 7
+    for now, then in zip(arrays, before, strict=True):
+        assert_array_equal(now, then)
+
+
+def test_label_rules_see_what_is_visible_and_what_was_removed():
+    front = flat_layers("run/a", 20, (6, 8), share=0.25)
+    behind = flat_layers("walk/b", 50, (6, 8), share=0.75)
+    lam = {
+        rule: make_composite(front, behind, CompositeSettings(rule, alpha=2)).lam
+        for rule in ("mixed", "foreground", "actor")
+    }
+    assert lam == {"mixed": 1 - 0.75**2, "foreground": 1, "actor": 1 - 0.75**2}
+    nobody = flat_layers("walk/b", 50, (6, 8), share=0)
+    assert make_composite(front, nobody, CompositeSettings("actor", alpha=2)).lam == 1
+
+
+def test_provenance_says_what_made_it():
+    front, behind = flat_layers("run/a", 20, (6, 8)), flat_layers("walk/b", 50, (6, 8))
+    settings = CompositeSettings("actor", alpha=3)
+    made = make_composite(front, behind, settings, omega=0.7, seed=5)
+    assert made.provenance == {
+        "foreground": "run/a",
+        "background": "walk/b",
+        "foreground_class": "run",
+        "background_class": "walk",
+        "omega": 0.7,
+        "lam": made.lam,
+        "gamma": 0.5,
+        "seed": 5,
+        "label_rule": "actor",
+        "alpha": 3,
+        "settings": fingerprint(settings),
+        "versions": made.provenance["versions"],
+    }
+    assert "opencv-python-headless" in made.provenance["versions"]
+    assert json.loads(json.dumps(made.provenance)) == made.provenance
+
+
+def times(count, fps):
+    return np.arange(count) / fps
+
+
+@pytest.mark.parametrize(
+    ("front", "behind", "expected"),
+    [
+        ((10, 30), (4, 30), [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]),
+        ((3, 30), (40, 30), [0, 1, 2]),
+        ((5, 30), (2, 30), [0, 1, 0, 1, 0]),
+        ((3, 30), (1, 30), [0, 0, 0]),
+        ((1, 30), (9, 30), [0]),
+        ((5, 15), (9, 30), [0, 2, 4, 6, 8]),
+        ((7, 15), (5, 30), [0, 2, 4, 2, 0, 2, 4]),
+        ((7, 30), (4, 10), [0, 0, 1, 1, 1, 2, 2]),
+    ],
+)
+def test_to_and_fro_by_hand(front, behind, expected):
+    assert to_and_fro(times(*front), times(*behind)).tolist() == expected
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(2, 60),
+    st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97, 30.0, 59.94]),
+)
+def test_to_and_fro_at_one_rate_turns_round_at_both_ends(front, behind, fps):
+    steps = np.arange(front) % (2 * (behind - 1))
+    expected = np.where(steps < behind, steps, 2 * (behind - 1) - steps)
+    assert_array_equal(to_and_fro(times(front, fps), times(behind, fps)), expected)
+
+
+@given(
+    st.integers(1, 300),
+    st.lists(st.floats(0.01, 0.2), min_size=1, max_size=40),
+    st.sampled_from([8.0, 25.0, 30.0]),
+)
+def test_to_and_fro_takes_the_nearest_frame_whatever_the_rates(front, gaps, fps):
+    stamps = np.concatenate([[0.0], np.cumsum(gaps)])
+    moments = times(front, fps)
+    chosen = to_and_fro(moments, stamps)
+    period = 2 * stamps[-1]
+    position = stamps[-1] - np.abs(moments % period - stamps[-1])
+    nearest = np.abs(stamps[None] - position[:, None]).min(axis=1)
+    assert (np.abs(stamps[chosen] - position) <= nearest + 1e-5).all()
+
+
+def test_a_shorter_background_goes_to_and_fro():
+    front = flat_layers("run/a", 200, (4, 6), num_frames=8, share=0)
+    composite = make_composite(front, numbered_layers("walk/b", 3, 30.0), MIXED)
+    assert composite.frames[:, 0, 0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+
+
+def test_a_background_of_another_rate_keeps_its_speed():
+    front = flat_layers("run/a", 200, (4, 6), num_frames=5, share=0, fps=25.0)
+    composite = make_composite(front, numbered_layers("walk/b", 30, 50.0), MIXED)
+    assert composite.frames[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+
+
+def test_strip_shows_each_stage_where_it_belongs(tmp_path):
+    front = flat_layers("run/a", 20, (40, 60), share=0.5)
+    behind = flat_layers("walk/b", 50, (40, 60))
+    items = [Made(front, behind, make_composite(front, behind, MIXED, omega=0.5))] * 2
+    draw_strip(tmp_path / "strip.png", items, times=3, height=40)
+    sheet = np.asarray(Image.open(tmp_path / "strip.png"))
+    assert sheet.shape == (24 + 2 * (24 + 3 * 46), 6 + 5 * 66, 3)
+    for top in (48, 48 + 46, 48 + 162, 48 + 162 + 92):
+        cells = [sheet[top : top + 40, 6 + 66 * i : 66 + 66 * i] for i in range(5)]
+        left, right = ([int(c[20, x].max()) for c in cells] for x in (10, 50))
+        assert left == [20, 255, 50, 150, 20]
+        assert right == [20, 0, 50, 150, 150]
+
+
+def test_strip_shows_the_background_of_the_same_moment(tmp_path):
+    front = flat_layers("run/a", 20, (40, 60), num_frames=9, share=0)
+    behind = numbered_layers("walk/b", 4, 30.0, (40, 60))
+    item = Made(front, behind, make_composite(front, behind, MIXED))
+    draw_strip(tmp_path / "strip.png", [item], times=9, height=40)
+    sheet = np.asarray(Image.open(tmp_path / "strip.png"))
+    column = [int(sheet[68 + 46 * row, 6 + 66 * 3 + 30, 0]) for row in range(9)]
+    assert column == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert column == item.composite.frames[:, 0, 0, 0].tolist()
+
+
+def test_strip_is_repeatable_and_takes_mixed_sizes(tmp_path):
+    sizes = ((40, 60), (31, 17), (9, 90))
+    items = [
+        Made(front, behind, make_composite(front, behind, MIXED))
+        for front in (flat_layers("run/a", 20, size) for size in sizes)
+        for behind in (flat_layers("walk/b", 50, size[::-1], num_frames=2) for size in sizes)
+    ]
+    draw_strip(tmp_path / "a.png", items)
+    draw_strip(tmp_path / "b.png", items)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_side_by_side_shows_all_frames():
+    front = flat_layers("run/a", 20, (40, 60), num_frames=7)
+    behind = flat_layers("walk/b", 50, (40, 60), num_frames=3)
+    film = side_by_side(Made(front, behind, make_composite(front, behind, MIXED)), height=40)
+    assert film.shape == (7, 40, 180, 3)
+    assert film[6, 20, [10, 70, 130, 170], 0].tolist() == [20, 50, 20, 150]
+
+
+@pytest.mark.clips
+def test_on_real_video_colours_stay_and_the_mask_fits_the_actor(clips_root):
+    """A baseball player on a golf course: he is pasted exactly, and all around him is golf."""
+    root = clips_root / "jhmdb12"
+    front, behind = (real_layers(root, name) for name in REAL)
+    composite = make_composite(front, behind, MIXED)
+    size = composite.frames.shape[1:3]
+    mask, shown = resize_masks(front.mask, size), to_and_fro(front.times, behind.times)
+    assert 0.02 < composite.gamma < 0.4
+    assert_array_equal(composite.frames[mask], resize_frames(front.frames, size)[mask])
+    assert_array_equal(composite.frames[~mask], behind.background[shown][~mask])
+    # The golf course is green, and it stays green: no swap of red and blue, no grey.
+    red, green, blue = composite.frames[:, 150:][~mask[:, 150:]].mean(axis=0)
+    assert green > red + 20 > blue + 40
+
+
+def real_layers(root, file):
+    masks = from_json(json.loads((root / "masks" / f"{file.split('/')[0]}.json").read_text()))
+    clip = read_frames(root / "videos" / file)
+    return make_layers(
+        file, clip.frames, masks[file].union(PrepareSettings()), np.flip(clip.frames, 2), clip.fps
+    )
