@@ -1,10 +1,10 @@
 """Run folders: everything one command made, and what is needed to make it again.
 
-    RUN/run.yaml       command, resolved settings, versions: written before any work
-    RUN/stages.json    seconds each stage took, over all tries
-    RUN/skipped.csv    videos that were left out, with the reason
-    RUN/metrics.json   what came out
-    RUN/tensorboard/   curves
+RUN/run.yaml       command, resolved settings, versions: written before any work
+RUN/stages.json    seconds each stage took, over all tries
+RUN/skipped.csv    videos that were left out, with the reason
+RUN/metrics.json   what came out
+RUN/tensorboard/   curves
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class RankSettings:
 
     foreground_cap: float = 4.0
     background_cap: float = 4.0
-    class_cap: float = 2.0
+    class_cap: float = 1.5
 
     def __post_init__(self) -> None:
         remedy = "give 0 (no cap), or 1 (an even share) or more"

@@ -1,0 +1,38 @@
+"""A small bank of generated clips, for tests of the train room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank, ClipSettings
+from train.batches import ClipSource
+
+GEOMETRY = ClipSettings(num_frames=4, height=24, width=30, crop=20)
+
+
+def make_bank(folder: Path, rows: int = 12, seed: int = 0) -> ClipBank:
+    """Noise, brighter with row mod 3, and a moving square as mask; every row has layers."""
+    rng = np.random.default_rng(seed)
+    bank = ClipBank.create_or_resume(folder, [f"v{i}" for i in range(rows)], GEOMETRY, "test")
+    shape = (GEOMETRY.num_frames, GEOMETRY.height, GEOMETRY.width)
+    for row in range(rows):
+        masks = np.zeros(shape, dtype=bool)
+        for t in range(shape[0]):
+            masks[t, 2 + t : 12 + t, row % 8 : row % 8 + 9] = True
+        low = 60 * (row % 3)
+        frames = rng.integers(low, low + 120, (*shape, 3), dtype=np.uint8)
+        background = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        bank.write(row, frames, masks, background)
+    return bank
+
+
+def make_source(
+    folder: Path, classes: int = 3, settings: CompositeSettings | None = None
+) -> ClipSource:
+    """A source over `make_bank`, with classes in turn."""
+    bank = make_bank(folder)
+    labels = np.arange(len(bank), dtype=np.int64) % classes
+    return ClipSource(bank, labels, classes, GEOMETRY.crop, settings or CompositeSettings())

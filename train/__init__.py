@@ -1,0 +1,1 @@
+"""Puts the rooms together: stage one, stage two, and what runs both."""

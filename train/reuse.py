@@ -1,0 +1,106 @@
+"""What is done with what `l2a train` left: a Selector on other data, a classifier measured."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from compositing.layers import LayerStore
+from compositing.settings import CompositeSettings, PrepareSettings
+from l2a.clips import ClipSettings
+from l2a.errors import InputError, L2AError
+from l2a.files import write_json, written_whole
+from l2a.runs import Run
+from train.classifier import pick_device, predict
+from train.metrics import Metrics, draw_confusion, measure
+from train.settings.full import FullSettings
+from train.stage_one import check_scorer, load_scorer
+from train.stage_two import load_classifier
+from train.two_stage import choose, draw_composites, settled_budget, write_matching, write_selection
+from train.workspace import build_matching, build_workspace, open_videos
+
+
+def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Path:
+    """Choose the best pairs of a data set with a Selector that was trained before.
+
+    The data set may have other classes, and another number of them.
+
+    Args:
+        data: the data set's folder.
+        out: the run folder; it gets pairs.parquet and pictures.
+        selector: the Selector's checkpoint.
+        settings: clip geometry and embedder must be the checkpoint's.
+
+    Returns:
+        The path of pairs.parquet.
+    """
+    scorer = load_scorer(selector, settings.clips, pick_device(settings.classifier.device))
+    videos = open_videos(data, settings.data, settings.run.seed)
+    run = Run.open(out, "select", settings.flat() | {"data": data, "from_selector": selector})
+    store = LayerStore(settings.run.layers or run.path("layers"), settings.prepare)
+    with run.stage("prepare"):
+        space = build_workspace(
+            run.folder, videos, store, settings.clips, settings.composite, settings.run.workers
+        )
+        run.write_skipped(space.videos.skipped)
+    with run.stage("match"):
+        matching = build_matching(space, settings.match)
+        write_matching(run, space, matching)
+        check_scorer(scorer, matching, space.videos.classes)
+        budget = settled_budget(settings, space, matching)
+    with run.stage("select"):
+        selection = choose(scorer, space, matching, settings, budget)
+        path = run.path("pairs.parquet")
+        write_selection(path, selection, space, settings, data)
+        draw_composites(run, space)
+    return path
+
+
+def evaluate(
+    data: Path, out: Path, classifier: Path, subset: str, settings: FullSettings
+) -> Metrics:
+    """Measure a classifier on one split of a data set.
+
+    Args:
+        data: the data set's folder. Its classes must be among the classifier's.
+        out: the run folder; it gets metrics.json, predictions.csv and confusion.png.
+        classifier: a `classifier.safetensors` that `l2a train` wrote.
+        subset: "test", "val" or "train".
+    """
+    network, card = load_classifier(classifier)
+    classes = tuple(card["classes"])
+    videos = open_videos(data, settings.data, settings.run.seed)
+    if strange := sorted(set(videos.classes) - set(classes)):
+        raise InputError(
+            f"{data} has the class {strange[0]}, which {classifier} was not trained on; "
+            f"train a classifier on this data set."
+        )
+    if not videos.of_split(subset):
+        raise InputError(f"{data} has no {subset} videos; choose another --subset.")
+    run = Run.open(
+        out, "evaluate",
+        settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
+    )  # fmt: skip
+    store = LayerStore(run.path("layers"), PrepareSettings())
+    space = build_workspace(
+        run.folder, videos, store, ClipSettings(**card["clips"]), CompositeSettings(),
+        settings.run.workers, layers=False,
+    )  # fmt: skip
+    run.write_skipped(space.videos.skipped)
+    rows = space.rows[subset]
+    if len(rows) == 0:
+        raise L2AError(f"Not one {subset} video could be read; skipped.csv says why.")
+    logits = predict(network.to(pick_device(settings.classifier.device)), space.source, rows)
+    here = np.array([classes.index(name) for name in space.videos.classes], dtype=np.int64)
+    labels = here[space.source.labels[rows]]
+    metrics = measure(logits, labels, classes)
+    write_json(run.path("metrics.json"), metrics.to_json())
+    draw_confusion(run.path("confusion.png"), metrics, classes)
+    with written_whole(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("video", "class", "predicted"))
+        for row, label, guess in zip(rows, labels, logits.argmax(axis=1), strict=True):
+            writer.writerow((space.bank.ids[row], classes[label], classes[guess]))
+    return metrics

@@ -1,0 +1,159 @@
+"""Settings of the fully supervised setting (Sec. 5.1 "Training Settings", Sec. 5.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
+from l2a.clips import ClipSettings
+from l2a.errors import InputError
+from l2a.formats import DataSettings
+from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
+from semantic_match.settings import MatchSettings
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The classifier and how it is optimised; the defaults are the paper's.
+
+    Attributes:
+        network: the classifier: r3d_18, r2plus1d_18, mc3_18, swin3d_t, swin3d_s, or tiny3d for
+            two cores.
+        weights: start of the trunk: nothing for from scratch, "kinetics" for torchvision's
+            Kinetics-400 weights, or a weight file.
+        epochs: passes over the real clips in stage two.
+        batch_size: real clips in a batch.
+        lr: learning rate at the start; it falls to 0 along a cosine.
+        momentum: momentum of stochastic gradient descent.
+        weight_decay: weight decay of stochastic gradient descent.
+        flip: mirror clips at random; switch it off when left and right tell classes apart.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "bfloat16" runs the networks in mixed precision on a GPU.
+    """
+
+    network: str = "r3d_18"
+    weights: str | None = None
+    epochs: int = 100
+    batch_size: int = 8
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    flip: bool = True
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.lr <= 0:
+            raise InputError(f"lr is {self.lr}; it must be above 0.")
+
+
+@dataclass(frozen=True)
+class StageOneSettings:
+    """Stage one: the classifier whose validation loss teaches the Selector.
+
+    Attributes:
+        warmup_epochs: epochs on real clips before the Selector's training begins; the
+            validation gradient of an untrained classifier says nothing.
+        environment_lr: learning rate of the one step that a chosen subset gives the classifier.
+        validation_clips: size of the validation subset that rewards are measured on. It is
+            drawn once, so that losses are compared on the same clips.
+        trunk: what turns a video into the Selector's feature: "classifier" copies the trunk of
+            the warmed-up classifier; a network's name takes that network with trunk_weights.
+        trunk_weights: "kinetics" or a weight file, for a trunk given by name.
+    """
+
+    warmup_epochs: int = 10
+    environment_lr: float = 0.01
+    validation_clips: int = 64
+    trunk: str = "classifier"
+    trunk_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation_clips < 1:
+            raise InputError(f"validation_clips is {self.validation_clips}; it must be at least 1.")
+        if self.trunk == "classifier" and self.trunk_weights is not None:
+            raise InputError(
+                f"trunk_weights is {self.trunk_weights}, but the trunk is the classifier's own; "
+                f"name its network with --trunk."
+            )
+
+
+@dataclass(frozen=True)
+class StageTwoSettings:
+    """Stage two: which pairs are composited, and how they join the real clips.
+
+    Attributes:
+        budget: how many pairs to composite; as many as there are real training clips if not
+            given.
+        selection: "selector" takes the best pairs under the budget, "random" as many at random
+            from the same pool, "none" trains on real clips alone.
+        composites_per_batch: composites added to each batch of real clips; as many as there are
+            real ones if not given.
+        replace_real: let composites take the place of real clips in a batch of batch_size.
+        compare: also train without composites and with random pairs, for the same number of
+            steps, and say how they did.
+        repeats: how many times the classifier is trained, each with its own seed; results are
+            given as mean and standard deviation.
+        export: also write the chosen pairs as an augmented data set to RUN/export.
+    """
+
+    budget: int | None = None
+    selection: Literal["selector", "random", "none"] = "selector"
+    composites_per_batch: int | None = None
+    replace_real: bool = False
+    compare: bool = False
+    repeats: int = 1
+    export: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "composites_per_batch", "repeats"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What every command that computes shares.
+
+    Attributes:
+        seed: all randomness follows from it.
+        workers: processes for decoding, segmenting and encoding; 0 for one per core.
+        layers: a layer store to use and extend; by default the run keeps its own.
+    """
+
+    seed: int = 0
+    workers: int = 0
+    layers: Path | None = None
+
+
+@dataclass(frozen=True)
+class FullSettings:
+    """All settings of `l2a train`, one group for each room; every group has working defaults."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    clips: ClipSettings = field(default_factory=ClipSettings)
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)
+    composite: CompositeSettings = field(default_factory=CompositeSettings)
+    match: MatchSettings = field(default_factory=MatchSettings)
+    selector: SelectorSettings = field(default_factory=SelectorSettings)
+    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
+    rank: RankSettings = field(default_factory=RankSettings)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    stage_one: StageOneSettings = field(default_factory=StageOneSettings)
+    stage_two: StageTwoSettings = field(default_factory=StageTwoSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its name, as the command line and `run.yaml` spell it."""
+        return {
+            setting.name: getattr(group, setting.name)
+            for group in (getattr(self, part.name) for part in fields(self))
+            for setting in fields(group)
+        }

@@ -1,0 +1,184 @@
+"""From a data set's folder to what both stages work on: layers, clips at training size, a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.bank import fill_bank
+from compositing.layers import LayerRecord, LayerStore
+from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank, ClipSettings
+from l2a.errors import InputError, L2AError
+from l2a.files import fingerprint
+from l2a.formats import DataSettings, read_videos
+from l2a.progress import progress, say
+from l2a.videos import Skipped, Video, VideoSet, carve_validation
+from semantic_match.embed import embed_classes, make_embedder
+from semantic_match.match import ClassMatch, match_classes
+from semantic_match.pool import Pool
+from semantic_match.settings import MatchSettings
+from train.batches import ClipSource
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What both stages work on.
+
+    Attributes:
+        videos: the data set with its validation split, without the videos that were skipped.
+        bank: every video's clip; training videos also with mask and background.
+        source: batches of the bank's clips and composites.
+        rows: split ─► bank rows of its readable videos, int64.
+        records: id ─► what the layer store says of a training video.
+    """
+
+    videos: VideoSet
+    bank: ClipBank
+    source: ClipSource
+    rows: dict[str, NDArray[np.int64]]
+    records: dict[str, LayerRecord]
+    store: LayerStore
+
+    def video(self, video_id: str) -> Video:
+        """The video of an id."""
+        return self._by_id[video_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Video]:
+        return {video.id: video for video in self.videos.videos}
+
+    def fit_rows(self, unfit: str) -> NDArray[np.int64]:
+        """Bank rows of the training videos whose record leaves the field `unfit` empty."""
+        records = [(int(row), self.records.get(self.bank.ids[row])) for row in self.rows["train"]]
+        fit = [row for row, record in records if record and not getattr(record, unfit)]
+        return np.array(fit, dtype=np.int64)
+
+    def rows_by_class(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """`rows`, apart by class, in the order of the classes."""
+        labels = self.source.labels[rows]
+        return [rows[labels == index] for index in range(len(self.videos.classes))]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Classes, their embeddings and the pool that follows.
+
+    Attributes:
+        vectors: float32 `[C, E]`, unit rows: the embedding of each class name.
+        matches: nearest classes.
+        foregrounds, backgrounds: bank rows of the fit training videos of each side, int64.
+        pool: pairs of bank rows: fit foregrounds of a class with fit backgrounds of its matches.
+    """
+
+    embedder: str
+    vectors: NDArray[np.float32]
+    matches: tuple[ClassMatch, ...]
+    foregrounds: NDArray[np.int64]
+    backgrounds: NDArray[np.int64]
+    pool: Pool = field(repr=False)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The bank rows that may stand in a pair, ascending, int64."""
+        return np.union1d(self.foregrounds, self.backgrounds)
+
+
+def open_videos(data: Path, settings: DataSettings, seed: int) -> VideoSet:
+    """Read a data set, carve validation out of train by group, and say what was found."""
+    videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
+    counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))
+    say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")
+    for note in videos.notes:
+        say(f"note: {note}")
+    for split in ("train", "test"):
+        if not videos.of_split(split):
+            raise InputError(f"{data} has no {split} videos; check --split and --annotations.")
+    return videos
+
+
+def prepare_layers(
+    store: LayerStore, videos: Sequence[Video], workers: int
+) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
+    """Segment and inpaint each video once; returns the records by id, and what was skipped."""
+    with progress("prepare", "videos") as report:
+        done = store.prepare(videos, workers, report)
+    fit_f = sum(not record.foreground_unfit for record in done.records)
+    fit_b = sum(not record.background_unfit for record in done.records)
+    say(
+        f"layers: {done.made} made, {done.reused} reused, {len(done.skipped)} skipped; "
+        f"{fit_f} fit as foreground, {fit_b} as background"
+    )
+    return {record.id: record for record in done.records}, done.skipped
+
+
+def build_workspace(
+    folder: Path,
+    videos: VideoSet,
+    store: LayerStore,
+    clips: ClipSettings,
+    composite: CompositeSettings,
+    workers: int,
+    *,
+    layers: bool = True,
+) -> Workspace:
+    """Prepare the training videos and fill the bank in `folder` / "bank"; resumable.
+
+    Only training videos get layers, so that no composite can ever use another split's video.
+
+    Args:
+        layers: False leaves segmentation and inpainting out; nothing can be composited then.
+    """
+    used = videos.of_split("train", "val", "test")
+    records: dict[str, LayerRecord] = {}
+    skipped: tuple[Skipped, ...] = ()
+    if layers:
+        records, skipped = prepare_layers(store, videos.of_split("train"), workers)
+    mark = fingerprint(
+        [videos.fingerprint(), clips, store.settings if layers else None, sorted(records)]
+    )
+    bank = ClipBank.create_or_resume(folder / "bank", [v.id for v in used], clips, mark)
+    with progress("clips", "videos") as report:
+        skipped += fill_bank(bank, used, store, set(records), workers, report)
+    videos = videos.without(dict.fromkeys(skipped))
+    row = {id_: index for index, id_ in enumerate(bank.ids)}
+    labels = np.zeros(len(bank.ids), dtype=np.int64)
+    index_of = {name: index for index, name in enumerate(videos.classes)}
+    for video in videos.videos:
+        if video.id in row:
+            labels[row[video.id]] = index_of[video.label]
+    rows = {
+        split: np.array([row[v.id] for v in videos.of_split(split)], dtype=np.int64)
+        for split in ("train", "val", "test")
+    }
+    for split in ("train", "test"):
+        if len(rows[split]) == 0:
+            raise L2AError(f"Not one {split} video could be read; skipped.csv says why.")
+    source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
+    return Workspace(videos, bank, source, rows, records, store)
+
+
+def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
+    """Embed the class names, match the classes and make the pool of fit pairs."""
+    embedder = make_embedder(settings.embedder)
+    vectors = embed_classes(space.videos.classes, embedder)
+    matches = match_classes(vectors, settings.matches)
+    foregrounds = space.fit_rows("foreground_unfit")
+    backgrounds = space.fit_rows("background_unfit")
+    sides = [
+        [rows.tolist() for rows in space.rows_by_class(side)] for side in (foregrounds, backgrounds)
+    ]
+    pool = Pool(sides[0], sides[1], matches)
+    fit = f"{len(foregrounds)} foregrounds and {len(backgrounds)} backgrounds"
+    if len(pool) == 0:
+        raise L2AError(
+            f"No pair can be composited from {fit} that are fit; look at the contact sheet, and "
+            f"try another segmenter or wider limits."
+        )
+    say(f"pool: {len(pool)} pairs of {fit}")
+    return Matching(embedder.identity, vectors, matches, foregrounds, backgrounds, pool)
