@@ -94,7 +94,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_network_is_answered_with_the_names() -> None:
-    with pytest.raises(InputError, match="no network 'resnet'.*r3d_18"):
+    with pytest.raises(InputError, match=r"no network 'resnet'.*r3d_18"):
         build_trunk("resnet")
 
 

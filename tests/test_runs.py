@@ -57,7 +57,10 @@ def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
     assert not run.path("skipped.csv").exists()
     row = Skipped("a, b.avi", "zero bytes")
     assert run.write_skipped([row, row]) == 1
-    assert run.path("skipped.csv").read_text().splitlines() == ["video,reason", '"a, b.avi",zero bytes']  # fmt: skip
+    assert run.path("skipped.csv").read_text().splitlines() == [
+        "video,reason",
+        '"a, b.avi",zero bytes',
+    ]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\x"])

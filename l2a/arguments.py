@@ -1,0 +1,184 @@
+"""The command line's options, made from the settings dataclasses, and YAML files of settings.
+
+One field is one option: its name with dashes, its type, its default, its line of the docstring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import typing
+from argparse import ArgumentError
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docstring_parser
+import yaml
+from jsonargparse import ActionYesNo, ArgumentParser
+
+from l2a.errors import InputError
+
+S = TypeVar("S")
+
+# Given by position, not by name.
+POSITIONAL = frozenset({"data"})
+
+
+class Arguments:
+    """The parsed command line: one instance of each settings dataclass."""
+
+    def __init__(self, groups: Mapping[type, Any]) -> None:
+        self._groups = groups
+
+    def __getitem__(self, group: type[S]) -> S:
+        """The instance of one settings dataclass."""
+        found: S = self._groups[group]
+        return found
+
+    def __contains__(self, group: type) -> bool:
+        return group in self._groups
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its name, as `run.yaml` keeps them."""
+        return {
+            field.name: getattr(instance, field.name)
+            for group, instance in self._groups.items()
+            for field in dataclasses.fields(group)
+        }
+
+
+def parse(
+    command: str,
+    description: str,
+    groups: Sequence[type],
+    argv: Sequence[str],
+    *,
+    known: Iterable[type],
+    defaults: Mapping[str, Any] | None = None,
+) -> Arguments:
+    """Parse a command's arguments.
+
+    Args:
+        command: its name, for messages.
+        description: the first line of its help.
+        groups: settings dataclasses; their field names are unique over all commands.
+        argv: what follows the command's name.
+        known: the dataclasses of all commands. A YAML file may hold settings of any of them, so
+            that one file serves every command; names that no command knows are refused.
+        defaults: values that replace the dataclasses' own defaults.
+
+    Raises:
+        InputError: one sentence on what is wrong, over all settings at once.
+    """
+    parser = _parser(command, description, groups, defaults or {})
+    own = {field.name for group in groups for field in dataclasses.fields(group)}
+    everything = {field.name for group in known for field in dataclasses.fields(group)}
+    words, config = _take_config(list(argv))
+    if config is not None:
+        settings = _read_config(config, everything)
+        words = [_word(key, value) for key, value in settings.items() if key in own] + words
+    try:
+        values = vars(parser.parse_args([_dashed(word) for word in words]))
+    except ArgumentError as error:
+        raise InputError(_one_sentence(command, str(error))) from None
+    instances: dict[type, Any] = {}
+    problems = []
+    for group in groups:
+        try:
+            instances[group] = group(**{f.name: values[f.name] for f in dataclasses.fields(group)})
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError(" ".join(problems))
+    return Arguments(instances)
+
+
+def _parser(
+    command: str, description: str, groups: Sequence[type], defaults: Mapping[str, Any]
+) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=f"l2a {command}", description=description, exit_on_error=False, print_config=None
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file of settings; the command line overrides it."
+    )
+    for group in groups:
+        text = docstring_parser.parse_from_object(group)
+        help_of = {entry.arg_name: entry.description or "" for entry in text.params}
+        hints = typing.get_type_hints(group)
+        section = parser.add_argument_group(text.short_description or group.__name__)
+        for field in dataclasses.fields(group):
+            # argparse takes % in help for a format.
+            shown = " ".join(help_of.get(field.name, "").split()).replace("%", "%%")
+            required = field.default is dataclasses.MISSING
+            default = defaults.get(field.name, None if required else field.default)
+            name, kind = "--" + field.name.replace("_", "-"), hints[field.name]
+            if field.name in POSITIONAL:
+                section.add_argument(field.name, type=kind, help=shown)
+            elif kind is bool:
+                yes_no = ActionYesNo(no_prefix="no-")
+                section.add_argument(name, action=yes_no, default=default, help=shown)
+            else:
+                section.add_argument(
+                    name, type=kind, default=default, required=required, help=shown
+                )
+    return parser
+
+
+def _dashed(word: str) -> str:
+    """Let `--score_threshold`, as a setting is spelled in YAML, stand for `--score-threshold`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
+    for index, word in enumerate(words):
+        if word.startswith("--config="):
+            return words[:index] + words[index + 1 :], Path(word.partition("=")[2])
+        if word == "--config":
+            if index + 1 == len(words):
+                raise InputError("--config is given without a file; name a YAML file after it.")
+            return words[:index] + words[index + 2 :], Path(words[index + 1])
+    return words, None
+
+
+def _read_config(path: Path, everything: set[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise InputError(f"There is no settings file {path}; check --config.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not a readable YAML file ({reason}); mend it.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no settings; write one `name: value` a line.")
+    for key in content:
+        if key not in everything:
+            near = difflib.get_close_matches(str(key), everything, n=1)
+            hint = f"perhaps {near[0]!r} is meant." if near else "`l2a COMMAND --help` lists them."
+            raise InputError(f"{path} sets {key!r}, which no command knows; {hint}")
+    return content
+
+
+def _word(key: str, value: Any) -> str:
+    """A setting of a YAML file as a word of the command line, so that both are checked alike."""
+    option = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _one_sentence(command: str, message: str) -> str:
+    text = " ".join(message.split())
+    if found := re.search(r'[Pp]arser key "(\w+)": (.*?)\.? Got value: (.*)$', text):
+        key, expected, value = found.groups()
+        option = key if key in POSITIONAL else "--" + key.replace("_", "-")
+        expected = re.sub(r"<class '(\w+)'>", r"\1", expected)
+        expected = expected.replace("typing.", "").removeprefix("Expected a ")
+        return f"{option} is {value!r}, but must be {expected}; see `l2a {command} --help`."
+    return f"{text[0].upper()}{text[1:].rstrip('.')}; see `l2a {command} --help`."

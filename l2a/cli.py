@@ -1,0 +1,376 @@
+"""Every command. One verb, one room: each imports what it needs when it runs, not before.
+
+This is the only file of the ground floor that imports the rooms above.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
+from l2a import __version__
+from l2a.arguments import Arguments, parse
+from l2a.clips import ClipSettings
+from l2a.errors import InputError, L2AError
+from l2a.formats import DataSettings
+from l2a.progress import progress, say
+from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
+from semantic_match.settings import MatchSettings
+from train.settings.full import (
+    ClassifierSettings,
+    FullSettings,
+    RunSettings,
+    StageOneSettings,
+    StageTwoSettings,
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to work on.
+
+    Attributes:
+        data: the data set's folder.
+    """
+
+    data: Path
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where the results go.
+
+    Attributes:
+        out: the run's folder; an interrupted run goes on in its own.
+    """
+
+    out: Path
+
+
+@dataclass(frozen=True)
+class FromSelector:
+    """A Selector that was trained before.
+
+    Attributes:
+        selector: a Selector checkpoint; with it, `train` runs only the second stage.
+    """
+
+    selector: Path | None = None
+
+
+@dataclass(frozen=True)
+class NeedsSelector:
+    """The Selector to choose with.
+
+    Attributes:
+        selector: a Selector checkpoint.
+    """
+
+    selector: Path
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """Where the map goes.
+
+    Attributes:
+        map: the PNG file to draw the map of classes to.
+    """
+
+    map: Path = Path("matches.png")
+
+
+@dataclass(frozen=True)
+class OutDemo:
+    """Where the results go.
+
+    Attributes:
+        out: the demo's folder; an interrupted demo goes on in its own.
+    """
+
+    out: Path = Path("runs/demo")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The generated data set.
+
+    Attributes:
+        demo_seed: all randomness of the demo follows from it.
+    """
+
+    demo_seed: int = 0
+
+
+@dataclass(frozen=True)
+class FromPairs:
+    """What to composite.
+
+    Attributes:
+        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
+            masks and labels hold unless given anew.
+    """
+
+    pairs: Path
+
+
+@dataclass(frozen=True)
+class FromClassifier:
+    """What to measure.
+
+    Attributes:
+        classifier: a classifier.safetensors that `l2a train` wrote.
+        subset: the split to measure on: test, val or train.
+    """
+
+    classifier: Path
+    subset: str = "test"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb: what its help says, what can be set, and what it does."""
+
+    about: str
+    groups: tuple[type, ...]
+    work: Callable[[Arguments], None]
+
+
+def _full(arguments: Arguments) -> FullSettings:
+    """The settings that a command takes; groups that it does not take keep their defaults."""
+    kinds = typing.get_type_hints(FullSettings)
+    given: dict[str, Any] = {
+        name: arguments[kind] for name, kind in kinds.items() if kind in arguments
+    }
+    return FullSettings(**given)
+
+
+def _check(arguments: Arguments) -> None:
+    from l2a.check import check_videos, report_lines
+
+    with progress("check", "videos") as report:
+        found = check_videos(arguments[Data].data, arguments[DataSettings], report=report)
+    print("\n".join(report_lines(found)))
+
+
+def _match(arguments: Arguments) -> None:
+    from l2a.formats import read_videos
+    from semantic_match.embed import embed_classes, make_embedder
+    from semantic_match.match import match_classes, match_table
+    from semantic_match.picture import draw_map
+
+    settings, picture = arguments[MatchSettings], arguments[MapPicture].map
+    videos = read_videos(arguments[Data].data, arguments[DataSettings])
+    vectors = embed_classes(videos.classes, make_embedder(settings.embedder))
+    matches = match_classes(vectors, settings.matches)
+    for foreground, background, similarity in match_table(videos.classes, matches):
+        print(f"{foreground:<28}{background:<28}{similarity}")
+    draw_map(picture, videos.classes, vectors, matches)
+    print(f"map: {picture}")
+
+
+def _prepare(arguments: Arguments) -> None:
+    from compositing.layers import LayerStore
+    from l2a.runs import Run
+    from train.two_stage import draw_sheet
+    from train.workspace import open_videos, prepare_layers
+
+    settings = _full(arguments)
+    videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
+    run = Run.open(arguments[Out].out, "prepare", arguments.flat())
+    store = LayerStore(settings.run.layers or run.path("layers"), settings.prepare)
+    with run.stage("prepare"):
+        records, skipped = prepare_layers(store, videos.of_split("train"), settings.run.workers)
+    run.write_skipped(videos.skipped + skipped)
+    sheet = run.path("contact_sheet.png")
+    draw_sheet(sheet, store, videos, records)
+    print(f"layers: {store.folder}\ncontact sheet: {sheet}")
+
+
+def _train(arguments: Arguments) -> None:
+    from train.two_stage import train
+
+    summary = train(
+        arguments[Data].data, arguments[Out].out, _full(arguments),
+        arguments[FromSelector].selector,
+    )  # fmt: skip
+    print(summary.text)
+    print(f"everything is in {summary.folder}")
+
+
+def _select(arguments: Arguments) -> None:
+    from train.reuse import select
+
+    path = select(
+        arguments[Data].data, arguments[Out].out, arguments[NeedsSelector].selector,
+        _full(arguments),
+    )  # fmt: skip
+    print(f"pairs: {path}")
+
+
+def _evaluate(arguments: Arguments) -> None:
+    from train.reuse import evaluate
+
+    source = arguments[FromClassifier]
+    metrics = evaluate(
+        arguments[Data].data, arguments[Out].out, source.classifier, source.subset,
+        _full(arguments),
+    )  # fmt: skip
+    print(f"top-1 {metrics.top1:.4f}, top-5 {metrics.top5:.4f} on {metrics.n} clips")
+    for name, accuracy in metrics.per_class.items():
+        print(f"  {name:<28}{accuracy:.3f}")
+
+
+def _export(arguments: Arguments) -> None:
+    from compositing.export import export_videofolder
+    from compositing.layers import LayerStore
+    from l2a.formats import read_videos
+    from l2a.pairs import read_pairs
+    from train.workspace import prepare_layers
+
+    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[FromPairs].pairs
+    rows, meta = read_pairs(pairs)
+    videos = {v.id: v for v in read_videos(arguments[Data].data, settings.data).of_split("train")}
+    classes = sorted({video.label for video in videos.values()})
+    used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
+    if strange := [id_ for id_ in used if id_ not in videos]:
+        raise InputError(
+            f"{pairs} names {strange[0]}, which is no training video of {arguments[Data].data}; "
+            f"give the data set and the split that the pairs were chosen from."
+        )
+    beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
+    folder = settings.run.layers or (beside if beside.is_dir() else own)
+    store = LayerStore(folder, settings.prepare)
+    _, skipped = prepare_layers(store, [videos[id_] for id_ in used], settings.run.workers)
+    for row in skipped:
+        say(f"skipped {row.id}: {row.reason}")
+    with progress("export", "clips") as report:
+        done = export_videofolder(
+            rows, videos, classes, store, out, settings.composite, settings.export, meta=meta,
+            workers=settings.run.workers, progress=report,
+        )  # fmt: skip
+    print(f"{done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped: {out}")
+
+
+def _demo(arguments: Arguments) -> None:
+    from l2a.demo import SETTINGS, generate_demo
+
+    out = arguments[OutDemo].out
+    data = out / "data"
+    say(f"generating videos in {data}")
+    generate_demo(data, seed=arguments[DemoSettings].demo_seed)
+    words = [str(data), "--out", str(out / "run"), "--config", str(SETTINGS)]
+    say("the demo is: l2a train " + " ".join(words))
+    _run(["train", *words])
+    print(f"look at {out / 'run' / 'contact_sheet.png'}, composites.png, matches.png")
+
+
+_DATA = (Data, DataSettings)
+_TO_CLIPS = (ClipSettings, PrepareSettings, CompositeSettings)
+
+COMMANDS: dict[str, Command] = {
+    "check": Command("Read a data set and list what is broken.", _DATA, _check),
+    "match": Command(
+        "Match each class with the classes nearest to it, and draw the map.",
+        (*_DATA, MatchSettings, MapPicture), _match,
+    ),
+    "prepare": Command(
+        "Segment and inpaint every training video once, and draw a contact sheet.",
+        (*_DATA, Out, PrepareSettings, RunSettings), _prepare,
+    ),
+    "train": Command(
+        "Train the Selector, composite the best pairs, train the classifier with them.",
+        (*_DATA, Out, FromSelector, *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings,
+         RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, ExportSettings,
+         RunSettings), _train,
+    ),
+    "select": Command(
+        "Choose the best pairs of a data set with a trained Selector.",
+        (*_DATA, Out, NeedsSelector, *_TO_CLIPS, MatchSettings, RankSettings, ClassifierSettings,
+         StageTwoSettings, RunSettings), _select,
+    ),
+    "evaluate": Command(
+        "Measure a trained classifier on a data set.",
+        (*_DATA, Out, FromClassifier, ClassifierSettings, RunSettings), _evaluate,
+    ),
+    "export": Command(
+        "Write chosen pairs as an augmented data set of real video files.",
+        (*_DATA, Out, FromPairs, PrepareSettings, CompositeSettings, ExportSettings, RunSettings),
+        _export,
+    ),
+    "demo": Command(
+        "Generate a small data set and run everything on it, in minutes.",
+        (OutDemo, DemoSettings), _demo,
+    ),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 the work failed, 2 wrong input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except L2AError as error:
+        print(f"l2a: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("l2a: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"l2a: {error}; check the disk and the permissions.", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"l2a {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise InputError(f"There is no command {name!r}; choose one of: {known}.")
+    command = COMMANDS[name]
+    everything = {group for each in COMMANDS.values() for group in each.groups}
+    defaults = _defaults_from_pairs(rest) if FromPairs in command.groups else {}
+    arguments = parse(
+        name, command.about, command.groups, rest, known=everything, defaults=defaults
+    )
+    command.work(arguments)
+    return 0
+
+
+def _defaults_from_pairs(words: Sequence[str]) -> dict[str, Any]:
+    """The settings that pairs were chosen under, so that an export cannot silently use others."""
+    from l2a.pairs import read_pairs
+
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--pairs":
+            given = value if equals else (words[index + 1] if index + 1 < len(words) else "")
+            return dict(read_pairs(Path(given))[1].get("settings", {})) if given else {}
+    return {}
+
+
+def _overview() -> str:
+    rows = [f"  {name:<10}{command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Learn2Augment: learned video compositing for data augmentation.",
+            "",
+            "usage: l2a COMMAND ...        l2a COMMAND --help lists its settings",
+            "",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

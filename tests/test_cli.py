@@ -1,0 +1,196 @@
+"""The command line: one sentence and exit code 2 for what is wrong, help for what can be set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_data import write_tiny
+
+from l2a.cli import COMMANDS, main
+from selector.checkpoint import SelectorCard, save_selector
+from selector.network import SelectorConfig, new_selector
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted([*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "l2a").rglob("*.yaml")])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "data", train_groups=3)
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence that a command line is refused with."""
+    assert main(words) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("l2a: ")
+    assert message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_names_every_setting_with_its_meaning(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for group in COMMANDS[name].groups:
+        assert group.__doc__
+        assert group.__doc__.splitlines()[0].split(" (")[0].rstrip(".") in shown
+
+
+def test_every_setting_is_documented_and_unique() -> None:
+    import dataclasses
+
+    import docstring_parser
+
+    for command in COMMANDS.values():
+        names = [f.name for group in command.groups for f in dataclasses.fields(group)]
+        assert len(names) == len(set(names))
+        for group in command.groups:
+            described = {
+                p.arg_name
+                for p in docstring_parser.parse_from_object(group).params
+                if p.description
+            }
+            assert described == {f.name for f in dataclasses.fields(group)}, group
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_is_understood(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything up to the data set is fine: that is what is missing."""
+    words = [
+        "train",
+        str(tmp_path / "nowhere"),
+        "--out",
+        str(tmp_path / "o"),
+        "--config",
+        str(path),
+    ]
+    assert "nowhere" in refused(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trian"], "no command 'trian'"),
+        (["train"], "required"),
+        (["train", "DATA", "--out", "OUT", "--lr", "fast"], "--lr is 'fast', but must be float"),
+        (["train", "DATA", "--out", "OUT", "--label-rule", "x"], "--label-rule is 'x'"),
+        (["train", "DATA", "--out", "OUT", "--lerning-rate", "1"], "--lerning-rate"),
+        (["train", "DATA", "--out", "OUT", "--crop", "300"], "300"),
+        (["train", "DATA", "--out", "OUT", "--network", "r3d"], "no network 'r3d'"),
+        (["train", "DATA", "--out", "OUT", "--segmenter", "yolo"], "no segmenter 'yolo'"),
+        (["train", "DATA", "--out", "OUT", "--inpainter", "x"], "no inpainter 'x'"),
+        (["train", "DATA", "--out", "OUT", "--embedder", "x"], "no embedder 'x'"),
+        (["train", "DATA", "--out", "OUT", "--format", "x"], "'x'"),
+        (["train", "DATA", "--out", "OUT", "--split", "7"], "7"),
+        (["train", "DATA", "--out", "OUT", "--selector", "gone"], "gone"),
+        (["train", "DATA", "--out", "OUT", "--config", "gone.yaml"], "gone.yaml"),
+        (["train", "DATA", "--out", "OUT", "--segmenter", "masks:gone"], "gone"),
+        (["export", "DATA", "--out", "OUT", "--pairs", "gone.parquet"], "gone.parquet"),
+        (["evaluate", "DATA", "--out", "OUT", "--classifier", "gone"], "gone"),
+        (["train", "gone", "--out", "OUT"], "gone"),
+        (["match", "gone"], "gone"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence(
+    words: list[str], sentence: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"DATA": str(data), "OUT": str(tmp_path / "out")}
+    assert sentence in refused([places.get(word, word) for word in words], capsys)
+
+
+def test_several_mistakes_are_told_together(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["train", str(data), "--out", str(tmp_path / "o"), "--alpha", "-1",
+                       "--selector-steps", "0", "--epochs", "0"], capsys)  # fmt: skip
+    assert all(name in message.lower() for name in ("alpha", "selector_steps", "epochs"))
+
+
+def test_an_empty_folder_and_a_single_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(
+        ["train", str(tmp_path / "empty"), "--out", str(tmp_path / "o")], capsys
+    )
+    one = write_tiny(tmp_path / "one", ("JumpRope",), train_groups=2)
+    assert "JumpRope" in refused(["train", str(one), "--out", str(tmp_path / "o")], capsys)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_class_without_a_mask_file(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (masks / "JumpRope.json").write_text('{"videos": [], "categories": [], "annotations": []}')
+    words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--segmenter", f"masks:{masks}"]
+    assert "ClimbStairs" in refused(words, capsys)
+
+
+def test_a_budget_larger_than_the_pool(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(data), "--out", str(tmp_path / "o"), "--budget", "100000",
+             "--network", "tiny3d", "--min-gamma", "0.005", "--workers", "1"]  # fmt: skip
+    message = refused(words, capsys)
+    assert "100000" in message
+    assert "pool" in message
+
+
+def test_a_selector_of_another_embedder_or_geometry(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from l2a.networks import build_trunk
+
+    config = SelectorConfig(feature_dim=128, label_dim=7, hidden=(8,))
+    trunk, _ = build_trunk("tiny3d")
+    card = SelectorCard(
+        config, "tiny3d", "sent2vec@0123", 4, 32, 40, 32, ("a", "b"), "credit", 1, 0
+    )
+    save_selector(tmp_path / "selector", new_selector(config, 0), trunk, card)
+    words = ["select", str(data), "--selector", str(tmp_path / "selector"), "--workers", "1",
+             "--min-gamma", "0.005"]  # fmt: skip
+    assert "num_frames 4 and not 8" in refused([*words, "--out", str(tmp_path / "a")], capsys)
+    words += ["--num-frames", "4", "--height", "32", "--width", "40", "--crop", "32"]
+    message = refused([*words, "--out", str(tmp_path / "b"), "--budget", "2"], capsys)
+    assert "sent2vec@0123" in message
+    assert "static@" in message
+
+
+def test_a_config_with_an_unknown_name_suggests_the_right_one(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"epoch": 3}))
+    words = ["train", str(data), "--out", str(tmp_path / "o"), "--config", str(path)]
+    assert "perhaps 'epochs' is meant" in refused(words, capsys)
+
+
+def test_yaml_is_read_by_a_safe_loader(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"epochs: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n")
+    words = ["train", str(data), "--out", str(tmp_path / "o"), "--config", str(path)]
+    assert "not a readable YAML file" in refused(words, capsys)
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_command_line_overrides_the_config(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"dilate": 0.1, "humans_only": True, "epochs": 7}))
+    words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--config", str(path),
+             "--dilate", "0.03", "--workers", "1"]  # fmt: skip
+    assert main(words) == 0
+    settings = yaml.safe_load((tmp_path / "o" / "run.yaml").read_text())["settings"]
+    assert (settings["dilate"], settings["humans_only"]) == (0.03, True)

@@ -1,0 +1,198 @@
+"""`l2a train` from files to accuracy on tiny videos: results, promises, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_data import CLASSES, write_tiny
+
+from l2a.cli import main
+from l2a.pairs import read_pairs
+from selector.checkpoint import load_selector
+
+SMALL = {
+    "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "epochs": 2,
+    "warmup_epochs": 1, "selector_steps": 6, "selector_batch": 8, "hidden": [32, 16],
+    "checkpoint_every": 2, "validation_clips": 6, "budget": 5, "composites_per_batch": 2,
+    "min_gamma": 0.005, "compare": True, "export": True, "workers": 1, "lr": 0.01,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", str(data), "--config", str(config), "--out", str(out)]) == 0
+    return out
+
+
+def result(run: Path) -> tuple[bytes, ...]:
+    """What must be equal in two runs: every number and every byte that came out."""
+    clips = sorted((run / "export" / "videos").iterdir())
+    return (
+        (run / "metrics.json").read_bytes(),
+        (run / "selector" / "selector.safetensors").read_bytes(),
+        (run / "classifier.safetensors").read_bytes(),
+        *(clip.name.encode() + clip.read_bytes() for clip in clips),
+    )
+
+
+def test_the_run_holds_what_the_design_promises(run: Path) -> None:
+    for name in (
+        "run.yaml", "stages.json", "contact_sheet.png", "matches.png", "matches.json",
+        "composites.png", "confusion.png", "pairs.parquet", "classifier.safetensors",
+        "metrics.json", "table.txt", "selector/selector.json", "export/metadata.parquet",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert list((run / "stage_one" / "tensorboard").iterdir())
+
+
+def test_the_budget_is_exact_and_every_arm_has_its_accuracy(run: Path) -> None:
+    pairs, meta = read_pairs(run / "pairs.parquet")
+    assert len(pairs) == len({(p.foreground, p.background) for p in pairs}) == 5 == meta["budget"]
+    assert [p.omega for p in pairs] == sorted((p.omega for p in pairs), reverse=True)
+    assert min(p.omega for p in pairs) == pytest.approx(meta["threshold"])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["arms"]) == {"selector", "none", "random"}
+    assert metrics["test_clips"] == 6
+
+
+def test_composites_come_from_training_videos_alone(run: Path, data: Path) -> None:
+    """Neither test videos, nor the groups that validation was carved from."""
+    train = {
+        line.split()[0] for line in (data / "splits" / "trainlist01.txt").read_text().splitlines()
+    }
+    prepared = [
+        json.loads(path.read_text())["id"] for path in (run / "layers" / "records").iterdir()
+    ]
+    assert {id_.removeprefix("videos/") for id_ in prepared} < train
+    val = train - {id_.removeprefix("videos/") for id_ in prepared}
+    assert val
+    assert not {v[:-8] for v in val} & {id_.removeprefix("videos/")[:-8] for id_ in prepared}
+    pairs, _ = read_pairs(run / "pairs.parquet")
+    assert {p.foreground for p in pairs} | {p.background for p in pairs} <= set(prepared)
+
+
+def test_no_foreground_is_pasted_on_its_own_class(run: Path) -> None:
+    pairs, _ = read_pairs(run / "pairs.parquet")
+    assert all(p.foreground_class != p.background_class for p in pairs)
+
+
+def test_the_selectors_card_says_what_it_was_made_with(run: Path) -> None:
+    card = load_selector(run / "selector").card
+    assert card.trunk == "tiny3d"
+    assert card.classes == tuple(sorted(CLASSES))
+    assert (card.num_frames, card.height, card.width, card.crop) == (4, 32, 40, 32)
+    assert card.reward == "credit"
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    data: Path, config: Path, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    assert (
+        main(["train", str(data), "--config", str(config), "--out", str(out), "--workers", "2"])
+        == 0
+    )
+    assert result(out) == result(run)
+
+
+def test_killed_at_any_time_it_ends_with_the_same_result(
+    data: Path, config: Path, run: Path, tmp_path: Path
+) -> None:
+    """SIGKILL after ever longer times, the same command again each time, until it gets through."""
+    out = tmp_path / "killed"
+    words = ["train", str(data), "--config", str(config), "--out", str(out)]
+    command = [sys.executable, "-c", "import sys, l2a.cli; sys.exit(l2a.cli.main())", *words]
+    kills = 0
+    for seconds in (3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 12.0, 60.0):
+        with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL) as process:  # fmt: skip
+            deadline = time.monotonic() + seconds
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+                continue
+        assert process.returncode == 0
+        break
+    assert kills >= 1
+    assert result(out) == result(run)
+
+
+def test_going_on_with_other_settings_is_refused(
+    data: Path, config: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(data), "--config", str(config), "--out", str(run), "--lr", "0.02"]
+    assert main(words) == 2
+    assert "lr=0.01 and not 0.02" in capsys.readouterr().err
+
+
+def test_a_selector_is_used_again_on_other_classes(config: Path, run: Path, tmp_path: Path) -> None:
+    other = write_tiny(tmp_path / "other", ("Bowling", "PlayingGuitar"), train_groups=3)
+    base = ["--config", str(config), "--selector", str(run / "selector"), "--budget", "3"]
+    assert main(["select", str(other), *base, "--out", str(tmp_path / "chosen")]) == 0
+    pairs, _ = read_pairs(tmp_path / "chosen" / "pairs.parquet")
+    assert len(pairs) == 3
+    words = ["train", str(other), *base, "--no-compare", "--out", str(tmp_path / "second")]
+    assert main(words) == 0
+    assert not (tmp_path / "second" / "stage_one").exists()
+
+
+def test_evaluating_again_gives_the_same_accuracy(data: Path, run: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(data), "--classifier", str(run / "classifier.safetensors")]
+    assert main([*words, "--out", str(tmp_path / "eval"), "--workers", "1"]) == 0
+    again = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    first = json.loads((run / "metrics.json").read_text())["arms"]["selector"]["repeats"][0]
+    assert again["confusion"] == first["confusion"]
+    assert len((tmp_path / "eval" / "predictions.csv").read_text().splitlines()) == 7
+
+
+def test_an_export_of_its_own_equals_the_runs(data: Path, run: Path, tmp_path: Path) -> None:
+    words = ["export", str(data), "--pairs", str(run / "pairs.parquet"), "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "export")]) == 0
+    ours = {p.name: p.read_bytes() for p in (tmp_path / "export" / "videos").iterdir()}
+    theirs = {p.name: p.read_bytes() for p in (run / "export" / "videos").iterdir()}
+    assert ours == theirs
+
+
+def test_broken_videos_are_skipped_counted_and_listed(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    train = broken / "videos" / "JumpRope"
+    (train / "v_JumpRope_g01_c01.mp4").write_bytes(b"")
+    truncated = train / "v_JumpRope_g02_c01.mp4"
+    truncated.write_bytes(truncated.read_bytes()[:700])
+    test = broken / "videos" / "WaveHand" / "v_WaveHand_g05_c01.mp4"
+    test.write_bytes(b"")
+    words = ["train", str(broken), "--config", str(config), "--out", str(tmp_path / "run")]
+    assert main([*words, "--no-compare", "--no-export"]) == 0
+    listed = (tmp_path / "run" / "skipped.csv").read_text()
+    for name in ("v_JumpRope_g01_c01", "v_JumpRope_g02_c01", "v_WaveHand_g05_c01"):
+        assert listed.count(name) == 1
+    assert "3 videos skipped" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test_clips"] == 5
