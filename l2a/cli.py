@@ -263,7 +263,14 @@ def _demo(arguments: Arguments) -> None:
     out = arguments[OutDemo].out
     data = out / "data"
     say(f"generating videos in {data}")
-    generate_demo(data, seed=arguments[DemoSettings].demo_seed)
+    generate_demo(
+        data,
+        seed=arguments[DemoSettings].demo_seed,
+        per_class_train=24,
+        per_class_val=8,
+        per_class_test=20,
+        home_share=0.75,
+    )
     words = [str(data), "--out", str(out / "run"), "--config", str(SETTINGS)]
     say("the demo is: l2a train " + " ".join(words))
     _run(["train", *words])

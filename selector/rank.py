@@ -31,18 +31,18 @@ _GREEDY_CHUNK = 4096
 
 @dataclass(frozen=True)
 class Caps:
-    """The most pairs that one foreground video, background video or foreground class may take.
+    """The most pairs that a foreground video, a background video or a match of classes may take.
 
     None is no cap. `even_caps` gives the defaults.
     """
 
     foreground: int | None = None
     background: int | None = None
-    foreground_class: int | None = None
+    class_match: int | None = None
 
     def doubled(self) -> Caps:
         """Every cap twice as large."""
-        pairs = (self.foreground, self.background, self.foreground_class)
+        pairs = (self.foreground, self.background, self.class_match)
         return Caps(*(None if cap is None else 2 * cap for cap in pairs))
 
     @property
@@ -116,14 +116,14 @@ def score_pool(
 
 
 def even_caps(
-    budget: int, foregrounds: int, backgrounds: int, classes: int, settings: RankSettings
+    budget: int, foregrounds: int, backgrounds: int, matches: int, settings: RankSettings
 ) -> Caps:
     """Caps as multiples of the even share, rounded up.
 
     Args:
         budget: how many pairs will be chosen.
         foregrounds, backgrounds: how many videos the pool has on each side.
-        classes: how many classes its foregrounds have.
+        matches: how many matches of a foreground class with a background class have pairs.
         settings: the multiples; 0 is no cap.
     """
 
@@ -133,7 +133,7 @@ def even_caps(
     return Caps(
         cap(settings.foreground_cap, foregrounds),
         cap(settings.background_cap, backgrounds),
-        cap(settings.class_cap, classes),
+        cap(settings.class_cap, matches),
     )
 
 
@@ -167,7 +167,7 @@ def select_top(
     if caps is None or not caps.any:
         pairs, logits, considered = _best(scored, budget)
         return _selection(pairs, logits, considered, None, 0)
-    if caps.foreground_class is not None and classes is None:
+    if caps.class_match is not None and classes is None:
         raise ValueError("A cap on classes needs the class of every row.")
     ranked, logits = _ranked(scored)
     _check_budget(budget, len(ranked))
@@ -244,13 +244,13 @@ def _under_caps(
     Each chunk is first cleared of full videos and classes as a whole, so that Python looks one by
     one only at pairs that may still be taken.
     """
-    kinds = (pairs[:, 0], pairs[:, 1], None if classes is None else classes[pairs[:, 0]])
+    kinds = (pairs[:, 0], pairs[:, 1], None if classes is None else _matches(pairs, classes))
     sizes = [0 if kind is None else int(kind.max()) + 1 for kind in kinds]
     counts = [np.zeros(size, np.int64) for size in sizes]
     taken = np.zeros(len(pairs), bool)
     missing, relaxed = budget, 0
     while True:
-        limits = (caps.foreground, caps.background, caps.foreground_class)
+        limits = (caps.foreground, caps.background, caps.class_match)
         active = [
             (kind, count, limit)
             for kind, count, limit in zip(kinds, counts, limits, strict=True)
@@ -272,6 +272,13 @@ def _under_caps(
                 if not missing:
                     return np.flatnonzero(taken), caps, relaxed
         caps, relaxed = caps.doubled(), relaxed + 1
+
+
+def _matches(pairs: NDArray[np.int32], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The match of classes that each pair belongs to, as one number, int64 [n]."""
+    matched = classes[pairs]
+    numbers: NDArray[np.int64] = matched[:, 0] * (int(classes.max()) + 1) + matched[:, 1]
+    return numbers
 
 
 def _check_budget(budget: int, available: int) -> None:

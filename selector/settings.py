@@ -102,16 +102,17 @@ class RankSettings:
 
     Choosing the best pairs blindly collapses: on real clips a tenth of the foregrounds and a
     twentieth of the backgrounds took the whole budget, often all of one class. Each cap is a
-    multiple of the even share (the budget divided by the number of videos or classes); 0 is none.
+    multiple of the even share (the budget divided by the number of videos or matches); 0 is none.
 
     Attributes:
         foreground_cap: how many even shares one foreground video may take.
         background_cap: how many even shares one background video may take.
-        class_cap: how many even shares one foreground class may take.
+        class_cap: how many even shares one match of a foreground class with a background class may
+            take. Where one scene goes with one action only, the scene gives the action away.
     """
 
-    foreground_cap: float = 4.0
-    background_cap: float = 4.0
+    foreground_cap: float = 2.0
+    background_cap: float = 2.0
     class_cap: float = 1.5
 
     def __post_init__(self) -> None:

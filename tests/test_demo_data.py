@@ -14,7 +14,9 @@ from l2a.demo.generate import _groups
 from l2a.demo.motions import MOTIONS
 from l2a.demo.scenes import SCENES, paint_scene
 from l2a.errors import InputError
+from l2a.formats import DataSettings, read_videos
 from l2a.media import read_frames
+from l2a.videos import carve_validation
 
 SIZE = (120, 160)
 
@@ -54,6 +56,15 @@ def test_the_layout_is_ucf101_s(tmp_path: Path) -> None:
     assert listed == {name for name in files if name.endswith(".mp4")}
 
 
+def test_a_validation_split_of_its_own_is_read_as_one(tmp_path: Path) -> None:
+    files = generate(tmp_path, per_class_val=2)
+    assert len(files["splits/vallist01.txt"].splitlines()) == 2 * len(MOTIONS)
+    videos = read_videos(tmp_path, DataSettings())
+    counts = Counter(video.split for video in videos.videos)
+    assert counts == {"train": 12, "val": 12, "test": 6}
+    assert carve_validation(videos, 0.5, 0) == videos
+
+
 def test_videos_are_real_ones(tmp_path: Path) -> None:
     generate(tmp_path)
     video = read_frames(tmp_path / "videos" / "Squatting" / "v_Squatting_g01_c01.mp4")
@@ -79,6 +90,7 @@ def test_a_complete_folder_is_left_alone_and_a_half_one_is_mended(tmp_path: Path
     [
         ({"per_class_train": 0}, "per_class_train is 0"),
         ({"per_class_test": -2}, "per_class_test is -2"),
+        ({"per_class_val": -1}, "per_class_val is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"size": (40, 64)}, "size is 40x64"),
         ({"home_share": 1.5}, r"home_share is 1\.5"),
@@ -93,13 +105,15 @@ def test_senseless_arguments_are_refused(
 
 
 def test_train_is_at_home_and_test_is_evenly_anywhere_else() -> None:
-    groups = list(_groups(train=20, test=10, home_share=1.0))
+    groups = list(_groups(train=20, val=10, test=10, home_share=1.0))
     for label, motion in MOTIONS.items():
         train = [group for group in groups if group.label == label and group.split == "train"]
         test = [group for group in groups if group.label == label and group.split == "test"]
         assert {group.scene for group in train} == {motion.home}
         elsewhere = dict.fromkeys(set(SCENES) - {motion.home}, 1)
         assert Counter(group.scene for group in test) == elsewhere
+        val = [group for group in groups if group.label == label and group.split == "val"]
+        assert Counter(group.scene for group in val) == elsewhere
         assert sum(group.clips for group in train) == 20
         assert sum(group.clips for group in test) == 10
         assert not {group.number for group in train} & {group.number for group in test}
@@ -107,15 +121,15 @@ def test_train_is_at_home_and_test_is_evenly_anywhere_else() -> None:
 
 
 def test_some_recordings_can_be_made_away_from_home() -> None:
-    groups = [g for g in _groups(train=20, test=2, home_share=0.6) if g.split == "train"]
+    groups = [g for g in _groups(train=20, val=0, test=2, home_share=0.6) if g.split == "train"]
     at_home = [group.scene == MOTIONS[group.label].home for group in groups]
     assert sum(at_home) == 36
     assert len(at_home) == 60
 
 
 def test_more_videos_leave_the_others_as_they_are() -> None:
-    few = {(g.label, g.stream, g.scene) for g in _groups(train=8, test=4, home_share=1.0)}
-    many = {(g.label, g.stream, g.scene) for g in _groups(train=16, test=10, home_share=1.0)}
+    few = {(g.label, g.stream, g.scene) for g in _groups(train=8, val=2, test=4, home_share=1.0)}
+    many = {(g.label, g.stream, g.scene) for g in _groups(train=16, val=4, test=10, home_share=1.0)}
     assert few < many
 
 

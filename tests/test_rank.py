@@ -134,14 +134,14 @@ def greedy(
     pairs: Pairs, logits: NDArray[np.float32], budget: int, caps: Caps, classes: NDArray[np.int64]
 ) -> tuple[list[int], int]:
     """The rule, word by word: walk down the ranking; at its end, double and walk again."""
-    limits = [caps.foreground, caps.background, caps.foreground_class]
+    limits = [caps.foreground, caps.background, caps.class_match]
     order = sorted(range(len(pairs)), key=lambda i: (-logits[i], i))
     taken: list[int] = []
     counts: Counter[tuple[int, int]] = Counter()
     for relaxed in range(64):
         for i in order:
             fore, back = map(int, pairs[i])
-            groups = list(enumerate((fore, back, int(classes[fore]))))
+            groups = list(enumerate((fore, back, (int(classes[fore]), int(classes[back])))))
             full = any(
                 limit is not None and counts[group] >= limit * 2**relaxed
                 for group, limit in zip(groups, limits, strict=True)
@@ -194,15 +194,15 @@ def test_default_caps_prevent_the_collapse_on_a_large_pool() -> None:
     blind = select_top([(pairs, logits)], 300)
     assert set(classes[blind.pairs[:, 0]]) == {3}
 
-    caps = even_caps(300, 300, 400, 10, RankSettings())
-    assert caps == Caps(foreground=4, background=3, foreground_class=60)
+    caps = even_caps(300, 300, 400, 100, RankSettings())
+    assert caps == Caps(foreground=2, background=2, class_match=5)
     found = select_top(in_blocks(pairs, logits, 9999), 300, caps=caps, classes=classes)
     assert len(found.pairs) == len({tuple(pair) for pair in found.pairs.tolist()}) == 300
     assert (np.diff(found.logits) <= 0).all()
     assert found.relaxed == 0
-    assert most(found.pairs[:, 0]) <= 4
-    assert most(found.pairs[:, 1]) <= 3
-    assert most(classes[found.pairs[:, 0]]) <= 60
+    assert most(found.pairs[:, 0]) <= 2
+    assert most(found.pairs[:, 1]) <= 2
+    assert most(10 * classes[found.pairs[:, 0]] + classes[found.pairs[:, 1]]) <= 5
 
 
 def test_caps_that_forbid_the_budget_are_doubled_and_reported() -> None:
@@ -216,7 +216,7 @@ def test_caps_that_forbid_the_budget_are_doubled_and_reported() -> None:
 
 
 def test_even_caps_round_up_and_can_be_left_out() -> None:
-    assert even_caps(10, 30, 40, 3, RankSettings()) == Caps(2, 1, 7)
+    assert even_caps(10, 30, 40, 3, RankSettings()) == Caps(1, 1, 5)
     none = RankSettings(foreground_cap=0, background_cap=0, class_cap=0)
     assert even_caps(10, 30, 40, 3, none) == Caps()
     scored = [(all_pairs(2, 2), np.zeros(4, np.float32))]
@@ -226,7 +226,7 @@ def test_even_caps_round_up_and_can_be_left_out() -> None:
 def test_a_cap_on_classes_needs_classes() -> None:
     scored = [(all_pairs(2, 2), np.zeros(4, np.float32))]
     with pytest.raises(ValueError, match="class of every row"):
-        select_top(scored, 2, caps=Caps(foreground_class=1))
+        select_top(scored, 2, caps=Caps(class_match=1))
 
 
 # The baseline and the yardstick.

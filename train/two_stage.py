@@ -181,8 +181,9 @@ def random_pairs(
 
 def _caps(space: Workspace, matching: Matching, settings: FullSettings, budget: int) -> Caps:
     foregrounds, backgrounds = matching.foregrounds, matching.backgrounds
-    classes = len(np.unique(space.source.labels[foregrounds]))
-    return even_caps(budget, len(foregrounds), len(backgrounds), classes, settings.rank)
+    able = [set(space.source.labels[side].tolist()) for side in (foregrounds, backgrounds)]
+    matches = sum(m.foreground in able[0] and m.background in able[1] for m in matching.matches)
+    return even_caps(budget, len(foregrounds), len(backgrounds), matches, settings.rank)
 
 
 def write_selection(
@@ -257,14 +258,14 @@ def draw_sheet(
 
 
 def draw_composites(run: Run, space: Workspace) -> None:
-    """Show the six best pairs that differ in their foreground's class: a strip, and TensorBoard."""
+    """Show the best pairs of five foreground classes: a strip, and videos for TensorBoard."""
     pairs, _ = read_pairs(run.path("pairs.parquet"))
     best: dict[str, ScoredPair] = {}
     for pair in pairs:
         best.setdefault(pair.foreground_class, pair)
-    chosen = list(best.values())[:6]
+    chosen = list(best.values())[:5]
     items = [made(pair, space, run_settings=space.source.settings) for pair in chosen]
-    draw_strip(run.path("composites.png"), items)
+    draw_strip(run.path("composites.png"), items, times=2)
     with Tracker(run.path("tensorboard")) as tracker:
         for pair in chosen:
             rows = np.array([[space.bank.row(pair.foreground), space.bank.row(pair.background)]])

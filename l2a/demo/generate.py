@@ -126,6 +126,7 @@ def generate_demo(
     *,
     seed: int = 0,
     per_class_train: int = 20,
+    per_class_val: int = 0,
     per_class_test: int = 10,
     num_frames: int = 32,
     size: tuple[int, int] = (120, 160),
@@ -140,11 +141,13 @@ def generate_demo(
         folder: where; `demo.json` is written last and says that all is there.
         seed: another seed, other people and places.
         per_class_train: training videos of each class, in groups of two.
+        per_class_val: validation videos of each class, in groups of two, in scenes like the test's;
+            with 0, validation is left to be carved out of train, and so is shot at home as well.
         per_class_test: test videos of each class, in groups of two.
         num_frames: length of each video, at 24 frames a second.
         size: (height, width) of the frames, in pixels.
         home_share: share of each class's training groups in its home scene; the others, and all
-            test groups, go through the remaining scenes in turn.
+            validation and test groups, go through the remaining scenes in turn.
 
     Raises:
         InputError: a count below 1, a negative seed, a share outside 0..1, frames below 48x64, or
@@ -153,6 +156,8 @@ def generate_demo(
     for name, value in (("per_class_train", per_class_train), ("per_class_test", per_class_test)):
         if value < 1:
             raise InputError(f"The demo's {name} is {value}; it must be at least 1.")
+    if per_class_val < 0:
+        raise InputError(f"The demo's per_class_val is {per_class_val}; it must not be negative.")
     if seed < 0:
         raise InputError(f"The demo's seed is {seed}; it must not be negative.")
     if not 0 <= home_share <= 1:
@@ -164,8 +169,8 @@ def generate_demo(
         )
     made = {
         "version": _VERSION, "seed": seed, "per_class_train": per_class_train,
-        "per_class_test": per_class_test, "num_frames": num_frames, "size": list(size),
-        "home_share": home_share,
+        "per_class_val": per_class_val, "per_class_test": per_class_test,
+        "num_frames": num_frames, "size": list(size), "home_share": home_share,
     }  # fmt: skip
     done = folder / "demo.json"
     if done.exists():
@@ -175,8 +180,8 @@ def generate_demo(
             )
         return
 
-    lists: dict[str, list[str]] = {"train": [], "test": []}
-    for group in _groups(per_class_train, per_class_test, home_share):
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for group in _groups(per_class_train, per_class_val, per_class_test, home_share):
         stream = [seed, *group.stream]
         rng = np.random.default_rng(stream)
         recording = stage_recording(group.label, group.scene, group.stream[2], size, rng)
@@ -184,13 +189,13 @@ def generate_demo(
             name = f"{group.label}/v_{group.label}_g{group.number:02}_c{clip:02}.mp4"
             rendered = render_clip(recording, num_frames, np.random.default_rng([*stream, clip]))
             write_video(folder / "videos" / name, rendered.frames, FPS, preset="veryfast")
-            label = f" {group.stream[0] + 1}" if group.split == "train" else ""
+            label = "" if group.split == "test" else f" {group.stream[0] + 1}"
             lists[group.split].append(f"{name}{label}\n")
 
     classes = "".join(f"{number} {label}\n" for number, label in enumerate(MOTIONS, start=1))
     write_text(folder / "splits" / "classInd.txt", classes)
-    for split, lines in lists.items():
-        write_text(folder / "splits" / f"{split}list01.txt", "".join(lines))
+    for split in [split for split, lines in lists.items() if lines]:
+        write_text(folder / "splits" / f"{split}list01.txt", "".join(lists[split]))
     write_json(done, made)
 
 
@@ -207,20 +212,24 @@ class _Group:
     stream: tuple[int, int, int]
 
 
-def _groups(train: int, test: int, home_share: float) -> Iterator[_Group]:
+def _groups(train: int, val: int, test: int, home_share: float) -> Iterator[_Group]:
     """All groups, class by class; as in UCF101, the first groups of a class are for the test."""
     for index, (label, motion) in enumerate(MOTIONS.items()):
         away = [kind for kind in SCENES if kind != motion.home]
         away = away[index % len(away) :] + away[: index % len(away)]  # begin anywhere
-        test_groups, train_groups = -(-test // _CLIPS), -(-train // _CLIPS)
+        number = 0
+        for place, split, count in ((1, "test", test), (2, "val", val)):
+            for k in range(-(-count // _CLIPS)):
+                number += 1
+                clips = min(_CLIPS, count - k * _CLIPS)
+                scene = away[k % len(away)]
+                yield _Group(label, number, split, scene, clips, (index, place, k))
+        train_groups = -(-train // _CLIPS)
         at_home = round(home_share * train_groups)
-        for k in range(test_groups):
-            clips = min(_CLIPS, test - k * _CLIPS)
-            yield _Group(label, k + 1, "test", away[k % len(away)], clips, (index, 1, k))
         for k in range(train_groups):
             scene = motion.home if k < at_home else away[(k - at_home) % len(away)]
             clips = min(_CLIPS, train - k * _CLIPS)
-            yield _Group(label, test_groups + k + 1, "train", scene, clips, (index, 0, k))
+            yield _Group(label, number + k + 1, "train", scene, clips, (index, 0, k))
 
 
 def _view(

@@ -1,5 +1,6 @@
 """UCF101: class folders, `trainlist0N.txt` with lines `Class/v_Class_gXX_cYY.avi label` and
-`testlist0N.txt` with lines `Class/v_Class_gXX_cYY.avi`.
+`testlist0N.txt` with lines `Class/v_Class_gXX_cYY.avi`. A `vallist0N.txt`, which UCF101 itself does
+not have, names a validation split that is then not carved out of train.
 
 The class is read from the path, not from the number, which only `classInd.txt` explains.
 """
@@ -24,13 +25,13 @@ from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, Tree
 from l2a.videos import Skipped, VideoSet
 
-_LIST = re.compile(r"(train|test)list(\d+)\.txt")
+_LIST = re.compile(r"(train|val|test)list(\d+)\.txt")
 _LABEL = re.compile(r"\s+\d+$")
 
 
 def recognises(root: Path, settings: DataSettings) -> bool:
     """Whether there are both `trainlist0N.txt` and `testlist0N.txt`."""
-    return {file.name for file in split_files(root, settings, _LIST)} == {"train", "test"}
+    return {file.name for file in split_files(root, settings, _LIST)} >= {"train", "test"}
 
 
 def read(root: Path, settings: DataSettings) -> VideoSet:
