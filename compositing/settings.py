@@ -18,8 +18,9 @@ class PrepareSettings:
     """How videos become layers.
 
     Attributes:
-        segmenter: finds the instances: motion, mask-rcnn, detectron2, or masks:PATH.
-        inpainter: empties the background: temporal, opencv, lama, or none.
+        segmenter: finds the instances: motion, or masks:PATH for masks of your own (YouTube-VIS
+            JSON, one file or a folder of them).
+        inpainter: empties the background: temporal, opencv, or none.
         score_threshold: instances with a lower score (0..1) are left out of the foreground mask.
         humans_only: keep only instances of the category person (the paper's Table 2, w/o objects).
         boxes: use each instance's bounding box instead of its mask (Table 2, w/o segmentation).

@@ -109,7 +109,8 @@ def _parser(
         text = docstring_parser.parse_from_object(group)
         help_of = {entry.arg_name: entry.description or "" for entry in text.params}
         hints = typing.get_type_hints(group)
-        section = parser.add_argument_group(text.short_description or group.__name__)
+        title = (text.short_description or group.__name__).rstrip(".")
+        section = parser.add_argument_group(title)
         for field in dataclasses.fields(group):
             # argparse takes % in help for a format.
             shown = " ".join(help_of.get(field.name, "").split()).replace("%", "%%")

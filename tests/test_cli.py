@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_data import write_tiny
+from tiny_data import CLASSES, write_tiny
 
 from l2a.cli import COMMANDS, main
 from selector.checkpoint import SelectorCard, save_selector
@@ -194,3 +194,24 @@ def test_the_command_line_overrides_the_config(data: Path, tmp_path: Path) -> No
     assert main(words) == 0
     settings = yaml.safe_load((tmp_path / "o" / "run.yaml").read_text())["settings"]
     assert (settings["dilate"], settings["humans_only"]) == (0.03, True)
+
+
+def test_match_prints_and_draws_the_classes(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["match", str(data), "--matches", "2", "--map", str(tmp_path / "map.png")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[:6]]
+    assert {(row[0], row[1]) for row in rows} == {
+        (a, b) for a in CLASSES for b in CLASSES if a != b
+    }
+    assert all(-1 <= float(row[2]) <= 1 for row in rows)
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_lists_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_tiny(tmp_path / "data", train_groups=2)
+    (data / "videos" / "JumpRope" / "v_JumpRope_g01_c02.mp4").write_bytes(b"")
+    assert main(["check", str(data)]) == 0
+    shown = capsys.readouterr().out
+    assert "v_JumpRope_g01_c02.mp4" in shown
+    assert "v_JumpRope_g01_c01.mp4" not in shown
