@@ -175,15 +175,14 @@ def _match(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from compositing.layers import LayerStore
     from l2a.runs import Run
-    from train.two_stage import draw_sheet
+    from train.two_stage import draw_sheet, open_store
     from train.workspace import open_videos, prepare_layers
 
-    settings = _full(arguments)
+    settings, out = _full(arguments), arguments[Out].out
+    store = open_store(out, settings)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
-    run = Run.open(arguments[Out].out, "prepare", arguments.flat())
-    store = LayerStore(settings.run.layers or run.path("layers"), settings.prepare)
+    run = Run.open(out, "prepare", arguments.flat())
     with run.stage("prepare"):
         records, skipped = prepare_layers(store, videos.of_split("train"), settings.run.workers)
     run.write_skipped(videos.skipped + skipped)

@@ -42,6 +42,9 @@ class Run:
     def open(cls, folder: Path, command: str, settings: Mapping[str, Any]) -> Run:
         """Make a run folder, or go on in the one that the same command and settings made.
 
+        Until `fix_settings` is called, other settings may be given: nothing depends on them yet,
+        and a budget that was too large can be mended in the same folder.
+
         Args:
             folder: created when absent.
             command: the command's name, such as "train".
@@ -51,18 +54,38 @@ class Run:
             InputError: the folder holds another run, or something else altogether.
         """
         plain = {key: _plain(value) for key, value in settings.items()}
-        record = folder / "run.yaml"
-        if record.is_file():
-            _check_same(folder, record, command, plain)
+        run = cls(folder)
+        if run._record.is_file():
+            before = run._read()
+            _check_same(folder, before, command, plain)
+            if before["fixed"]:
+                return run
         elif folder.is_dir() and any(folder.iterdir()):
             raise InputError(
                 f"{folder} is not empty and holds no run; give --out a new or an empty folder."
             )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            content = {"command": command, "settings": plain, "versions": versions()}
-            write_text(record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        return cls(folder)
+        run._write({"command": command, "fixed": False, "settings": plain, "versions": versions()})
+        return run
+
+    def fix_settings(self) -> None:
+        """From now on results depend on the settings: the folder takes no others."""
+        self._write(self._read() | {"fixed": True})
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "run.yaml"
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = yaml.safe_load(self._record.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            content = None
+        if not isinstance(content, dict) or not {"command", "fixed", "settings"} <= content.keys():
+            raise InputError(f"{self._record} is damaged; give --out another folder.")
+        return content
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_text(self._record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -101,19 +124,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_same(folder: Path, record: Path, command: str, settings: Mapping[str, Any]) -> None:
-    try:
-        before = yaml.safe_load(record.read_text(encoding="utf-8"))
-        made_by, old = before["command"], before["settings"]
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise InputError(f"{record} is damaged; give --out another folder.") from None
-    if made_by != command:
+def _check_same(
+    folder: Path, before: Mapping[str, Any], command: str, settings: Mapping[str, Any]
+) -> None:
+    if before["command"] != command:
         raise InputError(
-            f"{folder} was made by `l2a {made_by}`, not by `l2a {command}`; "
+            f"{folder} was made by `l2a {before['command']}`, not by `l2a {command}`; "
             f"give --out another folder."
         )
+    old = before["settings"]
     for key in sorted(set(old) | set(settings)):
-        if key not in SPEED_ONLY and old.get(key) != settings.get(key):
+        if before["fixed"] and key not in SPEED_ONLY and old.get(key) != settings.get(key):
             raise InputError(
                 f"{folder} was made with {key}={old.get(key)} and not {settings.get(key)}; "
                 f"give the same settings to go on, or --out another folder."

@@ -145,6 +145,9 @@ def test_a_budget_larger_than_the_pool(
     message = refused(words, capsys)
     assert "100000" in message
     assert "pool" in message
+    # The folder is not spoilt by it: another mistake is answered as if it were the first.
+    assert "200000" in refused([*words, "--budget", "200000", "--height", "120"], capsys)
+    assert len(list((tmp_path / "o" / "bank").iterdir())) == 1
 
 
 def test_a_selector_of_another_embedder_or_geometry(

@@ -73,7 +73,7 @@ def test_the_bank_keeps_frames_masks_and_backgrounds_together(run: Path) -> None
     """Outside the mask and its rim the background is the frame itself; inside it is not."""
     from l2a.clips import ClipBank, RowState
 
-    bank = ClipBank.open(run / "bank")
+    bank = ClipBank.open(next((run / "bank").iterdir()))
     inside, outside = [], []
     for row in np.flatnonzero(bank.state == RowState.LAYERS):
         mask = bank.masks[row]

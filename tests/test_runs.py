@@ -27,7 +27,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     settings = {"lr": 0.1, "hidden": (1, 2), "layers": None, "data": Path("/d"), "workers": 1}
-    Run.open(tmp_path / "run", "train", settings)
+    Run.open(tmp_path / "run", "train", settings | {"lr": 9.9})  # nothing depends on it yet
+    Run.open(tmp_path / "run", "train", settings).fix_settings()
     Run.open(tmp_path / "run", "train", settings | {"workers": 8})
     with pytest.raises(InputError, match=r"lr=0\.1 and not 0\.2"):
         Run.open(tmp_path / "run", "train", settings | {"lr": 0.2})

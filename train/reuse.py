@@ -13,12 +13,20 @@ from l2a.clips import ClipSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import write_json, written_whole
 from l2a.runs import Run
+from semantic_match.embed import make_embedder
 from train.classifier import pick_device, predict
 from train.metrics import Metrics, draw_confusion, measure
 from train.settings.full import FullSettings
 from train.stage_one import check_scorer, load_scorer
 from train.stage_two import load_classifier
-from train.two_stage import choose, draw_composites, settled_budget, write_matching, write_selection
+from train.two_stage import (
+    choose,
+    draw_composites,
+    open_store,
+    settled_budget,
+    write_matching,
+    write_selection,
+)
 from train.workspace import build_matching, build_workspace, open_videos
 
 
@@ -37,9 +45,10 @@ def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Pat
         The path of pairs.parquet.
     """
     scorer = load_scorer(selector, settings.clips, pick_device(settings.classifier.device))
+    store = open_store(out, settings)
     videos = open_videos(data, settings.data, settings.run.seed)
+    check_scorer(scorer, make_embedder(settings.match.embedder), videos.classes)
     run = Run.open(out, "select", settings.flat() | {"data": data, "from_selector": selector})
-    store = LayerStore(settings.run.layers or run.path("layers"), settings.prepare)
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, settings.run.workers
@@ -48,8 +57,8 @@ def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Pat
     with run.stage("match"):
         matching = build_matching(space, settings.match)
         write_matching(run, space, matching)
-        check_scorer(scorer, matching, space.videos.classes)
         budget = settled_budget(settings, space, matching)
+    run.fix_settings()
     with run.stage("select"):
         selection = choose(scorer, space, matching, settings, budget)
         path = run.path("pairs.parquet")

@@ -30,6 +30,7 @@ from selector.checkpoint import (
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import Outcome, PairBatch, train_selector
 from selector.reward import last_layer_credit
+from semantic_match.embed import Embedder
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
 from train.classifier import Diet, fit, make_classifier, pick_device, soft_loss, trunk_features
@@ -262,9 +263,9 @@ def load_scorer(path: Path, clips: ClipSettings, device: torch.device) -> Scorer
     return Scorer(loaded.selector.to(device), trunk, card)
 
 
-def check_scorer(scorer: Scorer, matching: Matching, classes: Sequence[str]) -> None:
+def check_scorer(scorer: Scorer, embedder: Embedder, classes: Sequence[str]) -> None:
     """Refuse a Selector that learned from another embedder, or one-hot from other classes."""
-    check_embedder(scorer.card, matching.embedder, matching.vectors.shape[1])
+    check_embedder(scorer.card, embedder.identity, embedder.dim)
     check_classes(scorer.card, classes)
 
 

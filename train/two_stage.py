@@ -79,14 +79,18 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
         InputError: the settings or the data are wrong; nothing was computed in vain.
         L2AError: the work failed.
     """
-    device = pick_device(settings.classifier.device)
-    _check_names(settings)
-    scorer = load_scorer(selector, settings.clips, device) if selector else None
-    videos = open_videos(data, settings.data, settings.run.seed)
-    run = Run.open(out, "train", settings.flat() | {"data": data, "from_selector": selector})
     names = wanted_arms(settings)
     composites = names != ["none"]
-    store = LayerStore(settings.run.layers or run.path("layers"), settings.prepare)
+    # Everything that can be wrong is found before anything is computed or written.
+    device = pick_device(settings.classifier.device)
+    _check_networks(settings)
+    store = open_store(out, settings)
+    videos = open_videos(data, settings.data, settings.run.seed)
+    scorer = None
+    if selector:
+        scorer = load_scorer(selector, settings.clips, device)
+        check_scorer(scorer, make_embedder(settings.match.embedder), videos.classes)
+    run = Run.open(out, "train", settings.flat() | {"data": data, "from_selector": selector})
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, settings.run.workers,
@@ -102,6 +106,7 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
             matching = build_matching(space, settings.match)
             write_matching(run, space, matching)
             budget = settled_budget(settings, space, matching)
+        run.fix_settings()
         if "random" in names:
             pairs["random"] = random_pairs(space, matching, settings, budget)
         if "selector" in names:
@@ -110,7 +115,6 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
                     scorer = run_stage_one(
                         space, matching, settings, run.path("stage_one"), run.path("selector")
                     )
-            check_scorer(scorer, matching, space.videos.classes)
             with run.stage("select"):
                 selection = choose(scorer, space, matching, settings, budget)
                 pairs["selector"] = selection.pairs
@@ -118,6 +122,7 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
         else:
             write_random(run.path("pairs.parquet"), pairs["random"], space, settings, data)
         draw_composites(run, space)
+    run.fix_settings()
     with run.stage("stage two"):
         arms = tuple(
             run_arm(
@@ -130,6 +135,18 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
         with run.stage("export"):
             export_run(run, space, settings)
     return summarise(run, arms, space)
+
+
+def open_store(out: Path, settings: FullSettings) -> LayerStore:
+    """The run's layer store, or the one that the settings name; its back ends can be made.
+
+    Raises:
+        InputError: a back end is unknown, or its files are not there; so is the embedder.
+    """
+    store = LayerStore(settings.run.layers or out / "layers", settings.prepare)
+    _ = store.identities
+    make_embedder(settings.match.embedder)
+    return store
 
 
 def wanted_arms(settings: FullSettings) -> list[str]:
@@ -315,9 +332,7 @@ def summarise(run: Run, arms: Sequence[Arm], space: Workspace) -> Summary:
     return Summary(tuple(arms), text, run.folder)
 
 
-def _check_names(settings: FullSettings) -> None:
-    """Fail on an unknown name now, not after an hour of preparation."""
-    with torch.device("meta"):
+def _check_networks(settings: FullSettings) -> None:
+    with torch.device("meta"):  # names only: no memory, no weights
         for name in {settings.classifier.network, settings.stage_one.trunk} - {"classifier"}:
             build_trunk(name)
-    make_embedder(settings.match.embedder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,7 +128,7 @@ def build_workspace(
     *,
     layers: bool = True,
 ) -> Workspace:
-    """Prepare the training videos and fill the bank in `folder` / "bank"; resumable.
+    """Prepare the training videos and fill a bank under `folder` / "bank"; resumable.
 
     Only training videos get layers, so that no composite can ever use another split's video.
 
@@ -142,7 +143,11 @@ def build_workspace(
     mark = fingerprint(
         [videos.fingerprint(), clips, store.settings if layers else None, sorted(records)]
     )
-    bank = ClipBank.create_or_resume(folder / "bank", [v.id for v in used], clips, mark)
+    place = folder / "bank" / mark
+    for other in place.parent.iterdir() if place.parent.is_dir() else ():
+        if other != place:
+            shutil.rmtree(other)  # clips of settings that the run no longer has
+    bank = ClipBank.create_or_resume(place, [v.id for v in used], clips, mark)
     with progress("clips", "videos") as report:
         skipped += fill_bank(bank, used, store, set(records), workers, report)
     videos = videos.without(dict.fromkeys(skipped))
