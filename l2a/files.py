@@ -24,7 +24,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
+        aside.touch()
+        mode = aside.stat().st_mode
         yield aside
+        # Some writers (safetensors) give files to their owner alone: results are to be shared.
+        aside.chmod(mode)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

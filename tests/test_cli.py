@@ -86,6 +86,11 @@ def test_every_shipped_config_is_understood(
         (["train", "DATA", "--out", "OUT", "--lerning-rate", "1"], "--lerning-rate"),
         (["train", "DATA", "--out", "OUT", "--crop", "300"], "300"),
         (["train", "DATA", "--out", "OUT", "--network", "r3d"], "no network 'r3d'"),
+        (["train", "DATA", "--out", "OUT", "--weights", "gone.pth"], "gone.pth"),
+        (
+            ["train", "DATA", "--out", "OUT", "--trunk", "mc3_18", "--trunk-weights", "x.pth"],
+            "x.pth",
+        ),
         (["train", "DATA", "--out", "OUT", "--segmenter", "yolo"], "no segmenter 'yolo'"),
         (["train", "DATA", "--out", "OUT", "--inpainter", "x"], "no inpainter 'x'"),
         (["train", "DATA", "--out", "OUT", "--embedder", "x"], "no embedder 'x'"),
@@ -105,6 +110,7 @@ def test_a_mistake_is_answered_with_one_sentence(
 ) -> None:
     places = {"DATA": str(data), "OUT": str(tmp_path / "out")}
     assert sentence in refused([places.get(word, word) for word in words], capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_mistakes_are_told_together(

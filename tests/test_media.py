@@ -510,3 +510,19 @@ def test_real_avi_with_dropped_frames(clips_root: Path) -> None:
         gaps = np.round(np.diff(video.times) * 30).astype(int)
         assert set(gaps.tolist()) <= {1, 2}
         assert 24 <= video.fps <= 30
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_webm_is_read(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in range(0, 100, 10):
+            picture = np.full((48, 64, 3), 50 + level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    video = read_frames(path)
+    assert video.frames.shape == (10, 48, 64, 3)
+    assert np.abs(video.frames.mean((1, 2, 3)) - np.arange(50, 150, 10)).max() < 4
+    np.testing.assert_allclose(video.times, np.arange(10) / 10, atol=2e-3)

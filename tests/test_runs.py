@@ -25,6 +25,15 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_a_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with written_whole(tmp_path / "secretive") as aside:
+        aside.write_text("x")
+        aside.chmod(0o600)
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     settings = {"lr": 0.1, "hidden": (1, 2), "layers": None, "data": Path("/d"), "workers": 1}
     Run.open(tmp_path / "run", "train", settings | {"lr": 9.9})  # nothing depends on it yet

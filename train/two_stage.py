@@ -24,7 +24,7 @@ from compositing.settings import CompositeSettings
 from compositing.strips import Made, draw_strip
 from l2a.errors import InputError
 from l2a.files import fingerprint, write_json, write_text, written_whole
-from l2a.networks import build_trunk
+from l2a.networks import build_network
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
 from l2a.progress import progress, say
 from l2a.runs import Run
@@ -333,6 +333,12 @@ def summarise(run: Run, arms: Sequence[Arm], space: Workspace) -> Summary:
 
 
 def _check_networks(settings: FullSettings) -> None:
-    with torch.device("meta"):  # names only: no memory, no weights
-        for name in {settings.classifier.network, settings.stage_one.trunk} - {"classifier"}:
-            build_trunk(name)
+    """Fail now on an unknown network, or weights that are absent, damaged or of another one."""
+    classifier, stage = settings.classifier, settings.stage_one
+    wanted = {(classifier.network, classifier.weights)}
+    if stage.trunk != "classifier":
+        wanted.add((stage.trunk, stage.trunk_weights))
+    for name, weights in wanted:
+        # Without weights the name is all there is to check: no memory is spent on it.
+        with torch.device("cpu" if weights else "meta"):
+            build_network(name, 1, weights)
