@@ -14,14 +14,14 @@ GEOMETRY = ClipSettings(num_frames=4, height=24, width=30, crop=20)
 
 
 def make_bank(folder: Path, rows: int = 12, seed: int = 0) -> ClipBank:
-    """Noise, brighter with row mod 3, and a moving square as mask; every row has layers."""
+    """Noise, brighter with row mod 3; every row has layers, and masks of several widths."""
     rng = np.random.default_rng(seed)
     bank = ClipBank.create_or_resume(folder, [f"v{i}" for i in range(rows)], GEOMETRY, "test")
     shape = (GEOMETRY.num_frames, GEOMETRY.height, GEOMETRY.width)
     for row in range(rows):
         masks = np.zeros(shape, dtype=bool)
         for t in range(shape[0]):
-            masks[t, 2 + t : 12 + t, row % 8 : row % 8 + 9] = True
+            masks[t, 2 + t : 12 + t, row % 8 : row % 8 + 5 + row % 7] = True
         low = 60 * (row % 3)
         frames = rng.integers(low, low + 120, (*shape, 3), dtype=np.uint8)
         background = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)

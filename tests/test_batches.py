@@ -39,6 +39,7 @@ def test_the_label_of_a_composite_is_equations_7_and_8(source: ClipSource) -> No
 def test_the_actor_rule_compares_both_actors(tmp_path: Path) -> None:
     source = make_source(tmp_path / "bank", settings=CompositeSettings(label_rule="actor"))
     visible, removed = source.gammas[1], source.gammas[5]
+    assert visible < removed
     lam = 1 - (1 - visible / (visible + removed)) ** 4
     np.testing.assert_allclose(source.mixing_weights(np.array([[1, 5]])), [lam])
 

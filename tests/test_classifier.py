@@ -117,6 +117,16 @@ def test_a_classifier_can_learn_its_clips_by_heart(source: ClipSource) -> None:
     assert (predict(network, source, ROWS).argmax(1) == ROWS % 3).mean() > 0.8
 
 
+def test_training_updates_the_statistics_and_predicting_does_not(source: ClipSource) -> None:
+    network = make_classifier(SETTINGS, 3, 0, CPU)
+    statistics = network.state_dict()["trunk.1.running_mean"]
+    before = statistics.clone()
+    predict(network, source, ROWS)
+    assert torch.equal(statistics, before)
+    fit(network, source, Diet(ROWS, PAIRS, 1), SETTINGS, epochs=1, seed=0)
+    assert not torch.equal(statistics, before)
+
+
 def test_a_diverging_training_says_so(source: ClipSource) -> None:
     settings = ClassifierSettings(network="tiny3d", batch_size=4, lr=1e30)
     network = make_classifier(settings, 3, 0, CPU)

@@ -68,6 +68,9 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
     environment.step(batch, one, wants_credit=False)
     assert torch.equal(environment.state_dict()["head.weight"], after)
     environment.restart()
+    environment.step(batch, one, wants_credit=True)
+    assert torch.equal(environment.state_dict()["head.weight"], after)
+    environment.restart()
     environment.step(batch, torch.ones(6), wants_credit=False)
     assert not torch.equal(environment.state_dict()["head.weight"], after)
 

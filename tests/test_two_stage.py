@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,18 @@ def test_a_selector_is_used_again_on_other_classes(config: Path, run: Path, tmp_
     words = ["train", str(other), *base, "--no-compare", "--out", str(tmp_path / "second")]
     assert main(words) == 0
     assert not (tmp_path / "second" / "stage_one").exists()
+
+
+def test_no_video_and_no_match_takes_more_than_its_share(
+    data: Path, config: Path, run: Path, tmp_path: Path
+) -> None:
+    words = ["select", str(data), "--config", str(config), "--selector", str(run / "selector")]
+    assert main([*words, "--budget", "12", "--out", str(tmp_path / "chosen")]) == 0
+    pairs, _ = read_pairs(tmp_path / "chosen" / "pairs.parquet")
+    # 18 fit videos, three matches: two even shares are 1.3, one and a half are 6.
+    assert max(Counter(p.foreground for p in pairs).values()) <= 2
+    assert max(Counter(p.background for p in pairs).values()) <= 2
+    assert max(Counter(p.foreground_class for p in pairs).values()) <= 6
 
 
 def test_evaluating_again_gives_the_same_accuracy(data: Path, run: Path, tmp_path: Path) -> None:
