@@ -260,17 +260,17 @@ def _demo(arguments: Arguments) -> None:
     from l2a.demo import SETTINGS, generate_demo
 
     out = arguments[OutDemo].out
-    data = out / "data"
+    data, seed = out / "data", arguments[DemoSettings].demo_seed
     say(f"generating videos in {data}")
     generate_demo(
         data,
-        seed=arguments[DemoSettings].demo_seed,
+        seed=seed,
         per_class_train=24,
         per_class_val=8,
         per_class_test=20,
         home_share=0.75,
     )
-    words = [str(data), "--out", str(out / "run"), "--config", str(SETTINGS)]
+    words = [str(data), "--out", str(out / "run"), "--config", str(SETTINGS), "--seed", str(seed)]
     say("the demo is: l2a train " + " ".join(words))
     _run(["train", *words])
     print(f"look at {out / 'run' / 'contact_sheet.png'}, composites.png, matches.png")

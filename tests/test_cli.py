@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +12,8 @@ from tiny_data import CLASSES, write_tiny
 from l2a.cli import COMMANDS, main
 from selector.checkpoint import SelectorCard, save_selector
 from selector.network import SelectorConfig, new_selector
+from train.settings.full import FullSettings
+from train.two_stage import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted([*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "l2a").rglob("*.yaml")])
@@ -224,3 +227,21 @@ def test_check_lists_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "v_JumpRope_g01_c02.mp4" in shown
     assert "v_JumpRope_g01_c01.mp4" not in shown
+
+
+def test_the_demo_is_a_training_on_generated_videos_and_one_seed_decides_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def train(data: Path, out: Path, settings: FullSettings, selector: Path | None) -> Summary:
+        seen.update(data=data, out=out, settings=settings)
+        return Summary((), "the table", out)
+
+    monkeypatch.setattr("l2a.demo.generate_demo", lambda folder, **made: seen.update(made))
+    monkeypatch.setattr("train.two_stage.train", train)
+    assert main(["demo", "--out", str(tmp_path), "--demo-seed", "5"]) == 0
+    assert seen["seed"] == seen["settings"].run.seed == 5
+    assert (seen["data"], seen["out"]) == (tmp_path / "data", tmp_path / "run")
+    assert seen["settings"].stage_two.compare
+    assert seen["settings"].classifier.network == "tiny3d"
