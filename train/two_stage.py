@@ -76,12 +76,13 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
         selector: a Selector checkpoint to use instead of training one.
 
     Raises:
-        InputError: the settings or the data are wrong; nothing was computed in vain.
+        InputError: the settings or the data are wrong. Only a budget that the pool cannot fill is
+            found after preparation, which the mended command then reuses.
         L2AError: the work failed.
     """
     names = wanted_arms(settings)
     composites = names != ["none"]
-    # Everything that can be wrong is found before anything is computed or written.
+    # Back ends, weights, data and Selector are checked before anything is computed or written.
     device = pick_device(settings.classifier.device)
     _check_networks(settings)
     store = open_store(out, settings)
