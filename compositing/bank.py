@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compositing.engines import Engine
+from compositing.engines.local import HERE
 from compositing.layers import LayerStore, Progress
-from compositing.parallel import map_in_order
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, UnreadableVideo
 from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
@@ -21,7 +22,7 @@ def fill_bank(
     videos: Sequence[Video],
     store: LayerStore,
     layered: Collection[str],
-    workers: int = 1,
+    engine: Engine = HERE,
     progress: Progress | None = None,
 ) -> tuple[Skipped, ...]:
     """Write the rows of the bank that are not there yet.
@@ -35,7 +36,7 @@ def fill_bank(
         videos: all of the bank's, in any order; others are passed over.
         store: holds the layers of `layered`.
         layered: ids of the videos whose mask and background are wanted too.
-        workers: processes; 0 means one per core, 1 works in this process.
+        engine: spreads the work.
         progress: called as progress(rows done, rows in all).
 
     Returns:
@@ -55,7 +56,7 @@ def fill_bank(
     before = len(bank) - len(rows)
     report(before, len(bank))
     cut = _Cut(store, bank.settings, frozenset(layered))
-    clips = map_in_order(cut, todo, workers=workers, lost=_lost)
+    clips = engine.map(cut, todo, lost=_lost)
     for done, (row, clip) in enumerate(zip(rows, clips, strict=True), start=before + 1):
         if isinstance(clip, Skipped):
             bank.mark_unreadable(row, clip.reason)

@@ -6,7 +6,6 @@ lies where in the folder is said in `compositing/videofolder.py`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from compositing.composite import make_composite
+from compositing.engines import Engine
+from compositing.engines.local import HERE
 from compositing.layers import LayerRecord, Layers, LayerStore
-from compositing.parallel import map_in_order
 from compositing.settings import CompositeSettings, ExportSettings
 from compositing.videofolder import (
     ClipRecord,
@@ -96,14 +96,14 @@ def export_videofolder(
     export: ExportSettings,
     *,
     meta: Mapping[str, Any],
-    workers: int = 1,
+    engine: Engine = HERE,
     progress: Report | None = None,
 ) -> ExportReport:
     """Write the composites of `rows` as a Hugging Face `videofolder` data set.
 
     `label` is the foreground's class even where λ < ½: it is the action that is seen; `soft_label`
     is the mixed label of Eq. 7. A video that cannot be read costs its pairs, not the export. The
-    number of workers changes no byte of the result.
+    engine changes no byte of the result.
 
     Args:
         rows: the pairs, each once; `metadata.parquet` keeps their order.
@@ -114,7 +114,7 @@ def export_videofolder(
         composite: the label rule and α.
         export: the encoder's settings.
         meta: of the pairs file; `seed` and `data_set` are used.
-        workers: processes; 0 means one per core; fewer are started where memory is short.
+        engine: spreads the work.
         progress: called as `progress(clips done, clips in all)`.
 
     Raises:
@@ -141,7 +141,7 @@ def export_videofolder(
     claim_folder(out, recipe, [clip.name for clip in clips])
 
     missing = [clip for clip in clips if not _reuse(shop, clip)]
-    skipped = _make_all(shop, missing, workers, len(clips), progress)
+    skipped = _make_all(shop, missing, engine, len(clips), progress)
     found = [(clip.name, read_record(out, clip.name)) for clip in clips]
     records = [(name, record) for name, record in found if record and name not in skipped]
     in_order = tuple(skipped[clip.name] for clip in clips if clip.name in skipped)
@@ -218,7 +218,7 @@ def _reuse(shop: _Workshop, clip: _Clip) -> bool:
 
 
 def _make_all(
-    shop: _Workshop, missing: Sequence[_Clip], workers: int, total: int, progress: Report | None
+    shop: _Workshop, missing: Sequence[_Clip], engine: Engine, total: int, progress: Report | None
 ) -> Failures:
     """Make the clips that are missing of `total`; those of one foreground together."""
 
@@ -234,8 +234,8 @@ def _make_all(
     done = total - len(missing)
     report(done, total)
     failures: Failures = {}
-    workers = min(workers or os.cpu_count() or 1, _affordable(missing))
-    made = map_in_order(partial(_make_group, shop), groups, workers=workers, lost=lost)
+    memory = max((clip.memory for clip in missing), default=0)
+    made = engine.map(partial(_make_group, shop), groups, lost=lost, memory=memory)
     for group, failed in zip(groups, made, strict=True):
         failures |= failed
         done += len(group)
@@ -249,14 +249,6 @@ def _groups(clips: Sequence[_Clip]) -> Iterator[tuple[_Clip, ...]]:
         same = tuple(group)
         for start in range(0, len(same), _CLIPS_AT_ONCE):
             yield same[start : start + _CLIPS_AT_ONCE]
-
-
-def _affordable(clips: Sequence[_Clip]) -> int:
-    """How many workers fit into half of the machine's memory, each with the largest clip."""
-    if not hasattr(os, "sysconf") or not clips:
-        return len(clips)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, memory // 2 // max(clip.memory for clip in clips))
 
 
 def _make_group(shop: _Workshop, clips: Sequence[_Clip]) -> Failures:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,11 +26,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.inpainters import Inpainter, make_inpainter
+from compositing.engines import Answer, Engine
+from compositing.engines.local import HERE
+from compositing.inpainters import HostedInpainter, Inpainter, make_inpainter
 from compositing.masks import VideoMasks, from_json, no_masks, to_json
-from compositing.parallel import map_in_order
+from compositing.networks import is_network, place
 from compositing.records import LayerRecord, Layers, PrepareReport, unfit_reasons
-from compositing.segmenters import Segmenter, make_segmenter
+from compositing.segmenters import HostedSegmenter, Segmenter, make_segmenter
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
 from l2a.files import fingerprint, inside, read_json, write_json
@@ -66,6 +68,7 @@ class LayerStore:
         self.settings = settings
         self._given = (segmenter, inpainter)
         self._identities: tuple[str, str] | None = None
+        self._place = ("cpu", 8)
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel light: a worker makes its own back ends, but does not hash their files again."""
@@ -74,31 +77,46 @@ class LayerStore:
             "settings": self.settings,
             "_given": self._given,
             "_identities": self.identities,
+            "_place": self._place,
         }
 
     @cached_property
-    def _segmenter(self) -> Segmenter:
-        return self._given[0] or make_segmenter(self.settings.segmenter)
+    def segmenter(self) -> Segmenter:
+        """Finds the instances."""
+        return place(self._given[0] or make_segmenter(self.settings.segmenter), *self._place)
 
     @cached_property
-    def _inpainter(self) -> Inpainter:
-        return self._given[1] or make_inpainter(self.settings.inpainter)
+    def inpainter(self) -> Inpainter:
+        """Empties the background."""
+        return place(self._given[1] or make_inpainter(self.settings.inpainter), *self._place)
+
+    def placed(self, device: str, frames_at_once: int) -> LayerStore:
+        """The same store; its networks run on `device`, with so many frames in one pass."""
+        store = LayerStore.__new__(LayerStore)
+        store.__dict__ = self.__getstate__() | {"_place": (device, frames_at_once)}
+        return store
+
+    def using(self, segmenter: Segmenter, inpainter: Inpainter) -> LayerStore:
+        """The same store with other objects in the place of its back ends, of equal identity."""
+        store = LayerStore.__new__(LayerStore)
+        store.__dict__ = self.__getstate__() | {"_given": (segmenter, inpainter)}
+        return store
 
     @property
     def identities(self) -> tuple[str, str]:
         """The segmenter's and the inpainter's."""
         if self._identities is None:
-            self._identities = (self._segmenter.identity, self._inpainter.identity)
+            self._identities = (self.segmenter.identity, self.inpainter.identity)
         return self._identities
 
     def prepare(
-        self, videos: Sequence[Video], workers: int = 1, progress: Progress | None = None
+        self, videos: Sequence[Video], engine: Engine = HERE, progress: Progress | None = None
     ) -> PrepareReport:
         """Make the layers of all videos that do not have them yet.
 
         Args:
             videos: which; results come in this order.
-            workers: processes; 0 means one per core, 1 works in this process.
+            engine: spreads the work.
             progress: called as progress(videos done, videos in all).
 
         Raises:
@@ -107,14 +125,14 @@ class LayerStore:
         found = {video.id: self._current(video) for video in videos}
         todo = [video for video in videos if found[video.id] is None]
         if todo:
-            self._segmenter.check(todo)
+            self.segmenter.check(todo)
         results: dict[str, LayerRecord | Skipped] = {
             video_id: record for video_id, record in found.items() if record is not None
         }
         reused = len(results)
         report = progress or (lambda done, total: None)
         report(reused, len(videos))
-        made = map_in_order(partial(_make, self), todo, workers=workers, lost=_lost)
+        made = engine.map(_Make(self), todo, lost=_lost)
         for video, result in zip(todo, made, strict=True):
             results[video.id] = result
             report(len(results), len(videos))
@@ -194,7 +212,7 @@ class LayerStore:
             gamma=gamma,
             mask_share=mask_share,
             hole=hole,
-            unseen=unseen if self._inpainter.looks_behind else 0.0,
+            unseen=unseen if self.inpainter.looks_behind else 0.0,
         )
         record = LayerRecord(
             id=video.id,
@@ -226,7 +244,7 @@ class LayerStore:
 
     def _segment(self, video: Video, source: Frames) -> tuple[VideoMasks, dict[str, Any]]:
         """Segment a video and store the raw masks with what they depend on."""
-        masks = self._segmenter(video, source)
+        masks = self.segmenter(video, source)
         count, height, width = source.frames.shape[:3]
         if masks.num_frames != count:
             raise ValueError(f"{self.identities[0]} gave {masks.num_frames} masks for {count}")
@@ -250,7 +268,7 @@ class LayerStore:
         if not name:
             return 0.0, 0.0
         holes = dilate_masks(mask, self.settings.dilate)
-        inpainted = self._inpainter(source.frames, holes)
+        inpainted = self.inpainter(source.frames, holes)
         write_video(
             self.folder / "backgrounds" / name,
             inpainted.frames,
@@ -322,11 +340,42 @@ def dilate_masks(masks: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     return np.stack(wide).astype(np.bool_)
 
 
-def _make(store: LayerStore, video: Video) -> LayerRecord | Skipped:
-    try:
-        return store.make(video)
-    except UnreadableVideo as error:
-        return Skipped(video.id, error.reason)
+@dataclass(frozen=True, slots=True)
+class _Make:
+    """Makes one video's layers: the task that engines spread (an `engines.NetworkTask`)."""
+
+    store: LayerStore
+
+    def __call__(self, video: Video) -> LayerRecord | Skipped:
+        try:
+            return self.store.make(video)
+        except UnreadableVideo as error:
+            return Skipped(video.id, error.reason)
+
+    def networks(self) -> tuple[str, ...]:
+        """Which of segmenter and inpainter are networks."""
+        parts = {"segmenter": self.store.segmenter, "inpainter": self.store.inpainter}
+        return tuple(name for name, part in parts.items() if is_network(part))
+
+    def placed(self, device: str, frames_at_once: int) -> _Make:
+        """The same task with its networks in the process that calls it."""
+        return _Make(self.store.placed(device, frames_at_once))
+
+    def answer(self, part: str, *arguments: Any) -> Any:
+        """What the segmenter or the inpainter gives."""
+        asked = self.store.segmenter if part == "segmenter" else self.store.inpainter
+        return asked(*arguments)
+
+    def hosted(self, answer: Answer) -> _Make:
+        """The same task with its networks in another process."""
+        segmenter, inpainter = self.store.segmenter, self.store.inpainter
+        if is_network(segmenter):
+            segmenter = HostedSegmenter(segmenter.identity, partial(answer, "segmenter"))
+        if is_network(inpainter):
+            inpainter = HostedInpainter(
+                inpainter.identity, inpainter.looks_behind, partial(answer, "inpainter")
+            )
+        return _Make(self.store.using(segmenter, inpainter))
 
 
 def _lost(video: Video) -> LayerRecord | Skipped:

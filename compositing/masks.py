@@ -36,13 +36,16 @@ class Instance:
 
     Attributes:
         category: the segmenter's name of it, such as "person".
-        score: the segmenter's confidence, 0..1.
+        score: the segmenter's confidence, 0..1; with `scores`, the largest of them.
         rles: per frame the compressed COCO run lengths, or None where it is not seen.
+        scores: per frame the confidence of a segmenter that judges frames one by one, 0 where it
+            is not seen; None when `score` holds for all.
     """
 
     category: str
     score: float
     rles: tuple[str | None, ...]
+    scores: tuple[float, ...] | None = None
 
     @property
     def human(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from l2a.errors import InputError
 
 LabelRule = Literal["mixed", "foreground", "actor"]
+Blend = Literal["paste", "feather", "poisson"]
 X264_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
@@ -18,12 +19,19 @@ class PrepareSettings:
     """How videos become layers.
 
     Attributes:
-        segmenter: finds the instances: motion, or masks:PATH for masks of your own (YouTube-VIS
-            JSON, one file or a folder of them).
-        inpainter: empties the background: temporal, opencv, or none.
+        segmenter: finds the instances: mask-rcnn, detectron2, motion, or masks:PATH for masks of
+            your own (YouTube-VIS JSON, one file or a folder of them). mask-rcnn:FILE takes a
+            weight file, detectron2:CONFIG or detectron2:CONFIG,WEIGHTS any of its models.
+        inpainter: empties the background: temporal, lama, opencv, or none. lama:FILE takes
+            big-lama.pt from there, opencv:ns another method than Telea's, and temporal:lama or
+            temporal:opencv says who makes up what no frame shows.
         score_threshold: instances with a lower score (0..1) are left out of the foreground mask.
         humans_only: keep only instances of the category person (the paper's Table 2, w/o objects).
         boxes: use each instance's bounding box instead of its mask (Table 2, w/o segmentation).
+        max_gap: an instance that is not found in at most this many frames in a row, and found
+            before and after, is filled in from its neighbours; 0 fills nothing.
+        temporal_or: let every frame have the union of all frames' masks (ObjectMix, Sec. 3.3).
+        min_speck: parts of an instance smaller than this share of the frame are dropped.
         dilate: how far the hole reaches past the mask, as a share of the frame's height.
         min_mask_share: a foreground needs a mask in at least this share of its frames.
         min_gamma: a foreground covers at least this share of the clip (Eq. 8's γ). 0.026 gives
@@ -42,6 +50,9 @@ class PrepareSettings:
     score_threshold: float = 0.5
     humans_only: bool = False
     boxes: bool = False
+    max_gap: int = 12
+    temporal_or: bool = False
+    min_speck: float = 0.0005
     dilate: float = 0.03
     min_mask_share: float = 0.75
     min_gamma: float = 0.026
@@ -56,6 +67,7 @@ class PrepareSettings:
             f"{name} must lie in 0..1, not {getattr(self, name)}"
             for name in (
                 "score_threshold",
+                "min_speck",
                 "min_mask_share",
                 "min_gamma",
                 "max_gamma",
@@ -72,6 +84,8 @@ class PrepareSettings:
             )
         if self.max_side < 16:
             problems.append(f"max_side must be 16 pixels or more, not {self.max_side}")
+        if self.max_gap < 0:
+            problems.append(f"max_gap must be 0 or more frames, not {self.max_gap}")
         if self.max_frames < 1:
             problems.append(f"max_frames must be 1 or more, not {self.max_frames}")
         _complain(problems)
@@ -86,10 +100,26 @@ class CompositeSettings:
             (Eq. 8, on the visible foreground), foreground (λ = 1), or actor (the foreground's
             share among what both actors cover).
         alpha: Eq. 8's exponent: λ = 1 − (1 − γ)^alpha.
+        blend: how the foreground meets the background: paste (Eq. 1), feather (a soft edge), or
+            poisson (seamless cloning: the actor takes on the scene's light).
+        feather: width of the soft edge of blend feather, as a share of the frame's height.
+        match_colour: how far the actor's colours go towards the scene's, in mean and spread: 0 not
+            at all, 1 all the way.
+        shift: the foreground is moved by at most this share of the frame, at random, down or up
+            and left or right; 0 keeps its place, as in the paper.
+        scale: the foreground is made larger or smaller by at most this factor, at random; 1 keeps
+            its size, as in the paper.
+        flip_foreground: how often (0..1) the foreground alone is mirrored.
     """
 
     label_rule: LabelRule = "mixed"
     alpha: float = 4.0
+    blend: Blend = "paste"
+    feather: float = 0.015
+    match_colour: float = 0.0
+    shift: float = 0.0
+    scale: float = 1.0
+    flip_foreground: float = 0.0
 
     def __post_init__(self) -> None:
         problems = []
@@ -98,6 +128,16 @@ class CompositeSettings:
             problems.append(f"label_rule must be one of {rules}, not {self.label_rule!r}")
         if not self.alpha > 0:
             problems.append(f"alpha must be above 0, not {self.alpha}")
+        if self.blend not in get_args(Blend):
+            blends = ", ".join(get_args(Blend))
+            problems.append(f"blend must be one of {blends}, not {self.blend!r}")
+        for name, most in (
+            ("feather", 0.5), ("match_colour", 1), ("shift", 1), ("flip_foreground", 1),
+        ):  # fmt: skip
+            if not 0 <= getattr(self, name) <= most:
+                problems.append(f"{name} must lie in 0..{most}, not {getattr(self, name)}")
+        if not 1 <= self.scale <= 4:
+            problems.append(f"scale must lie in 1..4, not {self.scale}")
         _complain(problems)
 
 
@@ -119,6 +159,40 @@ class ExportSettings:
             problems.append(f"crf must lie in 0..51, not {self.crf}")
         if self.preset not in X264_PRESETS:
             problems.append(f"preset must be one of {', '.join(X264_PRESETS)}, not {self.preset!r}")
+        _complain(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the work is spread; the results do not depend on it.
+
+    Attributes:
+        engine: local (processes of this machine) or ray (Ray Data, on one machine or a cluster).
+        workers: processes for decoding, segmenting and encoding; 0 for one per core.
+        devices: where the networks of preparation run: auto (every GPU, else the CPU), cpu, or a
+            list such as cuda:0,cuda:1.
+        frames_at_once: frames in one pass through such a network; lower it when a GPU's memory
+            does not suffice.
+        ray_address: an existing cluster of the engine ray, such as ray://head:10001, or auto; if
+            not given, Ray is started on this machine.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 0
+    devices: str = "auto"
+    frames_at_once: int = 8
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.engine not in ("local", "ray"):
+            problems.append(f"engine must be local or ray, not {self.engine!r}")
+        if self.workers < 0:
+            problems.append(f"workers must be 0 or more, not {self.workers}")
+        if self.frames_at_once < 1:
+            problems.append(f"frames_at_once must be 1 or more, not {self.frames_at_once}")
+        if self.ray_address is not None and self.engine != "ray":
+            problems.append(f"ray_address is {self.ray_address!r}, which needs engine ray")
         _complain(problems)
 
 

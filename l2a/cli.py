@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
+from compositing.settings import (
+    CompositeSettings,
+    EngineSettings,
+    ExportSettings,
+    PrepareSettings,
+)
 from l2a import __version__
 from l2a.arguments import Arguments, parse
 from l2a.clips import ClipSettings
@@ -175,16 +180,17 @@ def _match(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
+    from compositing.engines import make_engine
     from l2a.runs import Run
     from train.two_stage import draw_sheet, open_store
     from train.workspace import open_videos, prepare_layers
 
     settings, out = _full(arguments), arguments[Out].out
-    store = open_store(out, settings)
+    store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
     run = Run.open(out, "prepare", arguments.flat())
     with run.stage("prepare"):
-        records, skipped = prepare_layers(store, videos.of_split("train"), settings.run.workers)
+        records, skipped = prepare_layers(store, videos.of_split("train"), engine)
     run.write_skipped(videos.skipped + skipped)
     sheet = run.path("contact_sheet.png")
     draw_sheet(sheet, store, videos, records)
@@ -226,6 +232,7 @@ def _evaluate(arguments: Arguments) -> None:
 
 
 def _export(arguments: Arguments) -> None:
+    from compositing.engines import make_engine
     from compositing.export import export_videofolder
     from compositing.layers import LayerStore
     from l2a.formats import read_videos
@@ -244,14 +251,14 @@ def _export(arguments: Arguments) -> None:
         )
     beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
     folder = settings.run.layers or (beside if beside.is_dir() else own)
-    store = LayerStore(folder, settings.prepare)
-    _, skipped = prepare_layers(store, [videos[id_] for id_ in used], settings.run.workers)
+    store, engine = LayerStore(folder, settings.prepare), make_engine(settings.engine)
+    _, skipped = prepare_layers(store, [videos[id_] for id_ in used], engine)
     for row in skipped:
         say(f"skipped {row.id}: {row.reason}")
     with progress("export", "clips") as report:
         done = export_videofolder(
             rows, videos, classes, store, out, settings.composite, settings.export, meta=meta,
-            workers=settings.run.workers, progress=report,
+            engine=engine, progress=report,
         )  # fmt: skip
     print(f"{done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped: {out}")
 
@@ -287,27 +294,28 @@ COMMANDS: dict[str, Command] = {
     ),
     "prepare": Command(
         "Segment and inpaint every training video once, and draw a contact sheet.",
-        (*_DATA, Out, PrepareSettings, RunSettings), _prepare,
+        (*_DATA, Out, PrepareSettings, EngineSettings,
+         RunSettings), _prepare,
     ),
     "train": Command(
         "Train the Selector, composite the best pairs, train the classifier with them.",
         (*_DATA, Out, FromSelector, *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings,
          RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, ExportSettings,
-         RunSettings), _train,
+         EngineSettings, RunSettings), _train,
     ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",
         (*_DATA, Out, NeedsSelector, *_TO_CLIPS, MatchSettings, RankSettings, ClassifierSettings,
-         StageTwoSettings, RunSettings), _select,
+         StageTwoSettings, EngineSettings, RunSettings), _select,
     ),
     "evaluate": Command(
         "Measure a trained classifier on a data set.",
-        (*_DATA, Out, FromClassifier, ClassifierSettings, RunSettings), _evaluate,
+        (*_DATA, Out, FromClassifier, ClassifierSettings, EngineSettings, RunSettings), _evaluate,
     ),
     "export": Command(
         "Write chosen pairs as an augmented data set of real video files.",
-        (*_DATA, Out, FromPairs, PrepareSettings, CompositeSettings, ExportSettings, RunSettings),
-        _export,
+        (*_DATA, Out, FromPairs, PrepareSettings, CompositeSettings, ExportSettings, EngineSettings,
+         RunSettings), _export,
     ),
     "demo": Command(
         "Generate a small data set and run everything on it, in minutes.",

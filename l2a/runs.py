@@ -27,7 +27,7 @@ from l2a.progress import say
 from l2a.videos import Skipped
 
 # Settings that change how fast a result comes, and not the result.
-SPEED_ONLY = frozenset({"workers"})
+SPEED_ONLY = frozenset({"engine", "workers", "devices", "frames_at_once", "ray_address"})
 
 _PACKAGES = ("l2a", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "model2vec")
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from banks import make_source
 
+from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
 from train.batches import ClipSource
 from train.classifier import (
@@ -17,7 +18,6 @@ from train.classifier import (
     cosine,
     fit,
     make_classifier,
-    pick_device,
     predict,
     soft_loss,
 )

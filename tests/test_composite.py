@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -141,8 +142,7 @@ def test_provenance_says_what_made_it():
         "lam": made.lam,
         "gamma": 0.5,
         "seed": 5,
-        "label_rule": "actor",
-        "alpha": 3,
+        **asdict(settings),
         "settings": fingerprint(settings),
         "versions": made.provenance["versions"],
     }

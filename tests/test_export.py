@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compositing.composite import make_composite
+from compositing.engines.local import LocalEngine
 from compositing.export import export_videofolder
 from compositing.layers import Layers, LayerStore
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
@@ -211,7 +212,9 @@ def test_two_workers_give_the_same_bytes(exported, tmp_path):
     out, _ = exported
     calls = []
     report = export(
-        tmp_path / "out", workers=2, progress=lambda done, total: calls.append((done, total))
+        tmp_path / "out",
+        engine=LocalEngine(2),
+        progress=lambda done, total: calls.append((done, total)),
     )
     assert report.made == 4
     assert tree(tmp_path / "out") == tree(out)
@@ -323,7 +326,7 @@ def test_a_video_that_cannot_be_read_costs_its_pairs_only(exported, tmp_path, wo
     whole, _ = exported
     out = tmp_path / "out"
     store = FakeStore(unreadable=(IDS[0], IDS[5]))
-    report = export(out, store=store, workers=workers)
+    report = export(out, store=store, engine=LocalEngine(workers))
     assert report.made == 1
     assert [(s.foreground, s.background) for s in report.skipped] == [
         (IDS[0], IDS[2]),
@@ -364,7 +367,7 @@ class DyingStore(FakeStore):
 
 def test_a_process_that_dies_costs_its_pair_only(tmp_path):
     """Another pair of the same foreground, which that process had made before, is kept."""
-    report = export(tmp_path / "out", store=DyingStore(), workers=2)
+    report = export(tmp_path / "out", store=DyingStore(), engine=LocalEngine(2))
     (skipped,) = report.skipped
     assert (skipped.foreground, skipped.background) == (IDS[0], IDS[6])
     assert "died twice" in skipped.reason
@@ -412,7 +415,7 @@ def test_real_clips_from_prepared_layers(clips_root, tmp_path):
         videos={video.id: video for video in videos},
         classes=("catch", "golf"),
         export=ExportSettings(crf=12, preset="veryfast"),
-        workers=2,
+        engine=LocalEngine(2),
     )
     assert (report.made, report.skipped) == (2, ())
     for row, (front, behind) in zip(table(out), (videos, reversed(videos)), strict=True):

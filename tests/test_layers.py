@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compositing.bank import fill_bank
+from compositing.engines.local import LocalEngine, map_in_order
 from compositing.inpainters import Inpainted
 from compositing.layers import LayerStore, dilate_masks
 from compositing.masks import Instance, VideoMasks, encode, no_masks
-from compositing.parallel import map_in_order
 from compositing.pictures import draw_contact_sheet, outlined
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
@@ -416,7 +416,7 @@ def test_a_segmenter_that_refuses_stops_before_any_work(
 def test_two_workers_make_the_same_files_as_one(tmp_path: Path, videos: list[Video]) -> None:
     stores = [LayerStore(tmp_path / name, PrepareSettings()) for name in ("one", "two")]
     for store, workers in zip(stores, (1, 2), strict=True):
-        report = store.prepare(videos, workers=workers)
+        report = store.prepare(videos, LocalEngine(workers))
         assert [record.id for record in report.records] == [video.id for video in videos]
     for path in (tmp_path / "one").rglob("*"):
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")

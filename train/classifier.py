@@ -96,19 +96,6 @@ def make_classifier(
     return network.to(device)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that a setting names; "auto" is the first GPU, or the CPU where there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device is {name!r}; choose auto, cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device is {name!r}, but there is no GPU here; choose auto or cpu.")
-    return device
-
-
 def fit(
     network: VideoNetwork,
     source: ClipSource,

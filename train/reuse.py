@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from compositing.engines import make_engine
 from compositing.layers import LayerStore
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
+from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
 from l2a.files import write_json, written_whole
 from l2a.runs import Run
 from semantic_match.embed import make_embedder
-from train.classifier import pick_device, predict
+from train.classifier import predict
 from train.metrics import Metrics, draw_confusion, measure
 from train.settings.full import FullSettings
 from train.stage_one import check_scorer, load_scorer
@@ -45,13 +47,13 @@ def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Pat
         The path of pairs.parquet.
     """
     scorer = load_scorer(selector, settings.clips, pick_device(settings.classifier.device))
-    store = open_store(out, settings)
+    store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
     check_scorer(scorer, make_embedder(settings.match.embedder), videos.classes)
     run = Run.open(out, "select", settings.flat() | {"data": data, "from_selector": selector})
     with run.stage("prepare"):
         space = build_workspace(
-            run.folder, videos, store, settings.clips, settings.composite, settings.run.workers
+            run.folder, videos, store, settings.clips, settings.composite, engine
         )
         run.write_skipped(space.videos.skipped)
     with run.stage("match"):
@@ -92,10 +94,11 @@ def evaluate(
         out, "evaluate",
         settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
     )  # fmt: skip
+    engine = make_engine(settings.engine)
     store = LayerStore(run.path("layers"), PrepareSettings())
     space = build_workspace(
         run.folder, videos, store, ClipSettings(**card["clips"]), CompositeSettings(),
-        settings.run.workers, layers=False,
+        engine, layers=False,
     )  # fmt: skip
     run.write_skipped(space.videos.skipped)
     rows = space.rows[subset]

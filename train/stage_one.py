@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
+from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
 from l2a.networks import VideoNetwork, build_network, to_input
 from l2a.progress import progress
@@ -33,7 +34,7 @@ from selector.reward import last_layer_credit
 from semantic_match.embed import Embedder
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
-from train.classifier import Diet, fit, make_classifier, pick_device, soft_loss, trunk_features
+from train.classifier import Diet, fit, make_classifier, soft_loss, trunk_features
 from train.settings.full import FullSettings
 from train.tracking import Tracker
 from train.workspace import Matching, Workspace

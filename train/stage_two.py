@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.checkpoints import load_tensors, save_tensors
+from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.networks import VideoNetwork, build_network
 from l2a.progress import progress
-from train.classifier import Diet, fit, make_classifier, pick_device, predict
+from train.classifier import Diet, fit, make_classifier, predict
 from train.metrics import Metrics, measure
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker

@@ -17,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from compositing.composite import make_composite
+from compositing.engines import make_engine
 from compositing.export import ExportReport, export_videofolder
 from compositing.layers import LayerRecord, LayerStore
 from compositing.pictures import draw_contact_sheet
 from compositing.settings import CompositeSettings
 from compositing.strips import Made, draw_strip
+from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import fingerprint, write_json, write_text, written_whole
 from l2a.networks import build_network
@@ -32,7 +34,6 @@ from l2a.videos import Video, VideoSet
 from selector.rank import Caps, Selection, even_caps, score_pool, select_random, select_top
 from semantic_match.embed import make_embedder
 from semantic_match.picture import draw_map
-from train.classifier import pick_device
 from train.metrics import Metrics, draw_confusion
 from train.settings.full import FullSettings
 from train.stage_one import (
@@ -85,7 +86,7 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
     # Back ends, weights, data and Selector are checked before anything is computed or written.
     device = pick_device(settings.classifier.device)
     _check_networks(settings)
-    store = open_store(out, settings)
+    store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
     scorer = None
     if selector:
@@ -94,7 +95,7 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
     run = Run.open(out, "train", settings.flat() | {"data": data, "from_selector": selector})
     with run.stage("prepare"):
         space = build_workspace(
-            run.folder, videos, store, settings.clips, settings.composite, settings.run.workers,
+            run.folder, videos, store, settings.clips, settings.composite, engine,
             layers=composites,
         )  # fmt: skip
         if run.write_skipped(space.videos.skipped):
@@ -306,7 +307,7 @@ def export_run(run: Run, space: Workspace, settings: FullSettings) -> ExportRepo
         done = export_videofolder(
             pairs, {video.id: video for video in space.videos.videos}, space.videos.classes,
             space.store, run.path("export"), settings.composite, settings.export, meta=meta,
-            workers=settings.run.workers, progress=report,
+            engine=make_engine(settings.engine), progress=report,
         )  # fmt: skip
     say(f"export: {done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped")
     return done

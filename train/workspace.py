@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
+from compositing.engines import Engine
 from compositing.layers import LayerRecord, LayerStore
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
@@ -104,11 +105,11 @@ def open_videos(data: Path, settings: DataSettings, seed: int) -> VideoSet:
 
 
 def prepare_layers(
-    store: LayerStore, videos: Sequence[Video], workers: int
+    store: LayerStore, videos: Sequence[Video], engine: Engine
 ) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
     """Segment and inpaint each video once; returns the records by id, and what was skipped."""
     with progress("prepare", "videos") as report:
-        done = store.prepare(videos, workers, report)
+        done = store.prepare(videos, engine, report)
     fit_f = sum(not record.foreground_unfit for record in done.records)
     fit_b = sum(not record.background_unfit for record in done.records)
     say(
@@ -124,7 +125,7 @@ def build_workspace(
     store: LayerStore,
     clips: ClipSettings,
     composite: CompositeSettings,
-    workers: int,
+    engine: Engine,
     *,
     layers: bool = True,
 ) -> Workspace:
@@ -139,7 +140,7 @@ def build_workspace(
     records: dict[str, LayerRecord] = {}
     skipped: tuple[Skipped, ...] = ()
     if layers:
-        records, skipped = prepare_layers(store, videos.of_split("train"), workers)
+        records, skipped = prepare_layers(store, videos.of_split("train"), engine)
     mark = fingerprint(
         [videos.fingerprint(), clips, store.settings if layers else None, sorted(records)]
     )
@@ -149,7 +150,7 @@ def build_workspace(
             shutil.rmtree(other)  # clips of settings that the run no longer has
     bank = ClipBank.create_or_resume(place, [v.id for v in used], clips, mark)
     with progress("clips", "videos") as report:
-        skipped += fill_bank(bank, used, store, set(records), workers, report)
+        skipped += fill_bank(bank, used, store, set(records), engine, report)
     videos = videos.without(dict.fromkeys(skipped))
     row = {id_: index for index, id_ in enumerate(bank.ids)}
     labels = np.zeros(len(bank.ids), dtype=np.int64)

@@ -45,6 +45,24 @@ class Inpainter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class HostedInpainter:
+    """An inpainter that lives in another process.
+
+    Attributes:
+        identity, looks_behind: those of the inpainter itself.
+        answer: asks it.
+    """
+
+    identity: str
+    looks_behind: bool
+    answer: Callable[..., Inpainted]
+
+    def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
+        """See `Inpainter`."""
+        return self.answer(frames, holes)
+
+
 def make_inpainter(spec: str) -> Inpainter:
     """The inpainter that `spec` names, such as "temporal".
 

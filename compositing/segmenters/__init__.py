@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
@@ -35,6 +36,26 @@ class Segmenter(Protocol):
         gives no instances, and a note that says why; it is no error.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostedSegmenter:
+    """A segmenter that lives in another process.
+
+    Attributes:
+        identity: that of the segmenter itself.
+        answer: asks it.
+    """
+
+    identity: str
+    answer: Callable[..., VideoMasks]
+
+    def check(self, videos: Sequence[Video]) -> None:
+        """The segmenter itself has looked at them before."""
+
+    def __call__(self, video: Video, frames: Frames) -> VideoMasks:
+        """See `Segmenter`."""
+        return self.answer(video, frames)
 
 
 def make_segmenter(spec: str) -> Segmenter:

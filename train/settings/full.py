@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
+from compositing.settings import (
+    CompositeSettings,
+    EngineSettings,
+    ExportSettings,
+    PrepareSettings,
+)
 from l2a.clips import ClipSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings
@@ -123,12 +128,10 @@ class RunSettings:
 
     Attributes:
         seed: all randomness follows from it.
-        workers: processes for decoding, segmenting and encoding; 0 for one per core.
         layers: a layer store to use and extend; by default the run keeps its own.
     """
 
     seed: int = 0
-    workers: int = 0
     layers: Path | None = None
 
 
@@ -149,6 +152,7 @@ class FullSettings:
     stage_two: StageTwoSettings = field(default_factory=StageTwoSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its name, as the command line and `run.yaml` spell it."""

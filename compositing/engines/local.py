@@ -1,4 +1,4 @@
-"""One function over many items, in several processes; results in order, dead workers survived."""
+"""The engine `local`: processes of this machine; results in order, dead workers survived."""
 
 from __future__ import annotations
 
@@ -8,16 +8,61 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import cv2
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from compositing.engines import Item, Result, as_network_task
+from compositing.settings import EngineSettings
 
 AHEAD = 4
 """Items handed out per worker before their results are taken: bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """Worker processes on this machine.
+
+    Attributes:
+        workers: processes; 0 means one per core, and 1 works in this process.
+        frames_at_once: frames in one pass through a network.
+    """
+
+    workers: int = 0
+    frames_at_once: int = 8
+
+    @classmethod
+    def from_settings(cls, settings: EngineSettings) -> Self:
+        """The engine of the settings."""
+        return cls(settings.workers, settings.frames_at_once)
+
+    def map(
+        self,
+        task: Callable[[Item], Result],
+        items: Sequence[Item],
+        *,
+        lost: Callable[[Item], Result],
+        memory: int = 0,
+    ) -> Iterator[Result]:
+        """See `Engine.map`."""
+        if (networks := as_network_task(task)) is not None:
+            task = networks.placed("cpu", self.frames_at_once)
+        workers = min(self.workers or os.cpu_count() or 1, _affordable(memory))
+        yield from map_in_order(task, items, workers=workers, lost=lost)
+
+
+HERE = LocalEngine(workers=1)
+"""Does everything in this process."""
+
+
+def _affordable(memory: int) -> int:
+    """How many processes of `memory` bytes fit into half of the machine's memory, at least one."""
+    if not hasattr(os, "sysconf") or not memory:
+        return os.cpu_count() or 1
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, here // 2 // memory)
 
 
 def map_in_order(
@@ -37,10 +82,10 @@ def map_in_order(
     Args:
         function: picklable, as are items and results. An exception of its goes to the caller.
         items: what to work on.
-        workers: processes; 0 means one per core, and 1 works in this process.
+        workers: processes; 1 works in this process.
         lost: the result of an item whose process died twice.
     """
-    workers = min(workers or os.cpu_count() or 1, len(items))
+    workers = min(workers, len(items))
     if workers <= 1:
         yield from map(function, items)
         return

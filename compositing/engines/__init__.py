@@ -1,0 +1,101 @@
+"""Engines: how the work on many videos is spread over processes and machines. One table, `ENGINES`.
+
+A task is called once for each item. What it computes does not depend on the engine, on the number
+of workers or on what died on the way: same items, same results, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+
+from compositing.settings import EngineSettings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Answer = Callable[..., Any]
+"""`answer(part, *arguments)`: what the network named `part` says."""
+
+
+@runtime_checkable
+class NetworkTask(Protocol):
+    """A task that asks networks, which an engine may keep in other processes than the task.
+
+    Only the engine knows where the GPUs are, so it decides where the networks run.
+    """
+
+    def __call__(self, item: Any, /) -> Any: ...
+
+    def networks(self) -> tuple[str, ...]:
+        """The parts of this task that are networks; () when it needs none with these settings."""
+        ...
+
+    def placed(self, device: str, frames_at_once: int) -> Self:
+        """This task with its networks in the process that calls it, on `device`."""
+        ...
+
+    def answer(self, part: str, *arguments: Any) -> Any:
+        """What one of `networks()` says; of a placed task."""
+        ...
+
+    def hosted(self, answer: Answer) -> Self:
+        """This task with its networks in another process, which is asked through `answer`."""
+        ...
+
+
+def as_network_task(task: object) -> NetworkTask | None:
+    """The task, if it asks networks; None if it does not."""
+    return task if isinstance(task, NetworkTask) and task.networks() else None
+
+
+class Engine(Protocol):
+    """Spreads the calls of a task."""
+
+    def map(
+        self,
+        task: Callable[[Item], Result],
+        items: Sequence[Item],
+        *,
+        lost: Callable[[Item], Result],
+        memory: int = 0,
+    ) -> Iterator[Result]:
+        """Yield `task(item)` for each item, in order.
+
+        A process that dies (killed for memory, a crash in a decoder) costs its items a second try;
+        an item whose process dies again is `lost`.
+
+        Args:
+            task: picklable, as are items and results. An exception of its goes to the caller.
+            items: what to work on.
+            lost: the result of an item whose process died twice; called in this process.
+            memory: bytes that one call may take; fewer workers run where they would not fit.
+        """
+        ...
+
+
+def make_engine(settings: EngineSettings) -> Engine:
+    """The engine that the settings name.
+
+    Raises:
+        InputError: it is not installed, or its devices or its cluster are not there.
+    """
+    return ENGINES[settings.engine](settings)
+
+
+def _local(settings: EngineSettings) -> Engine:
+    from compositing.engines.local import LocalEngine
+
+    return LocalEngine.from_settings(settings)
+
+
+def _ray(settings: EngineSettings) -> Engine:
+    from compositing.engines.on_ray import RayEngine
+
+    return RayEngine.from_settings(settings)
+
+
+ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = MappingProxyType(
+    {"local": _local, "ray": _ray}
+)
