@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -11,9 +16,10 @@ T = TypeVar("T")
 class OnDevice(Protocol):
     """A segmenter or inpainter that may ask a network.
 
-    Making one checks that its weights are there and right, and loads nothing; the network is
-    loaded when it is first asked, where `place` said. On a CPU it computes on one thread: several
-    workers share the cores, and the sums do not depend on how many there are.
+    Making one loads nothing; whether its weights are there and right is checked before any video
+    is worked on. The network is loaded when it is first asked, where `place` said. On a CPU it
+    computes on one thread: several workers share the cores, and the sums do not depend on how many
+    there are.
     """
 
     @property
@@ -36,3 +42,16 @@ def place(part: T, device: str, frames_at_once: int) -> T:
     if isinstance(part, OnDevice):
         part.place(device, frames_at_once)
     return part
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Compute on one thread if `device` is a CPU; afterwards on as many as before."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device.type == "cpu" else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -6,19 +6,15 @@ here, so that a trunk trained in one loads in the other.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from l2a.backends import make_backend
 from l2a.errors import InputError
+from l2a.weights import read_state_dict, torchvision_state
 
 # Kinetics-400 statistics of torchvision's video presets, so that its weights fit.
 MEAN = (0.43216, 0.394666, 0.37645)
@@ -65,7 +61,7 @@ def build_network(name: str, num_classes: int, weights: str | None = None) -> Vi
     if weights == "kinetics":
         _load(network, _kinetics_state(name), f"torchvision's Kinetics-400 weights of {name}")
     elif weights is not None:
-        _load(network, _read_state(Path(weights)), weights)
+        _load(network, read_state_dict(Path(weights)), weights)
     return network
 
 
@@ -140,53 +136,12 @@ NETWORKS: Mapping[str, Callable[[str], tuple[nn.Module, int]]] = {
 
 
 def _kinetics_state(name: str) -> Mapping[str, Tensor]:
-    """torchvision's own download, which checks the SHA-256 prefix in the file's name."""
     if name == "tiny3d":
         raise InputError("tiny3d has no Kinetics weights; leave weights out or choose r3d_18.")
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name)["KINETICS400_V1"]
-    try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-        raise InputError(
-            f"The Kinetics weights of {name} cannot be fetched ({error}); "
-            f"put the file from {weights.url} at {place}."
-        ) from error
-    return state
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"There is no weight file {path}; give a .safetensors or .pth file.")
-    _check_hash(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a readable weight file ({error}); fetch it again."
-        ) from None
-    except UnpicklingError:
-        raise InputError(
-            f"{path} holds more than tensors and is not loaded; save a plain state dict."
-        ) from None
-    return state.get("state_dict", state) if isinstance(state, dict) else {}
-
-
-def _check_hash(path: Path) -> None:
-    """Files named as torchvision names them, `name-0123abcd.pth`, carry their SHA-256 prefix."""
-    named = re.search(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$", path.name)
-    if named is None:
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(named[1]):
-        raise InputError(
-            f"{path} has the SHA-256 {digest[:8]}… and not {named[1]}…; fetch it again."
-        )
+    return torchvision_state(weights, f"The Kinetics weights of {name}")
 
 
 def _load(network: VideoNetwork, state: Mapping[str, Tensor], source: str) -> None:

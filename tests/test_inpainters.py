@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from compositing import networks
 from compositing.alignment import find_shots, masked_median
-from compositing.inpainters import INPAINTERS, make_inpainter
+from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter
 from compositing.inpainters.spatial import fill_smoothly
+from compositing.inpainters.temporal import MAX_TINT, TemporalInpainter
+from compositing.networks import is_network
 from l2a.errors import InputError
 
 UInt8 = NDArray[np.uint8]
@@ -101,11 +107,25 @@ def test_a_cut_ends_a_shot_and_every_frame_is_in_one() -> None:
 # All inpainters
 
 
-@pytest.mark.parametrize("name", sorted(INPAINTERS))
+ALL = (
+    "temporal",
+    "temporal:smooth",
+    "temporal:opencv",
+    "temporal:opencv:ns",
+    "opencv",
+    "opencv:telea",
+    "opencv:ns",
+    "none",
+)
+"""All that need no weights; `lama` has its own tests."""
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_outside_the_hole_every_pixel_is_the_inputs(name: str, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 4))
-    height, width = data.draw(st.integers(2, 33)), data.draw(st.integers(2, 35))
+    height, width = data.draw(st.integers(1, 33)), data.draw(st.integers(1, 35))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     pixels = rng.integers(0, 256, (count, height, width, 3), np.uint8)
     holes = rng.random((count, height, width)) < data.draw(st.sampled_from([0.0, 0.1, 0.6, 1.0]))
@@ -121,15 +141,46 @@ def test_outside_the_hole_every_pixel_is_the_inputs(name: str, data: st.DataObje
     np.testing.assert_array_equal(result.frames, again.frames)
 
 
-@pytest.mark.parametrize("name", sorted(INPAINTERS))
-def test_inpainters_take_no_argument_and_say_so(name: str) -> None:
-    with pytest.raises(InputError, match=f"'{name}' takes no argument, but got 'x'"):
-        make_inpainter(f"{name}:x")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("none:x", "'none' takes no argument, but got 'x'"),
+        ("opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
+        ("temporal:smooth:x", "'smooth' takes no argument, but got 'x'"),
+        ("temporal:opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
+        ("temporal:temporal", r"no spatial inpainter 'temporal'.* lama, opencv, smooth\."),
+        ("temporal:none", r"no spatial inpainter 'none'; .* lama, opencv, smooth\."),
+        ("telea", r"no inpainter 'telea'.*lama, none, opencv, temporal\."),
+    ],
+)
+def test_a_wrong_name_or_argument_is_answered_with_the_right_ones(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_inpainter(spec)
 
 
-def test_an_unknown_inpainter_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"no inpainter 'telea'.*none, opencv, temporal"):
-        make_inpainter("telea")
+def test_the_table_holds_them_all() -> None:
+    assert {name.partition(":")[0] for name in ALL} | {"lama"} == set(INPAINTERS)
+
+
+def test_identities_tell_them_apart_and_old_layers_stay_valid() -> None:
+    assert len({make_inpainter(name).identity for name in ALL}) == len(ALL) - 2
+    assert make_inpainter("opencv").identity == "opencv telea 3"
+    assert make_inpainter("opencv:telea").identity == "opencv telea 3"
+    plain = "temporal 1 samples 48 near 8 sightings 3 guard 0.02 tint 24.0"
+    assert make_inpainter("temporal").identity == plain
+    assert make_inpainter("temporal:smooth").identity == plain
+    assert make_inpainter("temporal:opencv:ns").identity == f"{plain}, opencv ns 3"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_those_without_weights_are_no_networks_and_travel(name: str) -> None:
+    inpainter = make_inpainter(name)
+    assert not is_network(inpainter)
+    assert inpainter.looks_behind == name.startswith("temporal")
+    pixels, holes = np.stack([textured(1, 20, 30)] * 3), walker(3, 20, 30)
+    copy = pickle.loads(pickle.dumps(inpainter))  # noqa: S301
+    assert copy.identity == inpainter.identity
+    np.testing.assert_array_equal(copy(pixels, holes).frames, inpainter(pixels, holes).frames)
 
 
 # Each one
@@ -147,6 +198,46 @@ def test_none_leaves_the_actor_and_opencv_takes_him_out() -> None:
         )  # Telea rounds on the way
         np.testing.assert_array_equal(result.unseen, holes)
         assert not make_inpainter(name).looks_behind
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("opencv", cv2.INPAINT_TELEA),
+        ("opencv:telea", cv2.INPAINT_TELEA),
+        ("opencv:ns", cv2.INPAINT_NS),
+    ],
+)
+@given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 10**6), st.booleans())
+def test_opencv_is_opencv_on_the_whole_frame(
+    name: str, method: int, height: int, width: int, seed: int, noise: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = textured(seed, height, width)
+    if noise:
+        pixels = rng.integers(0, 256, pixels.shape, np.uint8)
+    hole = np.zeros((height, width), np.bool_)
+    for _ in range(3):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        hole[top : top + rng.integers(1, 15), left : left + rng.integers(1, 15)] = True
+    if hole.all():
+        return
+    expected = cv2.inpaint(pixels, hole.astype(np.uint8), 3, method)
+    result = make_inpainter(name)(pixels[None], hole[None])
+    np.testing.assert_array_equal(result.frames[0][hole], expected[hole])
+
+
+def test_telea_and_navier_stokes_differ() -> None:
+    pixels, holes = np.stack([textured(3, 60, 80)]), walker(2, 60, 80)[:1]
+    telea, ns = (make_inpainter(name)(pixels, holes).frames for name in ("opencv", "opencv:ns"))
+    assert (telea[holes] != ns[holes]).mean() > 0.5
+
+
+def test_a_frame_that_is_all_hole_stays_as_it_is_with_opencv() -> None:
+    pixels = np.stack([textured(3, 20, 30), textured(4, 20, 30)])
+    result = make_inpainter("opencv")(pixels, np.ones(pixels.shape[:3], np.bool_))
+    np.testing.assert_array_equal(result.frames, pixels)
+    assert result.unseen.all()
 
 
 def test_temporal_shows_what_was_behind_a_walker() -> None:
@@ -219,6 +310,119 @@ def test_a_bystander_seen_twice_does_not_count_as_background() -> None:
     result = make_inpainter("temporal")(pixels, holes)
     assert result.unseen[0, 32:48, 42:48].all()
     assert result.frames[0, 32:48, 42:48, 0].max() < 250
+
+
+# Temporal with a spatial inpainter for the rest
+
+
+@dataclass
+class Counting:
+    """Paints holes in one colour, and remembers what it was asked."""
+
+    identity: str = "counting"
+    looks_behind: bool = False
+    uses_network: bool = True
+    asked: list[tuple[UInt8, Bool]] = field(default_factory=list)
+    placed: tuple[str, int] = ("nowhere", 0)
+
+    def place(self, device: str, frames_at_once: int) -> None:
+        self.placed = (device, frames_at_once)
+
+    def __call__(self, frames: UInt8, holes: Bool) -> Inpainted:
+        self.asked.append((frames.copy(), holes.copy()))
+        return Inpainted(np.where(holes[..., None], np.uint8(7), frames), holes.copy())
+
+
+def two_shots() -> tuple[UInt8, Bool]:
+    """A walker in each, and in the second a place that is never free."""
+    scenes = textured(12, 90, 120) // 4, 190 + textured(13, 90, 120) // 4
+    pixels = np.stack([scenes[0]] * 12 + [scenes[1]] * 12)
+    holes = np.concatenate([walker(12, 90, 120)] * 2)
+    holes[12:, 30:60, 40:70] = True
+    pixels[holes] = (255, 0, 0)
+    return pixels, holes
+
+
+@pytest.mark.parametrize("name", ["temporal:opencv", "temporal:opencv:ns"])
+def test_what_was_seen_is_as_without_a_spatial_inpainter(name: str) -> None:
+    pixels, holes = two_shots()
+    alone = make_inpainter("temporal")(pixels, holes)
+    result = make_inpainter(name)(pixels, holes)
+    np.testing.assert_array_equal(result.unseen, alone.unseen)
+    seen = ~alone.unseen
+    np.testing.assert_array_equal(result.frames[seen], alone.frames[seen])
+    assert (result.frames[~seen] != alone.frames[~seen]).mean() > 0.5
+    # From the scene around it, without the actor's red.
+    assert result.frames[~seen].min() > 150
+
+
+def test_the_spatial_inpainter_is_asked_once_for_a_shot_that_needs_it() -> None:
+    pixels, holes = two_shots()
+    counting = Counting()
+    result = TemporalInpainter(counting)(pixels, holes)
+    ((plate, places),) = counting.asked
+    assert plate.dtype == np.uint8
+    assert plate.shape == (*places.shape, 3)
+    assert len(plate) == 1
+    assert places.sum() == result.unseen[12].sum() > 0
+    assert not result.unseen[:12].any()
+    # The same in all frames of the shot, and nowhere else. Light is matched to each frame.
+    made_up = result.frames[result.unseen]
+    assert made_up.max() <= 7 + MAX_TINT
+    assert plate[~places].min() > 150
+    counting.asked.clear()
+    TemporalInpainter(counting)(pixels, np.zeros_like(holes))
+    TemporalInpainter(counting)(pixels[:12], holes[:12])
+    assert counting.asked == []
+    TemporalInpainter(counting)(
+        np.concatenate([pixels, pixels[:1] * 0, pixels[12:]]),
+        np.concatenate([holes, holes[:1] * False, holes[12:]]),
+    )
+    assert len(counting.asked) == 2
+
+
+def test_under_a_moving_camera_only_what_a_hole_needs_is_asked_for() -> None:
+    shifts = np.stack([20 + 3.0 * np.arange(20), np.full(20, 10.0)], axis=1)
+    clean = panned(textured(2, 180, 300), shifts, (120, 160))
+    holes = np.zeros((20, 120, 160), np.bool_)
+    for t, (x, y) in enumerate(shifts.astype(int)):  # one place of the scene, always hidden
+        holes[t, 60 - y : 90 - y, 110 - x : 140 - x] = True
+    pixels = clean.copy()
+    pixels[holes] = (255, 0, 0)
+    counting = Counting()
+    result = TemporalInpainter(counting)(pixels, holes)
+    ((plate, places),) = counting.asked
+    assert 30 * 30 <= places.sum() <= 34 * 34
+    assert plate[~places].min() > 0  # no black corners come into sight
+    assert plate.shape[1] <= 34 + 120 and plate.shape[2] <= 34 + 120
+    assert np.abs(result.frames[result.unseen].astype(int) - 7).mean() < MAX_TINT
+    alone = TemporalInpainter()(pixels, holes)
+    np.testing.assert_array_equal(result.unseen, alone.unseen)
+    assert holes[result.unseen].all() and result.unseen[holes].mean() > 0.9
+
+
+def test_a_shot_that_shows_nothing_is_not_asked_about() -> None:
+    counting = Counting()
+    pixels = np.zeros((3, 20, 30, 3), np.uint8)
+    result = TemporalInpainter(counting)(pixels, np.ones((3, 20, 30), np.bool_))
+    assert counting.asked == []
+    assert (result.frames == 127).all()
+    assert result.unseen.all()
+
+
+def test_temporal_is_a_network_where_its_spatial_inpainter_is_one() -> None:
+    counting = Counting()
+    inpainter = TemporalInpainter(counting)
+    assert is_network(inpainter)
+    assert networks.place(inpainter, "cuda:3", 5) is inpainter
+    assert counting.placed == ("cuda:3", 5)
+    assert inpainter.identity == f"{TemporalInpainter().identity}, counting"
+    assert inpainter.looks_behind
+    assert not is_network(TemporalInpainter(Counting(uses_network=False)))
+    networks.place(TemporalInpainter(), "cpu", 1)
+
+
+# Filling smoothly
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))

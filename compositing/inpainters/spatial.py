@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Self
 
 import cv2
@@ -12,32 +14,56 @@ from compositing.inpainters import Inpainted
 from l2a.errors import InputError
 
 RADIUS = 3
-"""Telea's neighbourhood in pixels: larger blurs, smaller draws streaks."""
+"""OpenCV's neighbourhood in pixels: larger blurs, smaller draws streaks."""
 SWEEPS = 12
 """Relaxation steps at each scale: more change nothing that can be seen."""
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 
 
-class SpatialInpainter:
-    """Telea's fast marching method (2004) in every frame by itself, as OpenCV has it."""
+METHODS: Mapping[str, int] = MappingProxyType({"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS})
+"""Telea's fast marching method (2004), and Bertalmio et al.'s fluid dynamics (2001)."""
 
-    identity = f"opencv telea {RADIUS}"
+
+class SpatialInpainter:
+    """OpenCV's inpainting in every frame by itself.
+
+    Args:
+        method: a name in `METHODS`.
+    """
+
     looks_behind = False
+
+    def __init__(self, method: str = "telea") -> None:
+        self.identity = f"opencv {method} {RADIUS}"
+        self._method = METHODS[method]
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
-        """The inpainter of `opencv`, which takes no argument."""
-        refuse_argument("opencv", argument)
-        return cls()
+        """The inpainter of `opencv` or `opencv:METHOD`.
+
+        Raises:
+            InputError: there is no such method.
+        """
+        if argument not in ("", *METHODS):
+            known = ", ".join(METHODS)
+            raise InputError(f"OpenCV has no inpainting {argument!r}; choose one of: {known}.")
+        return cls(argument or "telea")
 
     def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
-        """Fill each frame's hole from the pixels around it."""
+        """Fill each frame's hole from the pixels around it; one that is all hole stays."""
         filled = frames.copy()
         for picture, hole in zip(filled, holes, strict=True):
-            if hole.any() and not hole.all():
-                picture[hole] = cv2.inpaint(
-                    picture, hole.astype(np.uint8), RADIUS, cv2.INPAINT_TELEA
-                )[hole]
+            # Of a picture a pixel high or wide, OpenCV makes what happens to lie in memory.
+            if hole.any() and not hole.all() and min(hole.shape) > 1:
+                box = box_around(hole, 2 * RADIUS)  # what is farther away is not looked at
+                within = hole[box]
+                made_up = cv2.inpaint(
+                    np.ascontiguousarray(picture[box]),
+                    within.astype(np.uint8),
+                    RADIUS,
+                    self._method,
+                )
+                picture[box][within] = made_up[within]
         return Inpainted(filled, holes.copy())
 
 
@@ -62,6 +88,15 @@ def refuse_argument(name: str, argument: str) -> None:
     """Raise `InputError` when text follows the colon of a back end that takes none."""
     if argument:
         raise InputError(f"The inpainter {name!r} takes no argument, but got {argument!r}.")
+
+
+def box_around(places: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """The smallest box (rows, columns) that holds all true `places` and `margin` pixels more."""
+    left, top, width, height = cv2.boundingRect(places.astype(np.uint8))
+    return (
+        slice(max(0, top - margin), top + height + margin),
+        slice(max(0, left - margin), left + width + margin),
+    )
 
 
 def fill_smoothly(picture: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:

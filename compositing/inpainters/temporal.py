@@ -2,7 +2,8 @@
 
 The frames of a shot are brought into one reference picture (camera motion removed), and every place
 takes the median of what it showed while no actor stood there: the plate. Holes are filled from it.
-Places that never were free are made up once, in the plate, so that they do not flicker.
+Places that never were free are made up once, in the plate, so that they do not flicker, and so that
+a slow spatial inpainter is asked once per shot and not in every frame.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.alignment import Shot, find_shots, masked_median
-from compositing.inpainters import Inpainted
-from compositing.inpainters.spatial import fill_smoothly, refuse_argument
+from compositing.inpainters import Inpainted, Inpainter, make_spatial_inpainter
+from compositing.inpainters.spatial import box_around, fill_smoothly
+from compositing.networks import is_network, place
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -36,19 +38,39 @@ MAX_TINT = 24.0
 
 
 class TemporalInpainter:
-    """Fills holes with what other frames of the same shot showed in the same place."""
+    """Fills holes with what other frames of the same shot showed in the same place.
 
-    identity = (
-        f"temporal 1 samples {MAX_SAMPLES} near {NEAR} sightings {SIGHTINGS}"
-        f" guard {GUARD} tint {MAX_TINT}"
-    )
+    Args:
+        spatial: makes up what none of them showed; None fills it smoothly.
+    """
+
     looks_behind = True
+
+    def __init__(self, spatial: Inpainter | None = None) -> None:
+        self.spatial = spatial
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
-        """The inpainter of `temporal`, which takes no argument."""
-        refuse_argument("temporal", argument)
-        return cls()
+        """The inpainter of `temporal` or `temporal:SPATIAL`."""
+        return cls(make_spatial_inpainter(argument) if argument else None)
+
+    @property
+    def identity(self) -> str:
+        """See `Inpainter`."""
+        own = (
+            f"temporal 1 samples {MAX_SAMPLES} near {NEAR} sightings {SIGHTINGS}"
+            f" guard {GUARD} tint {MAX_TINT}"
+        )
+        return f"{own}, {self.spatial.identity}" if self.spatial else own
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the spatial inpainter is a network."""
+        return is_network(self.spatial)
+
+    def place(self, device: str, frames_at_once: int) -> None:
+        """Tell the spatial inpainter where to run."""
+        place(self.spatial, device, frames_at_once)
 
     def __call__(self, frames: UInt8, holes: Bool) -> Inpainted:
         """Fill the holes; `unseen` are those pixels that were a hole whenever they were in view."""
@@ -58,7 +80,7 @@ class TemporalInpainter:
         for shot in find_shots(frames, holes):
             part = slice(shot.start, shot.stop)
             if holes[part].any():
-                samples = _look(shot, frames[part], holes[part])
+                samples = _look(shot, frames[part], holes[part], self.spatial)
                 _fill(shot, samples, filled[part], holes[part], unseen[part])
         return Inpainted(filled, unseen)
 
@@ -100,13 +122,15 @@ class _Samples:
         return plate
 
 
-def _look(shot: Shot, frames: UInt8, holes: Bool) -> _Samples:
+def _look(shot: Shot, frames: UInt8, holes: Bool, spatial: Inpainter | None) -> _Samples:
     """Look at the shot's frames (uint8 [n, H, W, 3]) around their holes (bool [n, H, W])."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, MAX_SAMPLES).round().astype(np.int64))
     reach = max(1, round(GUARD * frames.shape[1]))
     wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     inside = np.full(frames.shape[1:3], 255, np.uint8)
-    wanted = _wanted(shot, holes)
+    needed = _needed(shot, holes)
+    ring = _ring(holes.shape[1])
+    wanted = cv2.dilate(needed.astype(np.uint8), np.ones((2 * ring + 1,) * 2, np.uint8)) > 0
     places = int(wanted.sum())
     colours = np.empty((len(chosen), 3, places), np.uint8)
     free, clear = np.empty((2, len(chosen), places), np.bool_)
@@ -130,16 +154,29 @@ def _look(shot: Shot, frames: UInt8, holes: Bool) -> _Samples:
     median, counts = masked_median(colours, usable)
     plate[wanted] = median.T
     seen[wanted] = counts >= enough
-    return _Samples(chosen, wanted, colours, usable, fill_smoothly(plate, seen), seen)
+    filled = fill_smoothly(plate, seen)
+    if spatial is not None:
+        _make_up(filled, needed & ~seen, frames.shape[1] // 2, spatial)
+    return _Samples(chosen, wanted, colours, usable, filled, seen)
 
 
-def _wanted(shot: Shot, holes: Bool) -> Bool:
-    """The places of the reference that some hole, or the ring around it, covers."""
-    wanted = np.zeros(shot.size, np.uint8)
+def _needed(shot: Shot, holes: Bool) -> Bool:
+    """The places of the reference that some hole covers, a pixel touched by one included."""
+    needed = np.zeros(shot.size, np.uint8)
     for t, hole in enumerate(holes):
-        np.maximum(wanted, shot.into_reference(t, hole.astype(np.uint8) * 255), out=wanted)
-    ring = _ring(holes.shape[1])
-    return np.asarray(cv2.dilate(wanted, np.ones((2 * ring + 1,) * 2, np.uint8)) > 0)
+        np.maximum(needed, shot.into_reference(t, hole.astype(np.uint8) * 255), out=needed)
+    return needed > 0
+
+
+def _make_up(plate: UInt8, places: Bool, margin: int, spatial: Inpainter) -> None:
+    """Let a spatial inpainter fill `places` of a plate, in place.
+
+    It sees `margin` pixels around them: under a moving camera the plate is larger than any frame,
+    and its corners are of no use to anyone.
+    """
+    box = box_around(places, margin)
+    if places.any() and not places[box].all():
+        plate[box] = spatial(plate[box][None], places[box][None]).frames[0]
 
 
 def _ring(height: int) -> int:
