@@ -59,10 +59,10 @@ class HostedSegmenter:
 
 
 def make_segmenter(spec: str) -> Segmenter:
-    """The segmenter that `spec` names: "motion", or "masks:PATH".
+    """The segmenter that `spec` names, such as "motion", "masks:PATH" or "mask-rcnn".
 
     Raises:
-        InputError: there is no segmenter of that name.
+        InputError: there is no segmenter of that name, or it cannot be had with that argument.
     """
     return make_backend("segmenter", spec, SEGMENTERS)
 
@@ -79,6 +79,18 @@ def _masks(argument: str) -> Segmenter:
     return MaskFiles.from_argument(argument)
 
 
+def _mask_rcnn(argument: str) -> Segmenter:
+    from compositing.segmenters.mask_rcnn import MaskRCNN
+
+    return MaskRCNN.from_argument(argument)
+
+
+def _detectron(argument: str) -> Segmenter:
+    from compositing.segmenters.detectron import Detectron
+
+    return Detectron.from_argument(argument)
+
+
 SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = MappingProxyType(
-    {"motion": _motion, "masks": _masks}
+    {"motion": _motion, "masks": _masks, "mask-rcnn": _mask_rcnn, "detectron2": _detectron}
 )

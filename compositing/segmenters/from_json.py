@@ -75,7 +75,8 @@ class MaskFiles:
         if masks is None:
             return no_masks(height, width, count, f"{self._path.name} has no masks for it")
         if not masks.instances:
-            return no_masks(height, width, count, f"{self._path.name} has no instance in it")
+            note = masks.note or f"{self._path.name} has no instance in it"
+            return no_masks(height, width, count, note)
         if abs(masks.width * height - masks.height * width) > 0.05 * masks.height * width:
             shapes = f"{masks.height}x{masks.width} and the video {height}x{width}"
             return no_masks(height, width, count, f"its masks are {shapes}: another shape")
