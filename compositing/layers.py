@@ -3,18 +3,22 @@
 A store is a folder:
 
     masks/<segmentation>/<video>.json    raw instances, YouTube-VIS; one folder per segmenter
+    foregrounds/<video>.<digest>.json    the final mask, YouTube-VIS, as one instance
     backgrounds/<video>.<key>.mkv        the clean background, H.264, near lossless
     records/<video>.json                 a `LayerRecord`; written last
 
 <video> is a safe name made of the id. A record's fingerprint covers all that its video's layers
 depend on; where it no longer fits, only the parts that changed are made anew: another threshold
 segments nothing, another inpainter segments nothing, and where the final mask stays the same
-nothing is inpainted.
+nothing is inpainted. The final mask is stored too, because layers are loaded once per pair and
+its upkeep over time costs more than reading it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -29,7 +33,14 @@ from numpy.typing import NDArray
 from compositing.engines import Answer, Engine
 from compositing.engines.local import HERE
 from compositing.inpainters import HostedInpainter, Inpainter, make_inpainter
-from compositing.masks import VideoMasks, from_json, no_masks, to_json
+from compositing.masks import (
+    Instance,
+    VideoMasks,
+    encode,
+    from_json,
+    no_masks,
+    to_json,
+)
 from compositing.networks import is_network, place
 from compositing.records import LayerRecord, Layers, PrepareReport, unfit_reasons
 from compositing.segmenters import HostedSegmenter, Segmenter, make_segmenter
@@ -37,6 +48,7 @@ from compositing.settings import PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
 from l2a.files import fingerprint, inside, read_json, write_json
 from l2a.media import Frames, read_frames, resize_masks, write_video
+from l2a.runs import versions
 from l2a.videos import Skipped, Video
 
 __all__ = ["LayerRecord", "LayerStore", "Layers", "PrepareReport", "dilate_masks"]
@@ -45,6 +57,10 @@ Progress = Callable[[int, int], None]
 
 BACKGROUND_CRF = 10
 BACKGROUND_PRESET = "superfast"
+FOREGROUND = "foreground"
+"""Category of the one instance that stands for a final mask."""
+END_BYTES = 65_536
+"""How much of a source file is read at either end to notice another file."""
 
 
 class LayerStore:
@@ -160,7 +176,7 @@ class LayerStore:
             UnreadableVideo: a file cannot be decoded, or is not what was prepared.
         """
         record = self.record(video.id)
-        if _bytes(video) < 0:
+        if not source_mark(video.path):
             raise UnreadableVideo(video.path, "it is not there any more")
         if record.fingerprint != self._fingerprint(video):
             raise InputError(
@@ -168,10 +184,7 @@ class LayerStore:
                 " other settings; prepare it again."
             )
         source = self._read(video)
-        masks = self._stored_masks(video)
-        if masks is None:
-            raise InputError(f"{self.folder} has no masks of {video.id}; prepare it again.")
-        mask = self._final_mask(masks[0], (record.height, record.width))
+        mask = self._foreground(video, record)
         background = source.frames.copy()
         if record.background:
             path = inside(self.folder / "backgrounds", record.background)
@@ -198,7 +211,7 @@ class LayerStore:
         mask = self._final_mask(masks, size)
         digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
         segmenter, inpainter = self.identities
-        parts = [digest, mask.shape, self.settings.dilate, inpainter, info["source_bytes"]]
+        parts = [digest, mask.shape, self.settings.dilate, inpainter, info["source"]]
         key = fingerprint(parts)
         name = f"{_safe_name(video.id)}.{key}.mkv" if mask.any() else ""
         if old is not None and old.background == name and self._has_background(name):
@@ -232,9 +245,13 @@ class LayerStore:
             mask_digest=digest,
             background=name,
         )
+        self._store_foreground(record, mask)
         write_json(self._record_path(video.id), record)
-        if old is not None and old.background and old.background != name:
-            inside(self.folder / "backgrounds", old.background).unlink(missing_ok=True)
+        if old is not None:
+            if old.background and old.background != name:
+                inside(self.folder / "backgrounds", old.background).unlink(missing_ok=True)
+            if self._foreground_path(old) != self._foreground_path(record):
+                self._foreground_path(old).unlink(missing_ok=True)
         return record
 
     def _read(self, video: Video) -> Frames:
@@ -250,10 +267,13 @@ class LayerStore:
             raise ValueError(f"{self.identities[0]} gave {masks.num_frames} masks for {count}")
         info = {
             "segmenter": self.identities[0],
-            "source_bytes": video.path.stat().st_size,
+            "source": source_mark(video.path),
+            "max_side": self.settings.max_side,
+            "max_frames": self.settings.max_frames,
             "frame_height": height,
             "frame_width": width,
             "fps": source.fps,
+            "versions": dict(_versions()),
         }
         try:
             document = to_json(masks, video.id, info)
@@ -282,6 +302,26 @@ class LayerStore:
         """The foreground at the frames' size (height, width): bool [T, H, W]."""
         return resize_masks(masks.union(self.settings), size)
 
+    def _store_foreground(self, record: LayerRecord, mask: NDArray[np.bool_]) -> None:
+        path = self._foreground_path(record)
+        if not path.is_file():
+            instance = Instance(FOREGROUND, 1.0, encode(mask))
+            masks = VideoMasks(record.height, record.width, record.num_frames, (instance,))
+            write_json(path, to_json(masks, record.id, {"segmenter": record.segmenter}))
+
+    def _foreground(self, video: Video, record: LayerRecord) -> NDArray[np.bool_]:
+        """The stored final mask; from the raw masks where its file is damaged."""
+        try:
+            mask = from_json(read_json(self._foreground_path(record)))[record.id].merged()
+        except (InputError, KeyError, ValueError):
+            masks = self._stored_masks(video)
+            if masks is None:
+                raise InputError(
+                    f"{self.folder} has no masks of {video.id}; prepare it again."
+                ) from None
+            mask = self._final_mask(masks[0], (record.height, record.width))
+        return mask
+
     def _stored_masks(self, video: Video) -> tuple[VideoMasks, dict[str, Any]] | None:
         """The raw masks of this segmenter and their info; None when they are not there."""
         path = self._masks_path(video.id)
@@ -293,7 +333,7 @@ class LayerStore:
         except (InputError, KeyError, ValueError):
             return None  # a damaged file is made anew
         info = {key: value for key, value in document["info"].items() if key != "note"}
-        return (masks, info) if info.get("source_bytes") == _bytes(video) else None
+        return (masks, info) if info.get("source") == source_mark(video.path) else None
 
     def _stored(self, video_id: str) -> LayerRecord | None:
         path = self._record_path(video_id)
@@ -311,7 +351,8 @@ class LayerStore:
         record = self._stored(video.id)
         if record is None or record.fingerprint != self._fingerprint(video):
             return None
-        whole = self._has_background(record.background) and self._masks_path(video.id).is_file()
+        files = (self._masks_path(video.id), self._foreground_path(record))
+        whole = self._has_background(record.background) and all(map(Path.is_file, files))
         return record if whole else None
 
     def _has_background(self, name: str) -> bool:
@@ -321,12 +362,16 @@ class LayerStore:
         settings = asdict(self.settings)
         # Identities say more than names, and a moved folder of masks is still the same.
         del settings["segmenter"], settings["inpainter"]
-        return fingerprint([settings, self.identities, _bytes(video)])
+        return fingerprint([settings, self.identities, source_mark(video.path)])
 
     def _masks_path(self, video_id: str) -> Path:
         settings = self.settings
         kind = fingerprint([self.identities[0], settings.max_side, settings.max_frames])
         return self.folder / "masks" / kind / f"{_safe_name(video_id)}.json"
+
+    def _foreground_path(self, record: LayerRecord) -> Path:
+        name = f"{_safe_name(record.id)}.{record.mask_digest[:16]}.json"
+        return inside(self.folder / "foregrounds", name)
 
     def _record_path(self, video_id: str) -> Path:
         return self.folder / "records" / f"{_safe_name(video_id)}.json"
@@ -382,12 +427,31 @@ def _lost(video: Video) -> LayerRecord | Skipped:
     return Skipped(video.id, "the process that prepared it died twice")
 
 
-def _bytes(video: Video) -> int:
-    """The file's size; -1 when it is not there. Enough to notice another file, and free."""
+@functools.cache
+def _versions() -> dict[str, str]:
+    return versions()
+
+
+def source_mark(path: Path) -> str:
+    """What tells a source file from another one: its size, and a checksum of its two ends.
+
+    The time of its last change is left out, so that a data set may be copied; the middle of large
+    files is left out, so that looking costs about as much as opening the file.
+
+    Returns:
+        `BYTES bytes, ends HEX`, with 16 digits of the SHA-256 of the first and the last 64 KiB;
+        "" when the file cannot be opened.
+    """
     try:
-        return video.path.stat().st_size
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            digest = hashlib.sha256(file.read(END_BYTES))
+            file.seek(max(END_BYTES, size - END_BYTES))
+            digest.update(file.read(END_BYTES))
     except OSError:
-        return -1
+        return ""
+    return f"{size} bytes, ends {digest.hexdigest()[:16]}"
 
 
 def _safe_name(video_id: str) -> str:

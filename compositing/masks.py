@@ -1,13 +1,12 @@
 """The instances found in every frame of one video, as COCO run lengths in YouTube-VIS JSON.
 
-Masks are kept raw, as the segmenter gave them: score threshold, humans-only and boxes are applied
-afterwards, by `VideoMasks.union`, so that changing them segments nothing again.
+Masks are kept raw, as the segmenter gave them: score threshold, humans-only, upkeep over time and
+boxes are applied afterwards, by `VideoMasks.union`, so that changing them segments nothing again.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -15,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+from compositing.upkeep import drop_specks, fill_gaps
 
 HUMAN = "person"
 
@@ -28,6 +29,12 @@ class MaskSettings(Protocol):
     def humans_only(self) -> bool: ...
     @property
     def boxes(self) -> bool: ...
+    @property
+    def max_gap(self) -> int: ...
+    @property
+    def temporal_or(self) -> bool: ...
+    @property
+    def min_speck(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,19 @@ class Instance:
         """Whether the category is person, in any case."""
         return self.category.strip().lower() == HUMAN
 
+    def sure(self, threshold: float) -> tuple[str | None, ...]:
+        """Per frame the run lengths where the score reaches `threshold`, None elsewhere."""
+        if self.scores is None:
+            return self.rles if self.score >= threshold else (None,) * len(self.rles)
+        frames = zip(self.rles, self.scores, strict=True)
+        return tuple(rle if score >= threshold else None for rle, score in frames)
+
+    def at(self, frames: Sequence[int]) -> Instance:
+        """The instance in these frames, in order; its score stays that of the whole video."""
+        rles = tuple(self.rles[t] for t in frames)
+        scores = None if self.scores is None else tuple(self.scores[t] for t in frames)
+        return Instance(self.category, self.score, rles, scores)
+
 
 @dataclass(frozen=True, slots=True)
 class VideoMasks:
@@ -73,28 +93,83 @@ class VideoMasks:
     def union(self, settings: MaskSettings) -> NDArray[np.bool_]:
         """All instances that pass the settings, together: bool [T, H, W] at the masks' size.
 
-        With `boxes` each instance counts as its tight bounding box in each frame.
+        In this order: frames below the score threshold do not count; each instance loses its
+        specks, so that none can make a box larger; its gaps are filled; with `boxes` it counts as
+        its tight bounding box in each frame; then all instances are taken together, and with
+        `temporal_or` all frames, as in ObjectMix (Sec. 3.3, Eq. 2: the union over t and n).
+
+        Raises:
+            ValueError: run lengths of an instance that passes do not decode.
+        """
+        union = np.zeros((self.num_frames, self.height, self.width), np.bool_)
+        for instance in self.instances:
+            if settings.humans_only and not instance.human:
+                continue
+            patches = self._patches(instance.sure(settings.score_threshold), settings.min_speck)
+            if patches:
+                _draw(patches, settings, union)
+        if settings.temporal_or:
+            union[:] = union.any(axis=0)
+        return union
+
+    def merged(self) -> NDArray[np.bool_]:
+        """All instances together, as they are: bool [T, H, W] at the masks' size.
 
         Raises:
             ValueError: an instance's run lengths do not decode.
         """
         union = np.zeros((self.num_frames, self.height, self.width), np.bool_)
         for instance in self.instances:
-            if instance.score < settings.score_threshold:
-                continue
-            if settings.humans_only and not instance.human:
-                continue
             for frame, mask in decode(instance.rles, self.height, self.width):
-                union[frame] |= bounding_box(mask) if settings.boxes else mask
+                union[frame] |= mask
         return union
+
+    def _patches(self, rles: Iterable[str | None], min_speck: float) -> list[_Patch]:
+        """What is left of an instance's masks without specks, ascending by frame."""
+        patches = []
+        for frame, counts in enumerate(rles):
+            patch = counts is not None and _patch(frame, counts, self.height, self.width)
+            if patch:
+                mask = drop_specks(patch.mask, min_speck * self.height * self.width)
+                if mask.any():
+                    patches.append(_Patch(frame, patch.top, patch.left, mask))
+        return patches
 
     def at(self, indices: NDArray[np.int64]) -> VideoMasks:
         """The masks of the frames at `indices` (int64 [n], 0 <= index < num_frames), in order."""
-        picked = tuple(
-            Instance(i.category, i.score, tuple(i.rles[t] for t in indices.tolist()))
-            for i in self.instances
-        )
+        picked = tuple(instance.at(indices.tolist()) for instance in self.instances)
         return VideoMasks(self.height, self.width, len(indices), picked, self.note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """A mask cut to its bounding box: bool [h, w], its first pixel at (top, left) of the frame."""
+
+    frame: int
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+
+def _draw(patches: list[_Patch], settings: MaskSettings, union: NDArray[np.bool_]) -> None:
+    """Fill one instance's gaps and add it to `union`, bool [T, H, W], in place.
+
+    Only the part of the video is touched in which the instance is seen, in space and in time.
+    """
+    start, stop = patches[0].frame, patches[-1].frame + 1
+    top, left = (min(getattr(patch, side) for patch in patches) for side in ("top", "left"))
+    bottom = max(patch.top + patch.mask.shape[0] for patch in patches)
+    right = max(patch.left + patch.mask.shape[1] for patch in patches)
+    masks = np.zeros((stop - start, bottom - top, right - left), np.bool_)
+    for patch in patches:
+        height, width = patch.mask.shape
+        rows, columns = patch.top - top, patch.left - left
+        masks[patch.frame - start, rows : rows + height, columns : columns + width] = patch.mask
+    # What is filled in lies within the box around all masks, so that nothing is cut off.
+    masks = fill_gaps(masks, settings.max_gap)
+    if settings.boxes:
+        masks = np.stack([bounding_box(mask) for mask in masks])
+    union[start:stop, top:bottom, left:right] |= masks
 
 
 def no_masks(height: int, width: int, num_frames: int, note: str = "") -> VideoMasks:
@@ -126,6 +201,36 @@ def decode(
 
 
 def _decode_one(counts: str, height: int, width: int) -> NDArray[np.bool_]:
+    mask = np.zeros((height, width), np.bool_)
+    patch = _patch(0, counts, height, width)
+    if patch:
+        rows, columns = patch.mask.shape
+        mask[patch.top : patch.top + rows, patch.left : patch.left + columns] = patch.mask
+    return mask
+
+
+def _patch(frame: int, counts: str, height: int, width: int) -> _Patch | None:
+    """The mask of run lengths; None for one without a set pixel. Raises as `decode` does."""
+    runs = _runs(counts)
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+    ends = np.cumsum(runs)
+    stops = ends[1::2]
+    starts = stops - runs[1::2]
+    set_ = stops > starts
+    if not set_.any():
+        return None
+    first, last = int(starts[set_][0]) // height, int(stops[set_][-1] - 1) // height
+    # The runs between the first and the last column that have a set pixel.
+    bounds = np.clip(ends, first * height, (last + 1) * height)
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, np.diff(bounds, prepend=first * height))
+    columns = flat.reshape(last + 1 - first, height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    mask = np.ascontiguousarray(columns[:, rows[0] : rows[-1] + 1].T)
+    return _Patch(frame, int(rows[0]), first, mask)
+
+
+def _runs(counts: str) -> NDArray[np.int64]:
     """COCO's text form: run lengths down the columns, first of 0, then of 1, and so on.
 
     Each number is written in groups of five bits, lowest first; bit 32 says that more groups
@@ -146,10 +251,7 @@ def _decode_one(counts: str, height: int, width: int) -> NDArray[np.bool_]:
     runs -= np.where(groups[ends] & 16, 1 << 5 * lengths, 0)
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
-    if runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return flat.reshape(width, height).T
+    return runs
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -163,6 +265,9 @@ def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> dict[str, Any]:
     """One video's masks as a YouTube-VIS document; `info` holds where they come from.
+
+    Beside what YouTube-VIS has, an annotation has `score`, and `scores`, one per frame, where the
+    segmenter judged frames one by one.
 
     Raises:
         ValueError: an instance's run lengths do not decode.
@@ -182,6 +287,7 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
             "category_id": names.index(instance.category) + 1,
             "iscrowd": 0,
             "score": instance.score,
+            **({} if instance.scores is None else {"scores": list(instance.scores)}),
             **_segmentations(instance, masks.height, masks.width),
         }
         for number, instance in enumerate(masks.instances, start=1)
@@ -197,7 +303,8 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
 def from_json(document: Any) -> dict[str, VideoMasks]:
     """Every video of a YouTube-VIS document, by its file_name with forward slashes.
 
-    Annotations without a score count as score 1. Nothing is decoded yet.
+    Annotations without a score count as score 1 in all frames, those with a score and no scores
+    have that score in all. Nothing is decoded yet.
 
     Raises:
         ValueError: the document does not have that form; the message says where.
@@ -206,11 +313,7 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         categories = {row["id"]: str(row["name"]) for row in document["categories"]}
         instances: dict[Any, list[Instance]] = {row["id"]: [] for row in document["videos"]}
         for row in document["annotations"]:
-            score = float(row.get("score", 1.0))
-            if not 0 <= score <= 1 or math.isnan(score):
-                raise ValueError(f"annotation {row['id']} has the score {score}, not 0..1")
-            rles = tuple(_counts(entry) for entry in row["segmentations"])
-            instances[row["video_id"]].append(Instance(categories[row["category_id"]], score, rles))
+            instances[row["video_id"]].append(_instance(row, categories[row["category_id"]]))
         note = str(document.get("info", {}).get("note", ""))
         return {
             _name(row): _video(row, tuple(instances[row["id"]]), note) for row in document["videos"]
@@ -219,6 +322,21 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         raise ValueError(f"it lacks {error}") from None
     except (TypeError, AttributeError) as error:
         raise ValueError(f"it is not in YouTube-VIS form ({error})") from None
+
+
+def _instance(row: Mapping[str, Any], category: str) -> Instance:
+    given = row.get("scores")
+    score = float(row.get("score", 1.0))
+    scores = None if given is None else tuple(float(value) for value in given)
+    for value in (score, *(scores or ())):
+        if not 0 <= value <= 1:  # NaN neither
+            raise ValueError(f"annotation {row['id']} has the score {value}, not 0..1")
+    rles = tuple(_counts(entry) for entry in row["segmentations"])
+    if scores is not None and len(scores) != len(rles):
+        raise ValueError(
+            f"annotation {row['id']} has {len(scores)} scores, but {len(rles)} segmentations"
+        )
+    return Instance(category, score, rles, scores)
 
 
 def _video(row: Mapping[str, Any], instances: tuple[Instance, ...], note: str) -> VideoMasks:

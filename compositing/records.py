@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,14 @@ from numpy.typing import NDArray
 
 from compositing.settings import PrepareSettings
 from l2a.videos import Skipped, Video
+
+# Kinds of reasons why a video is unfit.
+EMPTY = "no mask in any frame"
+SELDOM = "mask too seldom"
+SMALL = "mask too small"
+LARGE = "mask nearly everything"
+HOLE = "hole nearly everything"
+UNSEEN = "background never seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class LayerRecord:
         foreground_unfit: why the video is no good foreground; "" when it is.
         background_unfit: why the video is no good background; "" when it is.
         segmenter, inpainter: identities, with checksums of weights or files.
-        fingerprint: of settings, identities and the source file's size.
+        fingerprint: of settings, identities and the source file (`layers.source_mark`).
         mask_digest: SHA-256 of the final mask.
         background: name of the background's file; "" where there is no hole, so that the frames
             are the background.
@@ -97,19 +107,59 @@ def unfit_reasons(
     hole: float,
     unseen: float,
 ) -> tuple[str, str]:
-    """Why the video is no good foreground, and no good background; "" where it is one."""
+    """Why the video is no good foreground, and no good background; "" where it is one.
+
+    A reason is its kind, a colon, and the particulars: `reason_kind` gives the kind.
+
+    Args:
+        settings: the limits.
+        note: why there are no masks, when the segmenter knows; "" otherwise.
+        gamma, mask_share, hole, unseen: as in `LayerRecord`.
+    """
     if mask_share == 0:
-        why = note or "no mask in any frame"
+        why = f"{EMPTY}: {note or 'nothing passes the settings'}"
         return why, f"{why}, so that the actor cannot be taken out"
     foreground = background = ""
     if mask_share < settings.min_mask_share:
-        foreground = f"a mask in only {mask_share:.0%} of the frames"
+        foreground = f"{SELDOM}: a mask in only {mask_share:.0%} of the frames"
     elif gamma < settings.min_gamma:
-        foreground = f"the mask covers only {gamma:.1%} of the clip"
+        foreground = f"{SMALL}: the mask covers only {gamma:.1%} of the clip"
     elif gamma > settings.max_gamma:
-        foreground = f"the mask covers {gamma:.0%} of the clip"
+        foreground = f"{LARGE}: the mask covers {gamma:.0%} of the clip"
     if hole > settings.max_hole:
-        background = f"the hole covers {hole:.0%} of the clip"
+        background = f"{HOLE}: the hole covers {hole:.0%} of the clip"
     elif unseen > settings.max_unseen:
-        background = f"{unseen:.0%} of the clip is made up: never seen behind the actor"
+        background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"
     return foreground, background
+
+
+def reason_kind(reason: str) -> str:
+    """The kind of a reason that `unfit_reasons` gave, such as "mask too small"."""
+    return reason.partition(":")[0]
+
+
+def unfit_rows(records: Iterable[LayerRecord]) -> list[tuple[str, str, str]]:
+    """(video id, "foreground" or "background", reason) of all that is unfit, in their order."""
+    return [
+        (record.id, side, reason)
+        for record in records
+        for side, reason in (
+            ("foreground", record.foreground_unfit),
+            ("background", record.background_unfit),
+        )
+        if reason
+    ]
+
+
+def unfit_counts(records: Iterable[LayerRecord]) -> str:
+    """How many videos are unfit and why, in one line: most frequent first; "" when none is."""
+    sides: dict[str, Counter[str]] = {"foreground": Counter(), "background": Counter()}
+    for _, side, reason in unfit_rows(records):
+        sides[side][reason_kind(reason)] += 1
+    return "; ".join(
+        f"{counts.total()} as {side} ("
+        + ", ".join(f"{kind}: {count}" for kind, count in counts.most_common())
+        + ")"
+        for side, counts in sides.items()
+        if counts
+    )

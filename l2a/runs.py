@@ -3,6 +3,7 @@
 RUN/run.yaml       command, resolved settings, versions: written before any work
 RUN/stages.json    seconds each stage took, over all tries
 RUN/skipped.csv    videos that were left out, with the reason
+RUN/unfit.csv      videos that are no good foreground or background, with the reason
 RUN/metrics.json   what came out
 RUN/tensorboard/   curves
 """
@@ -106,13 +107,37 @@ class Run:
 
     def write_skipped(self, skipped: Iterable[Skipped]) -> int:
         """List what was left out in `skipped.csv`; returns how many. No file when none."""
-        rows = list(dict.fromkeys(skipped))
+        rows = [(row.id, row.reason) for row in dict.fromkeys(skipped)]
         if rows:
-            with written_whole(self.path("skipped.csv")) as aside, aside.open("w", newline="") as f:
-                writer = csv.writer(f)
-                writer.writerow(("video", "reason"))
-                writer.writerows((row.id, row.reason) for row in rows)
+            self._write_table("skipped.csv", ("video", "reason"), rows)
         return len(rows)
+
+    def write_unfit(self, unfit: Iterable[tuple[str, str, str]]) -> int:
+        """List in `unfit.csv` the videos that no pair may use on one side; returns how many rows.
+
+        The limits may change between two tries, so a list that an earlier one left is replaced,
+        and removed when there is nothing to list.
+
+        Args:
+            unfit: (video id, "foreground" or "background", reason).
+        """
+        rows = list(dict.fromkeys(unfit))
+        if rows:
+            self._write_table("unfit.csv", ("video", "side", "reason"), rows)
+        else:
+            self.path("unfit.csv").unlink(missing_ok=True)
+        return len(rows)
+
+    def _write_table(
+        self, name: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]
+    ) -> None:
+        with (
+            written_whole(self.path(name)) as aside,
+            aside.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
 
 
 def versions() -> dict[str, str]:

@@ -1,248 +1,43 @@
-"""The store of layers: made once, remade only where something changed; and the clip bank."""
+"""The store of layers: what is in it, who is unfit and why; and the clip bank."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from counting import (
+    COUNT,
+    HEIGHT,
+    SETTINGS,
+    WIDTH,
+    CountingInpainter,
+    CountingSegmenter,
+    make_videos,
+    store_of,
+)
 from PIL import Image
 
 from compositing.bank import fill_bank
-from compositing.engines.local import LocalEngine, map_in_order
-from compositing.inpainters import Inpainted
+from compositing.engines.local import HERE, LocalEngine, map_in_order
 from compositing.layers import LayerStore, dilate_masks
-from compositing.masks import Instance, VideoMasks, encode, no_masks
+from compositing.masks import Instance, VideoMasks, no_masks
 from compositing.pictures import draw_contact_sheet, outlined
+from compositing.records import reason_kind, unfit_counts, unfit_rows
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
 from l2a.errors import InputError
-from l2a.media import Frames, read_frames, resize_frames, sample_indices, write_video
+from l2a.media import Frames, read_frames, sample_indices
 from l2a.videos import Skipped, Video
-
-COUNT, HEIGHT, WIDTH = 12, 48, 62
-
-
-@dataclass
-class CountingSegmenter:
-    """A square that walks; a second, unsure instance of a thing; counts the frames it sees."""
-
-    identity: str = "counting 1"
-    left: int = 5
-    seen: Counter[str] = field(default_factory=Counter)
-    stop_at: int | None = None
-
-    def check(self, videos: Sequence[Video]) -> None:
-        """All are fine."""
-
-    def __call__(self, video: Video, frames: Frames) -> VideoMasks:
-        if self.stop_at == len(self.seen):
-            raise KeyboardInterrupt
-        self.seen[video.id] += len(frames.frames)
-        count, height, width = frames.frames.shape[:3]
-        person, thing = np.zeros((2, count, height, width), np.bool_)
-        for t in range(count):
-            person[t, 10:30, self.left + 2 * t : self.left + 2 * t + 12] = True
-        thing[:, 40:44, 50:58] = True
-        return VideoMasks(
-            height,
-            width,
-            count,
-            (
-                Instance("person", 0.9, encode(person)),
-                Instance("ball", 0.3, encode(thing)),
-            ),
-        )
-
-
-@dataclass
-class CountingInpainter:
-    """Paints holes grey; says that a given share of each hole was never seen."""
-
-    identity: str = "grey 1"
-    looks_behind: bool = True
-    seen: int = 0
-    unseen: bool = False
-
-    def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
-        self.seen += len(frames)
-        filled = frames.copy()
-        filled[holes] = 128
-        return Inpainted(filled, holes & self.unseen)
-
-
-def scene(seed: int, count: int = COUNT) -> NDArray[np.uint8]:
-    """Smooth pictures that tell their time: brighter with every frame."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(20, 120, (1, 3, 4, 3), np.uint8)
-    still = resize_frames(small, (HEIGHT, WIDTH))
-    return still + (8 * np.arange(count, dtype=np.uint8))[:, None, None, None]
-
-
-def make_videos(folder: Path, names: Sequence[str] = ("a", "b", "c")) -> list[Video]:
-    videos = []
-    for number, name in enumerate(names):
-        path = folder / f"{number}.mp4"
-        write_video(path, scene(number), 25.0, crf=8)
-        videos.append(Video(f"videos/run/{name}.mp4", path, "run", name, "train"))
-    return videos
 
 
 @pytest.fixture
 def videos(tmp_path: Path) -> list[Video]:
     return make_videos(tmp_path / "data")
-
-
-SETTINGS = PrepareSettings(dilate=0.05, min_gamma=0.01)
-
-
-def store_of(
-    tmp_path: Path,
-    settings: PrepareSettings = SETTINGS,
-    segmenter: CountingSegmenter | None = None,
-    inpainter: CountingInpainter | None = None,
-) -> tuple[LayerStore, CountingSegmenter, CountingInpainter]:
-    segmenter, inpainter = segmenter or CountingSegmenter(), inpainter or CountingInpainter()
-    store = LayerStore(tmp_path / "store", settings, segmenter=segmenter, inpainter=inpainter)
-    return store, segmenter, inpainter
-
-
-def files(folder: Path) -> dict[str, tuple[int, int]]:
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-# Made once
-
-
-def test_every_frame_is_segmented_and_inpainted_once_whatever_is_asked_after(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    store, segmenter, inpainter = store_of(tmp_path)
-    report = store.prepare(videos)
-    assert (report.made, report.reused, report.skipped) == (3, 0, ())
-    assert [record.id for record in report.records] == [video.id for video in videos]
-    bank = ClipBank.create_or_resume(
-        tmp_path / "bank", [v.id for v in videos], ClipSettings(4, 32, 40, 32), "x"
-    )
-    fill_bank(bank, videos, store, {video.id for video in videos})
-    for _ in range(2):
-        assert store.prepare(videos[::-1]).reused == 3
-        draw_contact_sheet(tmp_path / "sheet.png", [store.load(video) for video in videos])
-    store_of(tmp_path, segmenter=segmenter, inpainter=inpainter)[0].prepare(videos)
-    assert segmenter.seen == {video.id: COUNT for video in videos}
-    assert inpainter.seen == 3 * COUNT
-
-
-@pytest.mark.parametrize(
-    ("change", "inpainted"),
-    [
-        ({"min_gamma": 0.02}, 0),
-        ({"max_unseen": 0.1}, 0),
-        ({"score_threshold": 0.6}, 0),  # drops nothing that was kept: the same final mask
-        ({"humans_only": True}, 0),
-        ({"boxes": True}, 0),  # a square is its own box
-        ({"score_threshold": 0.2}, COUNT),
-        ({"dilate": 0.1}, COUNT),
-    ],
-)
-def test_changed_settings_remake_only_what_they_touch(
-    tmp_path: Path, videos: list[Video], change: dict[str, float], inpainted: int
-) -> None:
-    store_of(tmp_path)[0].prepare(videos[:1])
-    before = files(tmp_path / "store" / "backgrounds")
-    store, segmenter, inpainter = store_of(tmp_path, replace(SETTINGS, **change))
-    report = store.prepare(videos[:1])
-    assert (report.made, report.reused) == (1, 0)
-    assert not segmenter.seen
-    assert inpainter.seen == inpainted
-    after = files(tmp_path / "store" / "backgrounds")
-    assert len(after) == 1
-    assert (before == after) == (inpainted == 0)
-
-
-def test_another_inpainter_segments_nothing_and_another_segmenter_keeps_the_old_masks(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    first, segmenter, _ = store_of(tmp_path)
-    first.prepare(videos)
-    other = CountingInpainter(identity="grey 2")
-    second, segmenter, _ = store_of(tmp_path, inpainter=other)
-    second.prepare(videos)
-    assert not segmenter.seen
-    assert other.seen == 3 * COUNT
-    moved = CountingSegmenter(identity="counting 2", left=9)
-    third, _, inpainter = store_of(tmp_path, segmenter=moved)
-    third.prepare(videos)
-    assert sum(moved.seen.values()) == inpainter.seen == 3 * COUNT
-    back, segmenter, _ = store_of(tmp_path)
-    back.prepare(videos)
-    assert not segmenter.seen
-
-
-def test_layers_made_otherwise_are_not_given_out(tmp_path: Path, videos: list[Video]) -> None:
-    store_of(tmp_path)[0].prepare(videos[:1])
-    other = store_of(tmp_path, replace(SETTINGS, dilate=0.1))[0]
-    with pytest.raises(InputError, match=r"a\.mp4.*other settings; prepare it again"):
-        other.load(videos[0])
-    with pytest.raises(InputError, match=r"no layers of videos/run/b\.mp4; prepare it first"):
-        other.load(videos[1])
-
-
-def test_another_file_of_the_same_name_is_noticed(tmp_path: Path, videos: list[Video]) -> None:
-    store, segmenter, _ = store_of(tmp_path)
-    store.prepare(videos)
-    write_video(videos[1].path, scene(9, 20), 25.0)
-    report = store.prepare(videos)
-    assert (report.made, report.reused) == (1, 2)
-    assert segmenter.seen[videos[1].id] == COUNT + 20
-    assert store.record(videos[1].id).num_frames == 20
-
-
-def test_an_interrupted_preparation_goes_on_and_ends_the_same(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    stopped, _, _ = store_of(tmp_path, segmenter=CountingSegmenter(stop_at=2))
-    with pytest.raises(KeyboardInterrupt):
-        stopped.prepare(videos)
-    store, segmenter, _ = store_of(tmp_path)
-    assert store.prepare(videos).reused == 2
-    assert set(segmenter.seen) == {videos[2].id}
-    whole = store_of(tmp_path / "whole")[0]
-    whole.prepare(videos)
-    for path in (tmp_path / "store").rglob("*"):
-        twin = tmp_path / "whole" / "store" / path.relative_to(tmp_path / "store")
-        assert path.is_dir() or path.read_bytes() == twin.read_bytes()
-    assert not list((tmp_path / "store").rglob(".part*"))
-
-
-@pytest.mark.parametrize("part", ["masks", "backgrounds", "records"])
-def test_a_lost_or_damaged_part_is_made_again(
-    tmp_path: Path, videos: list[Video], part: str
-) -> None:
-    store, _, _ = store_of(tmp_path)
-    expected = store.prepare(videos[:1]).records
-    (path,) = (p for p in (tmp_path / "store" / part).rglob("*") if p.is_file())
-    path.unlink()
-    assert store.prepare(videos[:1]).made == 1
-    if part != "backgrounds":
-        path.write_text("{", encoding="utf-8")
-        again = LayerStore(
-            store.folder, SETTINGS, segmenter=CountingSegmenter(), inpainter=CountingInpainter()
-        )
-        if part == "records":
-            assert again.prepare(videos[:1]).records == expected
-    assert store.prepare(videos[:1]).records == expected
 
 
 # What is in it
@@ -309,6 +104,46 @@ def test_unfit_videos_say_why(
         assert bool(said) == bool(expected)
 
 
+def test_unfit_videos_are_listed_and_counted_by_kind(tmp_path: Path, videos: list[Video]) -> None:
+    store, _, _ = store_of(tmp_path)
+    (record, *_) = store.prepare(videos[:1]).records
+    tiny = "mask too small: the mask covers only 1.2% of the clip"
+    less = "mask too small: the mask covers only 0.3% of the clip"
+    none = "no mask in any frame: a file: with colons"
+    records = [
+        replace(record, id="b", foreground_unfit=none, background_unfit=none),
+        record,
+        replace(record, id="a", foreground_unfit=tiny),
+        replace(record, id="c", foreground_unfit=less),
+    ]
+    assert reason_kind(none) == "no mask in any frame"
+    assert unfit_rows(records) == [
+        ("b", "foreground", none),
+        ("b", "background", none),
+        ("a", "foreground", tiny),
+        ("c", "foreground", less),
+    ]
+    assert unfit_counts(records) == (
+        "3 as foreground (mask too small: 2, no mask in any frame: 1); "
+        "1 as background (no mask in any frame: 1)"
+    )
+    assert unfit_counts([record]) == ""
+
+
+def test_preparation_says_how_many_are_unfit_and_why(
+    tmp_path: Path, videos: list[Video], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from train.workspace import prepare_layers
+
+    store, _, _ = store_of(tmp_path, replace(SETTINGS, min_gamma=0.2))
+    records, skipped = prepare_layers(store, videos, HERE)
+    assert (len(records), skipped) == (3, ())
+    lines = [line for line in capsys.readouterr().err.splitlines() if "unfit" in line]
+    assert lines == ["unfit: 3 as foreground (mask too small: 3)"]
+    prepare_layers(store_of(tmp_path)[0], videos, HERE)
+    assert "unfit" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("looks", "unfit"), [(True, True), (False, False)])
 def test_made_up_backgrounds_are_unfit_only_if_the_inpainter_looked(
     tmp_path: Path, videos: list[Video], looks: bool, unfit: bool
@@ -328,10 +163,16 @@ def test_masks_in_too_few_frames_make_no_foreground(tmp_path: Path, videos: list
             some = tuple(rle if t % 2 else None for t, rle in enumerate(person.rles))
             return replace(masks, instances=(replace(person, rles=some),))
 
-    store, _, _ = store_of(tmp_path, segmenter=Blinking())
+    store, _, _ = store_of(tmp_path, replace(SETTINGS, max_gap=0), Blinking())
     (record,) = store.prepare(videos[:1]).records
-    assert record.foreground_unfit == "a mask in only 50% of the frames"
+    assert record.foreground_unfit == "mask too seldom: a mask in only 50% of the frames"
     assert record.mask_share == 0.5
+    # With its gaps filled it is one: only the first frame is left without a mask.
+    store, segmenter, _ = store_of(tmp_path, replace(SETTINGS, max_gap=1), Blinking())
+    (record,) = store.prepare(videos[:1]).records
+    assert not segmenter.seen
+    assert record.foreground_unfit == ""
+    assert record.mask_share == pytest.approx(11 / 12)
 
 
 def test_a_video_without_masks_is_kept_with_the_segmenters_reason(
@@ -344,8 +185,10 @@ def test_a_video_without_masks_is_kept_with_the_segmenters_reason(
     store, _, inpainter = store_of(tmp_path, segmenter=Blind())
     report = store.prepare(videos[:1])
     assert report.skipped == ()
-    assert report.records[0].foreground_unfit == "the lens is covered"
-    assert report.records[0].background_unfit.startswith("the lens is covered")
+    assert report.records[0].foreground_unfit == "no mask in any frame: the lens is covered"
+    assert report.records[0].background_unfit.startswith(
+        "no mask in any frame: the lens is covered"
+    )
     layers = store.load(videos[0])
     np.testing.assert_array_equal(layers.background, layers.frames)
     assert inpainter.seen == 0

@@ -73,6 +73,23 @@ def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
     ]
 
 
+def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "train", {})
+    assert run.write_unfit([]) == 0
+    assert not run.path("unfit.csv").exists()
+    rows = [("ä, b.avi", "foreground", "no mask: x"), ("c.avi", "background", "hole: 95%")]
+    assert run.write_unfit([*rows, rows[0]]) == 2
+    assert run.path("unfit.csv").read_text(encoding="utf-8").splitlines() == [
+        "video,side,reason",
+        '"ä, b.avi",foreground,no mask: x',
+        "c.avi,background,hole: 95%",
+    ]
+    assert run.write_unfit(rows[1:]) == 1
+    assert len(run.path("unfit.csv").read_text(encoding="utf-8").splitlines()) == 2
+    assert run.write_unfit([]) == 0
+    assert {path.name for path in run.folder.iterdir()} == {"run.yaml"}
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\x"])
 def test_names_from_data_do_not_leave_their_root(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="leaves"):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from compositing.bank import fill_bank
 from compositing.engines import Engine
 from compositing.layers import LayerRecord, LayerStore
+from compositing.records import unfit_counts
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, L2AError
@@ -107,7 +108,10 @@ def open_videos(data: Path, settings: DataSettings, seed: int) -> VideoSet:
 def prepare_layers(
     store: LayerStore, videos: Sequence[Video], engine: Engine
 ) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
-    """Segment and inpaint each video once; returns the records by id, and what was skipped."""
+    """Segment and inpaint each video once; returns the records by id, and what was skipped.
+
+    Says how many videos are fit, and how many are not, by kind of reason.
+    """
     with progress("prepare", "videos") as report:
         done = store.prepare(videos, engine, report)
     fit_f = sum(not record.foreground_unfit for record in done.records)
@@ -116,6 +120,8 @@ def prepare_layers(
         f"layers: {done.made} made, {done.reused} reused, {len(done.skipped)} skipped; "
         f"{fit_f} fit as foreground, {fit_b} as background"
     )
+    if unfit := unfit_counts(done.records):
+        say(f"unfit: {unfit}")
     return {record.id: record for record in done.records}, done.skipped
 
 
