@@ -1,27 +1,42 @@
-"""How fast Eq. 1 is, against a plain copy of the clip: the least that a composite can cost.
+"""What a composite costs, against a plain copy of the clip: the least that it can cost.
 
     python benchmarks/composite_speed.py [--repeats 300]
 
-Prints the median time of each way and its ratio to `np.copy`, for one training clip, for a batch,
-and for a full-size clip. All ways are checked to give the same pixels.
+Prints the median time of each way and its ratio to `np.copy`, on one core: of Eq. 1 done in several
+ways, for one training clip, for a batch and for a full-size clip; of every blend, with colours
+matched, and of a placement; and of whole batches drawn from a bank as training draws them.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.blend import composite_clip, paste
+from compositing.blend import blend, composite_clip, paste
+from compositing.placement import Placement, apply
+from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank, ClipSettings
+from train.batches import Augment, ClipSource
 
 Clip = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SHAPES = ((8, 112, 112), (16, 8, 112, 112), (32, 240, 320))
+BLENDS_SHOWN = {
+    "paste": CompositeSettings(),
+    "feather": CompositeSettings(blend="feather"),
+    "poisson": CompositeSettings(blend="poisson"),
+    "paste, colours": CompositeSettings(match_colour=0.5),
+    "feather, colours": CompositeSettings(blend="feather", match_colour=0.5),
+}
 
 
 def by_where(foreground: Clip, mask: Mask, background: Clip) -> Clip:
@@ -63,33 +78,95 @@ def median_times(ways: dict[str, Callable[[], object]], repeats: int) -> dict[st
     return {name: float(np.median(seconds)) for name, seconds in taken.items()}
 
 
+def eq_1(repeats: int, seed: int) -> None:
+    """Ways to do Eq. 1, all checked to give the same pixels, at three sizes."""
+    print(f"{'clip':>18}  {'Eq. 1':<22} {'ms':>9} {'x copy':>8}")
+    for shape in SHAPES:
+        foreground, mask, background = clips = make_clips(shape, seed)
+        expected = composite_clip(*clips)
+        for way in (by_where, by_index, by_product):
+            np.testing.assert_array_equal(way(*clips), expected)
+        ways = {
+            "np.copy": background.copy,
+            "composite_clip": partial(composite_clip, *clips),
+            "paste": partial(paste, foreground, mask, background.copy()),
+            "np.where": partial(by_where, *clips),
+            "boolean index": partial(by_index, *clips),
+            "sum of products": partial(by_product, *clips),
+        }
+        show(shape, median_times(ways, max(3, repeats * 8 * 112 * 112 // mask.size)))
+
+
+def blends(repeats: int, seed: int) -> None:
+    """Every blend on a canvas, colours matched, and a placement, at two sizes."""
+    print(f"\n{'clip':>18}  {'blend':<22} {'ms':>9} {'x copy':>8}")
+    for shape in (SHAPES[0], SHAPES[2]):
+        foreground, mask, background = make_clips(shape, seed)
+        canvas = background.copy()
+        placement = Placement(0.1, -0.1, 1.2, flip=True)
+        ways = {"np.copy": background.copy} | {
+            name: partial(blend, foreground, mask, canvas, settings)
+            for name, settings in BLENDS_SHOWN.items()
+        }
+        ways["a placement alone"] = partial(apply, foreground, mask, placement)
+        show(shape, median_times(ways, max(3, repeats * 8 * 112 * 112 // mask.size // 3)))
+
+
+def from_a_bank(repeats: int, seed: int) -> None:
+    """Whole batches as training draws them: read, placed, cropped, mirrored, composited, labelled.
+
+    Beside them plain NumPy copies out of the same bank: of as many clips, cropped, and of all the
+    bytes that a composite reads (foreground, mask and background); and the batch of real clips.
+    """
+    settings = ClipSettings()
+    shape = (settings.num_frames, settings.height, settings.width)
+    print(f"\n{'batch of 16 from a bank':<42} {'ms a clip':>9} {'clips/s':>9} {'x copy':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        bank = ClipBank.create_or_resume(Path(folder), [f"v{i}" for i in range(32)], settings, "")
+        for row in range(len(bank)):
+            bank.write(row, *make_clips(shape, seed + row))
+        rng = np.random.default_rng(seed)
+        pairs = rng.integers(0, len(bank), (16, 2))
+        labels = np.arange(len(bank)) % 4
+        side = settings.crop
+        middle = [slice((whole - side) // 2, (whole + side) // 2) for whole in shape[1:]]
+        crop = (slice(None), *middle)
+        real = ClipSource(bank, labels, 4, side, CompositeSettings()).real
+        ways: dict[str, Callable[[], object]] = {
+            "copy of the clips": lambda: np.stack([bank.frames[f][crop] for f, _ in pairs]),
+            "copy of all that is read": lambda: (
+                np.stack([bank.frames[f][crop] for f, _ in pairs]),
+                np.stack([bank.masks[f][crop] for f, _ in pairs]),
+                np.stack([bank.backgrounds[b][crop] for _, b in pairs]),
+            ),
+            "real": partial(real, pairs[:, 0], Augment(rng)),
+        }
+        moved = CompositeSettings(shift=0.1, scale=1.2, flip_foreground=0.5)
+        for name, how in {**BLENDS_SHOWN, "paste, placements": moved}.items():
+            source = ClipSource(bank, labels, 4, side, how)
+            ways[name] = partial(source.composites, pairs, Augment(rng))
+        times = median_times(ways, max(3, repeats // 10))
+    for name, seconds in times.items():
+        each = seconds / len(pairs)
+        ratio = seconds / times["copy of the clips"]
+        print(f"{name:<42} {each * 1e3:9.3f} {1 / each:9.0f} {ratio:8.1f}")
+
+
+def show(shape: tuple[int, ...], times: dict[str, float]) -> None:
+    """One row for each way."""
+    size = "x".join(map(str, shape))
+    for name, seconds in times.items():
+        print(f"{size:>18}  {name:<22} {seconds * 1e3:9.3f} {seconds / times['np.copy']:8.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-
-    print(f"{'clip':>18}  {'way':<16} {'ms':>9} {'x copy':>8}")
-    for shape in SHAPES:
-        foreground, mask, background = make_clips(shape, arguments.seed)
-        expected = composite_clip(foreground, mask, background)
-        for way in (by_where, by_index, by_product):
-            np.testing.assert_array_equal(way(foreground, mask, background), expected)
-        clips = (foreground, mask, background)
-        times = median_times(
-            {
-                "np.copy": background.copy,
-                "composite_clip": partial(composite_clip, *clips),
-                "paste": partial(paste, foreground, mask, background.copy()),
-                "np.where": partial(by_where, *clips),
-                "boolean index": partial(by_index, *clips),
-                "sum of products": partial(by_product, *clips),
-            },
-            max(3, arguments.repeats * 8 * 112 * 112 // mask.size),
-        )
-        for name, seconds in times.items():
-            size = "x".join(map(str, shape))
-            print(f"{size:>18}  {name:<16} {seconds * 1e3:9.3f} {seconds / times['np.copy']:8.1f}")
+    cv2.setNumThreads(1)
+    for part in (eq_1, blends, from_a_bank):
+        part(arguments.repeats, arguments.seed)
 
 
 if __name__ == "__main__":

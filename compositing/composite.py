@@ -1,7 +1,8 @@
 """Composites: the foreground of one video on the emptied background of another, whole and in time.
 
 This is the full-size way, for export and for pictures: every frame, at the video's own size.
-Training composites short clips of one size, batch by batch, with `blend` alone.
+Training composites short clips of one size, batch by batch (`train/batches.py`), with the same
+placements, blends and label rules.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.blend import LABEL_RULES, foreground_ratio, paste
+from compositing.blend import blend
+from compositing.labels import LABEL_RULES, foreground_ratio
 from compositing.layers import Layers
+from compositing.placement import apply, placement_of_pair
 from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
 from l2a.media import resize_frames, resize_masks
@@ -28,11 +31,12 @@ class Composite:
     Attributes:
         frames: Ṽ, uint8 [T, H, W, 3], RGB: the foreground's frames in the background's size.
         fps: frames per second, the foreground's.
-        lam: λ, the foreground class's share of the label, in 0..1 (`blend.mix_labels`).
-        gamma: γ, the share of the clip that the foreground covers, in 0..1.
+        lam: λ, the foreground class's share of the label, in 0..1 (`labels.mix_labels`).
+        gamma: γ, the share of the clip in which the foreground is really seen, in 0..1: where it
+            was placed, with soft edges counted by their weight.
         provenance: what made it, as JSON can hold it: foreground, background, foreground_class,
-            background_class, omega, lam, gamma, seed, label_rule, alpha, settings (fingerprint),
-            versions.
+            background_class, omega, lam, gamma, seed, placement (None where nothing was moved),
+            every field of the settings, settings (their fingerprint), versions.
     """
 
     frames: NDArray[np.uint8]
@@ -50,27 +54,30 @@ def make_composite(
     omega: float | None = None,
     seed: int | None = None,
 ) -> Composite:
-    """Composite a pair (Eq. 1): all frames of the foreground, in the size of the background.
+    """Composite a pair: all frames of the foreground, in the size of the background.
 
     The foreground is stretched to the background's frame, so that a pixel of one lies on the
-    pixel of the other, as in the paper; the background plays to and fro for as long as the
-    foreground lasts (`to_and_fro`).
+    pixel of the other, as in the paper, and from there it is placed; the background plays to and
+    fro for as long as the foreground lasts (`to_and_fro`). The placement follows from `seed` and
+    the pair alone, so that composites can be made in any order.
 
     Args:
         foreground: layers of V_f; its frames and mask are used.
         background: layers of V_b; its clean background is used, and its mask to know how much
             was removed there (label rule actor).
-        settings: the label rule and α.
+        settings: the label rule and α, the blend, and how far placements go.
         omega: ω of the pair, for the provenance.
-        seed: of the run that chose the pair, for the provenance.
+        seed: of the run that chose the pair; None draws the placement of seed 0.
     """
     shown = to_and_fro(foreground.times, background.times)
     canvas = background.background[shown]
     size = (canvas.shape[1], canvas.shape[2])
-    mask = resize_masks(foreground.mask, size)
-    paste(resize_frames(foreground.frames, size), mask, canvas)
+    placement = placement_of_pair(settings, seed, foreground.video.id, background.video.id)
+    frames, mask = apply(
+        resize_frames(foreground.frames, size), resize_masks(foreground.mask, size), placement
+    )
 
-    gamma = float(foreground_ratio(mask))
+    gamma = blend(frames, mask, canvas, settings)
     removed = float(foreground_ratio(background.mask[shown]))
     lam = float(LABEL_RULES[settings.label_rule](gamma, removed, settings.alpha))
     provenance = {
@@ -82,6 +89,7 @@ def make_composite(
         "lam": lam,
         "gamma": gamma,
         "seed": seed,
+        "placement": placement.record(),
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": dict(_versions()),

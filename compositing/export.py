@@ -17,6 +17,7 @@ from compositing.composite import make_composite
 from compositing.engines import Engine
 from compositing.engines.local import HERE
 from compositing.layers import LayerRecord, Layers, LayerStore
+from compositing.placement import placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings
 from compositing.videofolder import (
     ClipRecord,
@@ -111,7 +112,7 @@ def export_videofolder(
         classes: all class names of the data set, in the order of their indices.
         store: holds the layers of all these videos.
         out: the data set's folder; new, or left by an earlier call with the same settings.
-        composite: the label rule and α.
+        composite: the label rule and α, the blend, and how far placements go.
         export: the encoder's settings.
         meta: of the pairs file; `seed` and `data_set` are used.
         engine: spreads the work.
@@ -194,7 +195,7 @@ def _plan(
 ) -> _Clip:
     front, behind = records[row.foreground], records[row.background]
     # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the resized foreground
-    # and mask, the canvas and the encoder's padded copy.
+    # and mask, both of them placed, its colours matched, the canvas and the encoder's padded copy.
     layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
     return _Clip(
         name=clip_name(row, settings),
@@ -202,14 +203,22 @@ def _plan(
         foreground=videos[row.foreground],
         background=videos[row.background],
         layers=(front.fingerprint, behind.fingerprint),
-        memory=layers + front.num_frames * behind.height * behind.width * 10,
+        memory=layers + front.num_frames * behind.height * behind.width * 17,
     )
 
 
 def _reuse(shop: _Workshop, clip: _Clip) -> bool:
-    """Whether an earlier try made this clip of these layers; its score and seed become today's."""
+    """Whether an earlier try made this very clip; its score and seed become today's.
+
+    The layers may be others today, and so may the placement, which follows from the seed.
+    """
     record = read_record(shop.out, clip.name)
     if record is None or record.layers != clip.layers:
+        return False
+    placement = placement_of_pair(
+        shop.composite, shop.seed, clip.pair.foreground, clip.pair.background
+    )
+    if record.provenance["placement"] != placement.record():
         return False
     today = {**record.provenance, "omega": clip.pair.omega, "seed": shop.seed}
     if today != record.provenance:

@@ -103,8 +103,9 @@ class CompositeSettings:
         blend: how the foreground meets the background: paste (Eq. 1), feather (a soft edge), or
             poisson (seamless cloning: the actor takes on the scene's light).
         feather: width of the soft edge of blend feather, as a share of the frame's height.
-        match_colour: how far the actor's colours go towards the scene's, in mean and spread: 0 not
-            at all, 1 all the way.
+        match_colour: how far the actor's colours go towards the scene's, in mean and spread: 0
+            not at all, 1 all the way for lightness and three tenths of it for chroma (all of it
+            makes people green on a lawn); 0.5 is a good start.
         shift: the foreground is moved by at most this share of the frame, at random, down or up
             and left or right; 0 keeps its place, as in the paper.
         scale: the foreground is made larger or smaller by at most this factor, at random; 1 keeps

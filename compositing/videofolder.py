@@ -16,6 +16,7 @@ and `.export` is hidden because it guesses what a folder holds by its most frequ
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from compositing.blend import mix_labels
+from compositing.labels import mix_labels
 from l2a.errors import InputError
 from l2a.files import fingerprint, read_json, write_json, write_text, written_whole
 from l2a.pairs import ScoredPair
@@ -47,6 +48,7 @@ COLUMNS = pa.schema(
         "lam": pa.float64(),
         "gamma": pa.float64(),
         "seed": pa.int64(),
+        "placement": pa.string(),
         "settings": pa.string(),
         "num_frames": pa.int64(),
         "height": pa.int64(),
@@ -64,6 +66,7 @@ _FROM_PROVENANCE = (
     "lam",
     "gamma",
     "seed",
+    "placement",
     "settings",
 )
 
@@ -87,7 +90,8 @@ background of another, from which the actors were removed (Learn2Augment, ECCV 2
 - `metadata.parquet`: one row a clip. `label` is the class of the foreground, whose action is seen.
   `soft_label` is the mixed label over all of `classes.txt`: `lam` on the foreground's class and the
   rest on the background's. `omega` is the score that the Selector gave the pair, `gamma` the share
-  of the clip that the foreground covers; `foreground` and `background` name the two videos.
+  of the clip that the foreground covers; `foreground` and `background` name the two videos;
+  `placement` says, as JSON, how the foreground was moved, where it was.
 - Read it with `datasets.load_dataset("videofolder", data_dir=...)`, or with any Parquet reader.
 - Only training videos were used: validate and test on real videos.
 
@@ -250,6 +254,7 @@ def _row(name: str, record: ClipRecord, index: Mapping[str, int]) -> dict[str, A
             _one_hot(label, len(index)), _one_hot(other, len(index)), made["lam"]
         ),
         **{key: made[key] for key in _FROM_PROVENANCE},
+        "placement": made["placement"] and json.dumps(made["placement"]),
         "num_frames": record.num_frames,
         "height": record.height,
         "width": record.width,

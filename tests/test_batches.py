@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from banks import GEOMETRY, make_source
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compositing.blend import composite_clip
 from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank
 from train.batches import Augment, ClipSource, ahead, cycle
 
 
@@ -29,19 +33,121 @@ def test_a_composite_is_equation_1_cut_in_the_centre(source: ClipSource) -> None
     np.testing.assert_array_equal(batch.clips[0], expected[:, 2:22, 5:25])
 
 
-def test_the_label_of_a_composite_is_equations_7_and_8(source: ClipSource) -> None:
-    gamma = source.bank.masks[1].mean()
+def test_the_label_of_a_composite_is_equations_7_and_8_on_what_is_seen(source: ClipSource) -> None:
+    """γ is that of the view: a mask that is cut off by the crop gives no label."""
+    gamma = source.bank.masks[1][:, 2:22, 5:25].mean()
+    assert gamma != source.bank.masks[1].mean()
     lam = 1 - (1 - gamma) ** 4
     batch = source.composites(np.array([[1, 5]]))  # classes 1 and 2
     np.testing.assert_allclose(batch.labels[0], [0, lam, 1 - lam], rtol=1e-5)
 
 
-def test_the_actor_rule_compares_both_actors(tmp_path: Path) -> None:
+def test_the_actor_rule_compares_both_actors_as_they_are_seen(tmp_path: Path) -> None:
     source = make_source(tmp_path / "bank", settings=CompositeSettings(label_rule="actor"))
-    visible, removed = source.gammas[1], source.gammas[5]
-    assert visible < removed
+    visible, removed = (source.bank.masks[row][:, 2:22, 5:25].mean() for row in (1, 5))
+    assert 0 < visible < removed
     lam = 1 - (1 - visible / (visible + removed)) ** 4
-    np.testing.assert_allclose(source.mixing_weights(np.array([[1, 5]])), [lam])
+    labels = source.composites(np.array([[1, 5]])).labels
+    np.testing.assert_allclose(labels[0], [0, lam, 1 - lam], rtol=1e-5)
+
+
+@pytest.mark.parametrize("blend", ["paste", "feather", "poisson"])
+@pytest.mark.parametrize("rule", ["mixed", "foreground", "actor"])
+def test_label_rows_sum_to_1(source: ClipSource, blend: Any, rule: Any) -> None:
+    settings = CompositeSettings(rule, blend=blend, shift=0.4, scale=1.5, flip_foreground=0.5)
+    pairs = np.random.default_rng(0).integers(0, 12, (20, 2))
+    loose = replace(source, settings=settings)
+    labels = loose.composites(pairs, Augment(np.random.default_rng(1))).labels
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
+    assert ((labels >= 0) & (labels <= 1)).all()
+    if rule == "foreground":
+        np.testing.assert_array_equal(labels.argmax(1), pairs[:, 0] % 3)
+
+
+def black_and_white(folder: Path, settings: CompositeSettings) -> ClipSource:
+    """Row 0: a white foreground in the middle; row 1: a black background, actor on the right."""
+    bank = ClipBank.create_or_resume(folder, ["white", "black"], GEOMETRY, "test")
+    shape = (GEOMETRY.num_frames, GEOMETRY.height, GEOMETRY.width)
+    white, black = (np.full((*shape, 3), value, np.uint8) for value in (255, 0))
+    front, behind = np.zeros(shape, bool), np.zeros(shape, bool)
+    front[:, 6:18, 10:18] = True
+    behind[:, 4:20, 20:] = True
+    bank.write(0, white, front, white)
+    bank.write(1, white, behind, black)
+    return ClipSource(bank, np.arange(2), 2, GEOMETRY.crop, settings)
+
+
+@pytest.mark.parametrize("blend", ["paste", "feather"])
+def test_gamma_is_the_white_that_one_can_see(tmp_path: Path, blend: Any) -> None:
+    """White on black: the mean of the clip is γ, wherever it was placed, cropped and mirrored."""
+    settings = CompositeSettings(
+        blend=blend, feather=0.1, shift=0.4, scale=1.5, flip_foreground=0.5
+    )
+    source = black_and_white(tmp_path / "bank", settings)
+    pairs = np.tile([[0, 1]], (40, 1))
+    batch = source.composites(pairs, Augment(np.random.default_rng(3)))
+    gammas = batch.clips.numpy().mean((1, 2, 3, 4)) / 255
+    np.testing.assert_allclose(batch.labels[:, 0], 1 - (1 - gammas) ** 4, atol=5e-3)
+    assert gammas.std() > 0.05
+
+
+def test_each_composite_has_a_placement_of_its_own(tmp_path: Path) -> None:
+    source = black_and_white(tmp_path / "bank", CompositeSettings(shift=0.2))
+    pairs = np.tile([[0, 1]], (20, 1))
+    clips = source.composites(pairs, Augment(np.random.default_rng(3), flip=False)).clips.numpy()
+    assert len({clip.tobytes() for clip in clips}) > 15
+    for clip in clips:
+        assert (clip == clip[0]).all()  # the same in all frames
+
+
+def test_without_a_generator_every_foreground_stays_in_its_place(tmp_path: Path) -> None:
+    loose = CompositeSettings(shift=0.4, scale=2.0, flip_foreground=1.0)
+    moved, fixed = (
+        black_and_white(tmp_path / name, settings).composites(np.array([[0, 1]]))
+        for name, settings in (("loose", loose), ("fixed", CompositeSettings()))
+    )
+    assert torch.equal(moved.clips, fixed.clips)
+
+
+def test_what_a_placement_brings_into_the_view_is_seen(tmp_path: Path) -> None:
+    """The crop is of the placed frame: nothing of the actor is cut off before he is moved."""
+    source = black_and_white(tmp_path / "bank", CompositeSettings(flip_foreground=1.0))
+    bank = ClipBank.open(source.bank.folder)
+    mirrored = bank.masks[0][:, :, ::-1]  # columns 10..17 of 30 become 12..19
+    for seed in range(10):
+        augment = Augment(np.random.default_rng(seed), flip=False)
+        batch = source.composites(np.array([[0, 1]]), augment)
+        top, left = np.random.default_rng(seed).integers(0, [5, 11])
+        expected = mirrored[:, top : top + 20, left : left + 20]
+        np.testing.assert_array_equal(batch.clips[0, ..., 0] == 255, expected)
+
+
+@given(seed=st.integers(0, 300))
+def test_the_composite_of_the_view_is_the_view_of_the_composite(
+    source: ClipSource, seed: int
+) -> None:
+    """Cropping first saves work and changes nothing: the same numbers, drawn in the same order."""
+    batch = source.composites(np.array([[1, 5], [4, 3]]), Augment(np.random.default_rng(seed)))
+    rng = np.random.default_rng(seed)
+    for (f, b), got in zip([(1, 5), (4, 3)], batch.clips.numpy(), strict=True):
+        bank = source.bank
+        whole = composite_clip(bank.frames[f], bank.masks[f], bank.backgrounds[b])
+        top, left = rng.integers(0, [5, 11])
+        view = whole[:, top : top + 20, left : left + 20]
+        np.testing.assert_array_equal(got, view[:, :, ::-1] if rng.random() < 0.5 else view)
+
+
+@pytest.mark.parametrize("blend", ["paste", "feather", "poisson"])
+def test_the_bank_is_not_written_to(tmp_path: Path, blend: Any) -> None:
+    settings = CompositeSettings(blend=blend, match_colour=0.5, shift=0.2)
+    source = make_source(tmp_path / "bank", settings=settings)
+    before = [a.copy() for a in (source.bank.frames, source.bank.masks, source.bank.backgrounds)]
+    batch = source.composites(np.array([[1, 5], [2, 7]]), Augment(np.random.default_rng(0)))
+    source.real(np.array([1, 2]), Augment(np.random.default_rng(0)))
+    batch.clips[:] = 0
+    after = source.bank.frames, source.bank.masks, source.bank.backgrounds
+    for now, then in zip(after, before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_real_clips_are_untouched_in_the_centre(source: ClipSource) -> None:
@@ -74,10 +180,19 @@ def test_no_flip_when_left_and_right_matter(source: ClipSource) -> None:
         assert tuple(got[0, 0, :, 0]) in rows
 
 
-def test_same_generator_same_batch(source: ClipSource) -> None:
-    pairs = np.array([[0, 1], [2, 3]])
-    one, two = (source.composites(pairs, Augment(np.random.default_rng(7))) for _ in range(2))
+@pytest.mark.parametrize("blend", ["paste", "feather", "poisson"])
+def test_same_generator_same_batch(source: ClipSource, blend: Any) -> None:
+    settings = CompositeSettings(blend=blend, match_colour=0.3, shift=0.2, flip_foreground=0.5)
+    loose, pairs = replace(source, settings=settings), np.array([[0, 1], [2, 3]])
+    one, two = (loose.composites(pairs, Augment(np.random.default_rng(7))) for _ in range(2))
     assert torch.equal(one.clips, two.clips)
+    assert torch.equal(one.labels, two.labels)
+
+
+def test_no_pairs_give_an_empty_batch(source: ClipSource) -> None:
+    batch = source.composites(np.zeros((0, 2), np.int64))
+    assert batch.clips.shape == (0, 4, 20, 20, 3)
+    assert batch.labels.shape == (0, 3)
 
 
 @given(start=st.integers(0, 200), count=st.integers(1, 50), total=st.integers(1, 20))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from compositing.blend import composite_clip
 from compositing.composite import make_composite, to_and_fro
 from compositing.layers import Layers
 from compositing.masks import from_json
+from compositing.placement import IDENTITY, Placement, apply, placement_of_pair
 from compositing.settings import CompositeSettings, PrepareSettings
 from compositing.strips import Made, draw_strip, side_by_side
 from l2a.files import fingerprint
@@ -142,12 +144,87 @@ def test_provenance_says_what_made_it():
         "lam": made.lam,
         "gamma": 0.5,
         "seed": 5,
+        "placement": None,
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": made.provenance["versions"],
     }
     assert "opencv-python-headless" in made.provenance["versions"]
     assert json.loads(json.dumps(made.provenance)) == made.provenance
+
+
+MOVED = CompositeSettings(shift=0.3, scale=1.5, flip_foreground=0.5)
+
+
+def spot_layers(name, value, size):
+    """A grey block near the middle of every frame, on a background of `value` + 100."""
+    layers = flat_layers(name, value, size)
+    mask = np.zeros_like(layers.mask)
+    height, width = size
+    mask[:, height // 3 : height * 2 // 3, width // 3 : width // 2] = True
+    return make_layers(name, layers.frames, mask, layers.background)
+
+
+def test_placement_gamma_and_lambda_are_of_what_is_really_seen():
+    front, behind = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
+    made = make_composite(front, behind, MOVED, seed=1)
+    placement = Placement(**made.provenance["placement"])
+    assert placement == placement_of_pair(MOVED, 1, "run/a", "walk/b") != IDENTITY
+    frames, mask = apply(front.frames, front.mask, placement)
+    assert_array_equal(made.frames, composite_clip(frames, mask, behind.background))
+    assert made.gamma == mask.mean() != front.mask.mean()
+    assert made.lam == pytest.approx(1 - (1 - mask.mean()) ** 4)
+
+
+def test_what_left_the_frame_has_no_part_in_the_label():
+    front = flat_layers("run/a", 20, (6, 8), share=0.5)
+    made = [
+        make_composite(front, flat_layers("walk/b", 50, (6, 8)), MOVED, seed=seed)
+        for seed in range(12)
+    ]
+    for composite in made:
+        assert composite.gamma == (composite.frames == 20).all(-1).mean()
+    assert min(composite.gamma for composite in made) < 0.4
+
+
+def test_the_actor_rule_weighs_what_is_seen_against_what_was_removed():
+    front, behind = spot_layers("run/a", 20, (30, 40)), flat_layers("walk/b", 50, (30, 40))
+    settings = replace(MOVED, label_rule="actor", alpha=2.0)
+    made = make_composite(front, behind, settings, seed=1)
+    assert made.lam == pytest.approx(1 - (0.5 / (0.5 + made.gamma)) ** 2)
+
+
+def test_soft_edges_count_by_their_weight():
+    front, behind = flat_layers("run/a", 20, (10, 20)), flat_layers("walk/b", 50, (10, 20))
+    made = make_composite(front, behind, CompositeSettings(blend="feather", feather=0.4))
+    weights = (150 - made.frames[..., 0].astype(float)) / 130
+    # The edge is 4 pixels wide: 0.5/4, 1.5/4, 2.5/4 and 3.5/4 in place of 1.
+    assert made.gamma == pytest.approx((6 + 8 / 4) / 20)
+    assert made.gamma == pytest.approx(weights.mean(), abs=0.002)
+    assert made.lam == pytest.approx(1 - 0.6**4)
+
+
+@pytest.mark.parametrize("name", ["paste", "feather", "poisson"])
+def test_composites_do_not_depend_on_those_made_before(name):
+    """In any order, on any worker: the same bytes."""
+    settings = replace(MOVED, blend=name, match_colour=0.5)
+    clips = [spot_layers(f"run/{i}", 20 + 9 * i, (24, 30 + i)) for i in range(3)]
+    pairs = [(f, b) for f in clips for b in clips if f is not b]
+    forwards = [make_composite(f, b, settings, seed=4) for f, b in pairs]
+    backwards = [make_composite(f, b, settings, seed=4) for f, b in reversed(pairs)][::-1]
+    for one, two in zip(forwards, backwards, strict=True):
+        assert one.frames.tobytes() == two.frames.tobytes()
+        assert one.provenance == two.provenance
+    assert len({json.dumps(one.provenance["placement"]) for one in forwards}) == len(pairs)
+
+
+def test_another_seed_is_another_placement():
+    front, behind = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
+    made = {
+        seed: make_composite(front, behind, MOVED, seed=seed).provenance["placement"]
+        for seed in (None, 0, 1)
+    }
+    assert made[None] == made[0] != made[1]
 
 
 def times(count, fps):
@@ -268,6 +345,23 @@ def test_on_real_video_colours_stay_and_the_mask_fits_the_actor(clips_root):
     # The golf course is green, and it stays green: no swap of red and blue, no grey.
     red, green, blue = composite.frames[:, 150:][~mask[:, 150:]].mean(axis=0)
     assert green > red + 20 > blue + 40
+
+
+@pytest.mark.clips
+@pytest.mark.parametrize("name", ["feather", "poisson"])
+def test_on_real_video_a_softer_blend_stays_within_the_mask(clips_root, name):
+    root = clips_root / "jhmdb12"
+    front, behind = (real_layers(root, file) for file in REAL)
+    hard = make_composite(front, behind, MIXED)
+    soft = make_composite(front, behind, CompositeSettings(blend=name, match_colour=0.5))
+    size, shown = soft.frames.shape[1:3], to_and_fro(front.times, behind.times)
+    mask = resize_masks(front.mask, size)
+    assert_array_equal(soft.frames[~mask], behind.background[shown][~mask])
+    assert (soft.gamma < hard.gamma) if name == "feather" else (soft.gamma == hard.gamma)
+    # Along the edge of the mask the step to the scene is smaller.
+    edge = mask[:, :, 1:] != mask[:, :, :-1]
+    steps = [np.abs(np.diff(made.frames.astype(int), axis=2))[edge].mean() for made in (soft, hard)]
+    assert steps[0] < 0.8 * steps[1]
 
 
 def real_layers(root, file):

@@ -18,6 +18,7 @@ from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.export import export_videofolder
 from compositing.layers import Layers, LayerStore
+from compositing.placement import Placement, placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from compositing.videofolder import clip_name
 from l2a.errors import InputError, L2AError, UnreadableVideo
@@ -246,7 +247,9 @@ def test_ctrl_c_loses_no_whole_clip_and_leaves_no_half_one(exported, tmp_path):
     assert tree(out) == tree(whole)
 
 
-@pytest.mark.parametrize("damage", ["no video", "no record", "half a record", "[]", "no λ"])
+@pytest.mark.parametrize(
+    "damage", ["no video", "no record", "half a record", "[]", "no λ", "no placement"]
+)
 def test_a_clip_that_is_not_whole_is_made_again(exported, tmp_path, damage):
     whole, _ = exported
     out = tmp_path / "out"
@@ -259,9 +262,9 @@ def test_a_clip_that_is_not_whole_is_made_again(exported, tmp_path, damage):
         record.unlink()
     elif damage == "half a record":
         record.write_text(record.read_text()[:90])
-    elif damage == "no λ":
+    elif damage in ("no λ", "no placement"):
         content = json.loads(record.read_text())
-        del content["provenance"]["lam"]
+        del content["provenance"]["lam" if damage == "no λ" else "placement"]
         record.write_text(json.dumps(content))
     else:
         record.write_text(damage)
@@ -289,12 +292,39 @@ def test_new_scores_are_noted_without_new_clips(tmp_path):
     ]
 
 
+MOVED = CompositeSettings(shift=0.2, scale=1.5, flip_foreground=0.5, blend="feather")
+
+
+def test_placements_are_listed_and_are_the_same_in_any_order_on_any_worker(tmp_path):
+    export(tmp_path / "one", composite=MOVED)
+    export(tmp_path / "two", composite=MOVED, rows=ROWS[2:])
+    export(tmp_path / "two", composite=MOVED, engine=LocalEngine(2))
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    for row in table(tmp_path / "one"):
+        placement = Placement(**json.loads(row["placement"]))
+        assert placement == placement_of_pair(MOVED, 3, row["foreground"], row["background"])
+
+
+def test_no_placement_where_nothing_moves(exported):
+    out, _ = exported
+    assert [row["placement"] for row in table(out)] == [None] * len(ROWS)
+
+
+def test_another_seed_moves_foregrounds_and_makes_their_clips_anew(tmp_path):
+    export(tmp_path / "one", composite=MOVED)
+    report = export(tmp_path / "one", composite=MOVED, meta=META | {"seed": 8})
+    assert (report.made, report.reused) == (4, 0)
+    export(tmp_path / "two", composite=MOVED, meta=META | {"seed": 8})
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"export": ExportSettings(crf=31, preset="ultrafast")}, "crf = 30 and not crf = 31"),
         ({"composite": CompositeSettings(alpha=2)}, r"alpha = 4\.0 and not alpha = 2"),
         ({"composite": CompositeSettings("actor")}, "label_rule = 'mixed' and not"),
+        ({"composite": CompositeSettings(shift=0.1)}, r"shift = 0\.0 and not shift = 0\.1"),
         (
             {"store": FakeStore(PrepareSettings(inpainter="none"))},
             "inpainter = 'temporal 1' and not",

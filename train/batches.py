@@ -1,7 +1,8 @@
 """Batches for the classifier, straight from the memory-mapped clips; composites are made here.
 
 A composite is made anew each time it is drawn: a masked copy costs far less than a training step
-and less than reading a stored clip, and it is cropped and mirrored afresh each time.
+and less than reading a stored clip, and it is placed, cropped and mirrored afresh each time. Only
+what the network will see is composited, and its label says what is really seen.
 """
 
 from __future__ import annotations
@@ -9,19 +10,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compositing.blend import LABEL_RULES, composite_clip, mix_labels
+from compositing.blend import blend
+from compositing.labels import LABEL_RULES, foreground_ratio, mix_labels
+from compositing.placement import IDENTITY, Window, apply, draw_placement
 from compositing.settings import CompositeSettings
-from l2a.clips import ClipBank, RowState
+from l2a.clips import ClipBank
 
 T = TypeVar("T")
+
+Scalar = TypeVar("Scalar", np.uint8, np.bool_)
+
+Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crops and flips drawn from `rng`; without a generator, centre crops and no flip."""
+    """Crops, flips and placements drawn from `rng`; without a generator centre crops, no flip, and
+    every foreground in its own place."""
 
     rng: np.random.Generator | None = None
     flip: bool = True
@@ -52,8 +61,7 @@ class ClipSource:
         labels: int64 `[N]`, the class index of each row of the bank.
         num_classes: length of a soft label.
         crop: side of the square that a network sees, in pixels.
-        settings: label rule and its α.
-        gammas: float64 `[N]`, share of foreground in each row's masks; 0 for rows without layers.
+        settings: label rule and its α, the blend, and how far placements go.
     """
 
     bank: ClipBank
@@ -61,57 +69,78 @@ class ClipSource:
     num_classes: int
     crop: int
     settings: CompositeSettings
-    gammas: NDArray[np.float64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        gammas = np.zeros(len(self.bank.ids))
-        for row in np.flatnonzero(self.bank.state == RowState.LAYERS):
-            gammas[row] = self.bank.masks[row].mean()
-        object.__setattr__(self, "gammas", gammas)
 
     def real(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Batch:
         """Real clips of the given rows `[B]`, with one-hot labels."""
-        clips = [self._view(self.bank.frames[row], augment) for row in rows]
-        return Batch(_stack(clips), self.one_hot(rows))
+        clips = self._empty(len(rows))
+        for clip, row in zip(clips, rows, strict=True):
+            window, mirrored = self._view(augment)
+            clip[:] = _row(self.bank.frames, row)[:, *window]
+            _mirror(clip, mirrored)
+        return Batch(torch.from_numpy(clips), self.one_hot(rows))
 
     def composites(self, pairs: NDArray[np.int64], augment: Augment = CENTRE) -> Batch:
-        """Composites of pairs of rows `[B, 2]` (foreground, background), with mixed labels."""
-        bank = self.bank
-        clips = [
-            self._view(composite_clip(bank.frames[f], bank.masks[f], bank.backgrounds[b]), augment)
-            for f, b in pairs
-        ]
-        return Batch(_stack(clips), self.mixed_labels(pairs))
+        """Composites of pairs of rows `[B, 2]` (foreground, background), with mixed labels.
 
-    def mixing_weights(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """λ `[B]` of pairs `[B, 2]`, by the label rule."""
-        rule = LABEL_RULES[self.settings.label_rule]
-        visible, removed = self.gammas[pairs[:, 0]], self.gammas[pairs[:, 1]]
-        return np.asarray(rule(visible, removed, self.settings.alpha), dtype=np.float64)
-
-    def mixed_labels(self, pairs: NDArray[np.int64]) -> Tensor:
-        """Soft labels float32 `[B, num_classes]` of pairs `[B, 2]`: Eq. 7."""
+        γ and λ are of the view, after placing and cropping: what the network does not see has no
+        part in the label.
+        """
+        clips = self._empty(len(pairs))
+        visible, removed = np.empty((2, len(pairs)))
+        for i, (front, behind) in enumerate(pairs):
+            window, mirrored = self._view(augment)
+            visible[i], removed[i] = self._composite(clips[i], front, behind, window, augment)
+            _mirror(clips[i], mirrored)
+        lams = LABEL_RULES[self.settings.label_rule](visible, removed, self.settings.alpha)
         y_f, y_b = self.one_hot(pairs[:, 0]).numpy(), self.one_hot(pairs[:, 1]).numpy()
-        return torch.from_numpy(mix_labels(y_f, y_b, self.mixing_weights(pairs)))
+        return Batch(torch.from_numpy(clips), torch.from_numpy(mix_labels(y_f, y_b, lams)))
+
+    def _composite(
+        self, canvas: Frames, front: np.int64, behind: np.int64, window: Window, augment: Augment
+    ) -> tuple[float, float]:
+        """Write a pair's composite, cut to `window`, into `canvas`.
+
+        Returns:
+            Of the window, the share in which the foreground is seen, and the share that was removed
+            from the background.
+        """
+        bank, settings = self.bank, self.settings
+        placement = IDENTITY if augment.rng is None else draw_placement(settings, augment.rng)
+        frames, mask = apply(_row(bank.frames, front), _row(bank.masks, front), placement, window)
+        canvas[:] = _row(bank.backgrounds, behind)[:, *window]
+        visible = blend(frames, mask, canvas, settings)
+        removed = foreground_ratio(_row(bank.masks, behind)[:, *window])
+        return visible, float(removed)
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
         """Labels of rows `[B]` as float32 `[B, num_classes]`."""
         classes = torch.from_numpy(self.labels[rows])
         return torch.nn.functional.one_hot(classes, self.num_classes).float()
 
-    def _view(self, clip: NDArray[np.uint8], augment: Augment) -> NDArray[np.uint8]:
-        """A square of a clip `[T, H, W, 3]`, the same in every frame, possibly mirrored."""
-        height, width = clip.shape[1:3]
-        spare = np.array([height - self.crop, width - self.crop])
-        top, left = spare // 2 if augment.rng is None else augment.rng.integers(0, spare + 1)
-        view = clip[:, top : top + self.crop, left : left + self.crop]
-        if augment.rng is not None and augment.flip and augment.rng.random() < 0.5:
-            view = view[:, :, ::-1]
-        return view
+    def _view(self, augment: Augment) -> tuple[Window, bool]:
+        """A square of a stored frame, the same in every frame of a clip, and whether to mirror."""
+        rng = augment.rng
+        spare = np.array([self.bank.settings.height, self.bank.settings.width]) - self.crop
+        top, left = (spare // 2 if rng is None else rng.integers(0, spare + 1)).tolist()
+        mirrored = rng is not None and augment.flip and rng.random() < 0.5
+        return (slice(top, top + self.crop), slice(left, left + self.crop)), mirrored
+
+    def _empty(self, count: int) -> Frames:
+        """Room for clips `[count, T, crop, crop, 3]`."""
+        shape = (count, self.bank.settings.num_frames, self.crop, self.crop, 3)
+        return np.empty(shape, np.uint8)
 
 
-def _stack(clips: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(clips))
+def _row(array: NDArray[Scalar], row: np.int64) -> NDArray[Scalar]:
+    """A row of a bank's array as a plain array: a memory map is slow to slice."""
+    return np.asarray(array)[row]
+
+
+def _mirror(clip: Frames, mirrored: bool) -> None:
+    """Mirror a clip in place, left to right: far faster by OpenCV than as a reversed copy."""
+    if mirrored:
+        rows = clip.reshape(-1, *clip.shape[2:])
+        cv2.flip(rows, 1, dst=rows)
 
 
 def join(first: Batch, second: Batch) -> Batch:
