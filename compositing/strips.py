@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from compositing.composite import Composite, to_and_fro
 from compositing.layers import Layers
+from compositing.pictures import GAP, INK, PAPER, fit, fitted, font, plain, put, wrapped
 from l2a.files import written_whole
 from l2a.media import resize_frames, resize_masks, sample_indices
 
 Frames = NDArray[np.uint8]
 
 _COLUMNS = ("foreground", "mask", "background", "clean background", "composite")
-_GAP = 6
 _LINE = 24
-_INK = (32, 32, 32)
-_PAPER = (255, 255, 255)
+_ACROSS = 6
+_GUTTER = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,26 @@ class Made:
     composite: Composite
 
 
-def draw_strip(path: Path, items: Sequence[Made], *, times: int = 3, height: int = 120) -> None:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a strip shows of one composite, small: the layers need not stay in memory for it.
+
+    Attributes:
+        title: its classes, ω, λ and γ.
+        cells: for each column uint8 [times, height, its width, 3], RGB.
+    """
+
+    title: str
+    cells: tuple[Frames, ...]
+
+
+def strip_block(item: Made, *, times: int = 3, height: int = 120) -> Block:
+    """The block of a composite: `times` moments uniformly in time, `height` pixels high."""
+    moments = sample_indices(item.foreground.times, times)
+    return Block(_title(item.composite), tuple(_cells(item, moments, height)))
+
+
+def draw_strip(path: Path, items: Iterable[Made], *, times: int = 3, height: int = 120) -> None:
     """Draw how composites come about, as a PNG; whole or not at all, same input, same bytes.
 
     One block for each composite, with its classes, ω and λ above; in a block one row for each of
@@ -43,32 +61,36 @@ def draw_strip(path: Path, items: Sequence[Made], *, times: int = 3, height: int
 
     Args:
         path: the PNG file.
-        items: the composites, from top to bottom; at least one.
+        items: the composites, from top to bottom; at least one. They are taken one by one, so that
+            a generator keeps only one in memory.
         times: moments shown of each, uniformly in time.
         height: of a picture, in pixels.
     """
-    blocks = [_cells(item, sample_indices(item.foreground.times, times), height) for item in items]
-    widths = [max(block[i].shape[2] for block in blocks) for i in range(len(_COLUMNS))]
-    lefts = [_GAP + sum(widths[:i]) + i * _GAP for i in range(len(_COLUMNS))]
-    block_height = _LINE + times * (height + _GAP)
-    size = (lefts[-1] + widths[-1] + _GAP, _LINE + len(blocks) * block_height)
-    sheet = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    # Pillow's own font has no Greek letters.
-    font_file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    plain, small = ImageFont.truetype(font_file, 14), ImageFont.truetype(font_file, 11)
-    for title, left in zip(_COLUMNS, lefts, strict=True):
-        draw.text((left, _LINE // 2), title, _INK, small, anchor="lm")
-    for number, (item, block) in enumerate(zip(items, blocks, strict=True)):
+    draw_blocks(path, [strip_block(item, times=times, height=height) for item in items])
+
+
+def draw_blocks(path: Path, blocks: Sequence[Block]) -> None:
+    """Draw a strip of blocks of equal height and equally many moments; see `draw_strip`."""
+    times, height = blocks[0].cells[0].shape[:2]
+    widths = [max(block.cells[i].shape[2] for block in blocks) for i in range(len(_COLUMNS))]
+    lefts = [GAP + sum(widths[:i]) + i * GAP for i in range(len(_COLUMNS))]
+    block_height = _LINE + times * (height + GAP)
+    width = lefts[-1] + widths[-1] + GAP
+    sheet = Image.new("RGB", (width, _LINE + len(blocks) * block_height), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for title, left, space in zip(_COLUMNS, lefts, widths, strict=True):
+        text = fitted(title, font(11), space)
+        pen.text((left, _LINE // 2), text, INK, font(11), anchor="lm")
+    for number, block in enumerate(blocks):
         top = _LINE + number * block_height
-        draw.text((_GAP, top + _LINE // 2), _title(item.composite), _INK, plain, anchor="lm")
-        for left, width, cells in zip(lefts, widths, block, strict=True):
-            inset = (width - cells.shape[2]) // 2
+        text = fitted(block.title, font(14), width - 2 * GAP)
+        pen.text((GAP, top + _LINE // 2), text, INK, font(14), anchor="lm")
+        for left, space, cells in zip(lefts, widths, block.cells, strict=True):
             for row, cell in enumerate(cells):
-                place = (left + inset, top + _LINE + row * (height + _GAP))
-                sheet.paste(Image.fromarray(cell), place)
+                place = (left, top + _LINE + row * (height + GAP))
+                put(sheet, cell, place, (height, space))
     with written_whole(path) as aside:
-        sheet.save(aside)
+        sheet.save(aside, format="PNG")
 
 
 def side_by_side(item: Made, *, height: int = 240) -> Frames:
@@ -77,15 +99,71 @@ def side_by_side(item: Made, *, height: int = 240) -> Frames:
     Returns:
         uint8 [T, height, W, 3], RGB: all frames of the composite.
     """
-    cells = _cells(item, np.arange(len(item.composite.frames)), height)
-    return np.concatenate([cells[0], cells[2], cells[4]], axis=2)
+    front, behind, made = (
+        resize_frames(frames, fit(frames, height))
+        for frames in (item.foreground.frames, item.background.frames, item.composite.frames)
+    )
+    shown = to_and_fro(item.foreground.times, item.background.times)
+    return np.concatenate([front, behind[shown], made], axis=2)
+
+
+def middle(item: Made, *, height: int = 150) -> Frames:
+    """The composite's frame nearest to its middle that has a mask: uint8 [height, W, 3], RGB."""
+    count = len(item.composite.frames)
+    found = np.flatnonzero(item.foreground.mask.any(axis=(1, 2)))
+    among = found if len(found) else np.arange(count)
+    moment = among[np.abs(among - count // 2).argmin()]
+    frames = item.composite.frames[moment : moment + 1]
+    return resize_frames(frames, fit(frames, height))[0]
+
+
+def draw_table(
+    path: Path,
+    rows: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    cells: Sequence[Sequence[Frames]],
+) -> None:
+    """Draw a PNG that sets ways of compositing the same pairs under each other.
+
+    Columns that do not fit beside each other (more than six) begin anew below, with all rows.
+
+    Args:
+        path: the PNG file; whole or not at all, same input, same bytes.
+        rows: the name of each way.
+        columns: foreground and background class of each pair.
+        cells: for each pair its picture in each row: uint8 [H, W, 3], RGB, H alike in all.
+    """
+    height = cells[0][0].shape[0]
+    face, gutter = font(13), _GUTTER
+    widths = [max(cell.shape[1] for cell in column) for column in cells]
+    shelves = [range(i, min(i + _ACROSS, len(cells))) for i in range(0, len(cells), _ACROSS)]
+    width = max(sum(widths[i] + GAP for i in shelf) for shelf in shelves)
+    shelf_height = 2 * _LINE + len(rows) * (height + GAP)
+    sheet = Image.new("RGB", (gutter + width, len(shelves) * shelf_height), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for number, shelf in enumerate(shelves):
+        top, left = number * shelf_height, gutter
+        for row, name in enumerate(rows):
+            at = top + 2 * _LINE + row * (height + GAP) + height // 2
+            text = "\n".join(wrapped(name, face, gutter - 2 * GAP))
+            pen.multiline_text((GAP, at), text, INK, face, anchor="lm")
+        for i in shelf:
+            for line, text in enumerate((plain(columns[i][0]), f"on {plain(columns[i][1])}")):
+                at = top + GAP + line * (_LINE - GAP)
+                pen.text((left, at), fitted(text, face, widths[i]), INK, face)
+            for row, cell in enumerate(cells[i]):
+                place = (left, top + 2 * _LINE + row * (height + GAP))
+                put(sheet, cell, place, (height, widths[i]))
+            left += widths[i] + GAP
+    with written_whole(path) as aside:
+        sheet.save(aside, format="PNG")
 
 
 def _cells(item: Made, moments: NDArray[np.int64], height: int) -> list[Frames]:
     """The columns at some moments (int64 [n]): of each uint8 [n, height, its width, 3]."""
     front, behind = item.foreground, item.background
     shown = to_and_fro(front.times, behind.times)[moments]
-    mask = resize_masks(front.mask[moments], _fit(front.mask, height))
+    mask = resize_masks(front.mask[moments], fit(front.mask, height))
     pictures = (
         front.frames[moments],
         np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=-1),
@@ -93,15 +171,11 @@ def _cells(item: Made, moments: NDArray[np.int64], height: int) -> list[Frames]:
         behind.background[shown],
         item.composite.frames[moments],
     )
-    return [resize_frames(frames, _fit(frames, height)) for frames in pictures]
-
-
-def _fit(frames: NDArray[np.generic], height: int) -> tuple[int, int]:
-    return height, max(1, round(frames.shape[2] * height / frames.shape[1]))
+    return [resize_frames(frames, fit(frames, height)) for frames in pictures]
 
 
 def _title(composite: Composite) -> str:
     made = composite.provenance
-    classes = f"{made['foreground_class']} on {made['background_class']}".replace("_", " ")
+    classes = f"{plain(made['foreground_class'])} on {plain(made['background_class'])}"
     score = "" if made["omega"] is None else f"   ω {made['omega']:.2f}"
     return f"{classes}{score}   λ {composite.lam:.2f}   γ {composite.gamma:.2f}"

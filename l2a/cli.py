@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compositing.settings import (
     CompositeSettings,
@@ -33,6 +33,12 @@ from train.settings.full import (
     StageOneSettings,
     StageTwoSettings,
 )
+
+if TYPE_CHECKING:
+    from compositing.engines import Engine
+    from compositing.layers import LayerStore
+    from l2a.runs import Run
+    from l2a.videos import VideoSet
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,35 @@ class FromClassifier:
 
 
 @dataclass(frozen=True)
+class LookFirst:
+    """A look before the work.
+
+    Attributes:
+        preview: prepare only a dozen training videos, spread over the classes, and draw sheets
+            and short clips of them to OUT/preview; the same command without it does the rest.
+    """
+
+    preview: bool = False
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """What to show.
+
+    Attributes:
+        count: how many pairs, the best of each foreground class first.
+        every_blend: also make each pair in every way of blending, for comparison.
+    """
+
+    count: int = 6
+    every_blend: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"count is {self.count}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
 class Command:
     """One verb: what its help says, what can be set, and what it does."""
 
@@ -181,6 +216,7 @@ def _match(arguments: Arguments) -> None:
 
 def _prepare(arguments: Arguments) -> None:
     from compositing.engines import make_engine
+    from compositing.records import unfit_rows
     from l2a.runs import Run
     from train.two_stage import draw_sheet, open_store
     from train.workspace import open_videos, prepare_layers
@@ -188,13 +224,34 @@ def _prepare(arguments: Arguments) -> None:
     settings, out = _full(arguments), arguments[Out].out
     store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
-    run = Run.open(out, "prepare", arguments.flat())
+    # A preview is the beginning of the whole, and no other setting.
+    kept = {name: value for name, value in arguments.flat().items() if name != "preview"}
+    run = Run.open(out, "prepare", kept)
+    if arguments[LookFirst].preview:
+        _preview_layers(run, store, engine, videos)
+        return
     with run.stage("prepare"):
         records, skipped = prepare_layers(store, videos.of_split("train"), engine)
     run.write_skipped(videos.skipped + skipped)
+    run.write_unfit(unfit_rows(records.values()))
     sheet = run.path("contact_sheet.png")
     draw_sheet(sheet, store, videos, records)
     print(f"layers: {store.folder}\ncontact sheet: {sheet}")
+
+
+def _preview_layers(run: Run, store: LayerStore, engine: Engine, videos: VideoSet) -> None:
+    from compositing.preview import preview_layers, preview_lines
+    from compositing.records import unfit_rows
+
+    train, folder = videos.of_split("train"), run.path("preview")
+    sheet = run.path("contact_sheet.png")
+    with run.stage("preview"), progress("preview", "videos") as report:
+        done = preview_layers(store, train, sheet, folder, engine=engine, progress=report)
+    run.write_skipped(videos.skipped + done.report.skipped)
+    run.write_unfit(unfit_rows(done.report.records))
+    print("\n".join(preview_lines(done, len(train))))
+    if done.index:
+        print(f"contact sheet: {sheet}\nclips: {folder}\nindex of the clips: {done.index}")
 
 
 def _train(arguments: Arguments) -> None:
@@ -232,35 +289,43 @@ def _evaluate(arguments: Arguments) -> None:
 
 
 def _export(arguments: Arguments) -> None:
-    from compositing.engines import make_engine
     from compositing.export import export_videofolder
-    from compositing.layers import LayerStore
-    from l2a.formats import read_videos
-    from l2a.pairs import read_pairs
-    from train.workspace import prepare_layers
+    from train.chosen import open_chosen
 
-    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[FromPairs].pairs
-    rows, meta = read_pairs(pairs)
-    videos = {v.id: v for v in read_videos(arguments[Data].data, settings.data).of_split("train")}
-    classes = sorted({video.label for video in videos.values()})
-    used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
-    if strange := [id_ for id_ in used if id_ not in videos]:
-        raise InputError(
-            f"{pairs} names {strange[0]}, which is no training video of {arguments[Data].data}; "
-            f"give the data set and the split that the pairs were chosen from."
-        )
-    beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    folder = settings.run.layers or (beside if beside.is_dir() else own)
-    store, engine = LayerStore(folder, settings.prepare), make_engine(settings.engine)
-    _, skipped = prepare_layers(store, [videos[id_] for id_ in used], engine)
-    for row in skipped:
-        say(f"skipped {row.id}: {row.reason}")
+    settings, out = _full(arguments), arguments[Out].out
+    chosen = open_chosen(arguments[Data].data, arguments[FromPairs].pairs, out, settings)
+    chosen.prepare(chosen.rows)
     with progress("export", "clips") as report:
         done = export_videofolder(
-            rows, videos, classes, store, out, settings.composite, settings.export, meta=meta,
-            engine=engine, progress=report,
+            chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
+            settings.export, meta=chosen.meta, engine=chosen.engine, progress=report,
         )  # fmt: skip
     print(f"{done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped: {out}")
+
+
+def _preview(arguments: Arguments) -> None:
+    from compositing.preview import best_pairs, preview_pairs
+    from l2a.runs import Run
+    from train.chosen import open_chosen
+
+    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[FromPairs].pairs
+    wanted = arguments[PreviewSettings]
+    chosen = open_chosen(arguments[Data].data, pairs, out, settings)
+    rows = best_pairs(chosen.rows, wanted.count)
+    if not rows:
+        raise InputError(f"{pairs} holds no pairs; choose some with `l2a select`.")
+    run = Run.open(out, "preview", arguments.flat())
+    gone = {row.id for row in chosen.prepare(rows)}
+    rows = [row for row in rows if not {row.foreground, row.background} & gone]
+    with run.stage("preview"), progress("preview", "pairs") as report:
+        done = preview_pairs(
+            rows, chosen.videos, chosen.store, out, settings.composite, meta=chosen.meta,
+            blends=wanted.every_blend, engine=chosen.engine, progress=report,
+        )  # fmt: skip
+    for sentence in done.skipped:
+        say(f"skipped {sentence}")
+    pictures = [("strip", done.strip), ("blends", done.blends), ("clips", done.clips[0].parent)]
+    print("\n".join(f"{name}: {path}" for name, path in pictures if path))
 
 
 def _demo(arguments: Arguments) -> None:
@@ -294,8 +359,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "prepare": Command(
         "Segment and inpaint every training video once, and draw a contact sheet.",
-        (*_DATA, Out, PrepareSettings, EngineSettings,
-         RunSettings), _prepare,
+        (*_DATA, Out, LookFirst, PrepareSettings, EngineSettings, RunSettings), _prepare,
     ),
     "train": Command(
         "Train the Selector, composite the best pairs, train the classifier with them.",
@@ -311,6 +375,11 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "Measure a trained classifier on a data set.",
         (*_DATA, Out, FromClassifier, ClassifierSettings, EngineSettings, RunSettings), _evaluate,
+    ),
+    "preview": Command(
+        "Draw a few chosen pairs: how their composites come about, as pictures and clips.",
+        (*_DATA, Out, FromPairs, PreviewSettings, PrepareSettings, CompositeSettings,
+         EngineSettings, RunSettings), _preview,
     ),
     "export": Command(
         "Write chosen pairs as an augmented data set of real video files.",
@@ -353,7 +422,7 @@ def _run(words: list[str]) -> int:
         raise InputError(f"There is no command {name!r}; choose one of: {known}.")
     command = COMMANDS[name]
     everything = {group for each in COMMANDS.values() for group in each.groups}
-    defaults = _defaults_from_pairs(rest) if FromPairs in command.groups else {}
+    defaults = _defaults_from_pairs(name, rest) if FromPairs in command.groups else {}
     arguments = parse(
         name, command.about, command.groups, rest, known=everything, defaults=defaults
     )
@@ -361,8 +430,8 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _defaults_from_pairs(words: Sequence[str]) -> dict[str, Any]:
-    """The settings that pairs were chosen under, so that an export cannot silently use others."""
+def _defaults_from_pairs(command: str, words: Sequence[str]) -> dict[str, Any]:
+    """The settings that pairs were chosen under, so that nothing silently uses others."""
     from l2a.pairs import read_pairs
 
     for index, word in enumerate(words):
@@ -370,6 +439,10 @@ def _defaults_from_pairs(words: Sequence[str]) -> dict[str, Any]:
         if name == "--pairs":
             given = value if equals else (words[index + 1] if index + 1 < len(words) else "")
             return dict(read_pairs(Path(given))[1].get("settings", {})) if given else {}
+    if not {"--config", "--help", "-h"} & {word.partition("=")[0] for word in words}:
+        raise InputError(
+            f"`l2a {command}` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote."
+        )
     return {}
 
 

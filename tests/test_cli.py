@@ -103,6 +103,10 @@ def test_every_shipped_config_is_understood(
         (["train", "DATA", "--out", "OUT", "--config", "gone.yaml"], "gone.yaml"),
         (["train", "DATA", "--out", "OUT", "--segmenter", "masks:gone"], "gone"),
         (["export", "DATA", "--out", "OUT", "--pairs", "gone.parquet"], "gone.parquet"),
+        (["export", "DATA", "--out", "OUT"], "`l2a export` needs --pairs"),
+        (["preview", "DATA", "--out", "OUT"], "`l2a preview` needs --pairs"),
+        (["preview", "DATA", "--out", "OUT", "--pairs=gone.parquet"], "gone.parquet"),
+        (["prepare", "DATA", "--out", "OUT", "--preview", "--segmenter", "x"], "segmenter 'x'"),
         (["evaluate", "DATA", "--out", "OUT", "--classifier", "gone"], "gone"),
         (["train", "gone", "--out", "OUT"], "gone"),
         (["match", "gone"], "gone"),
@@ -206,6 +210,31 @@ def test_the_command_line_overrides_the_config(data: Path, tmp_path: Path) -> No
     assert main(words) == 0
     settings = yaml.safe_load((tmp_path / "o" / "run.yaml").read_text())["settings"]
     assert (settings["dilate"], settings["humans_only"]) == (0.03, True)
+
+
+def test_a_prepared_folder_lists_what_is_unfit_and_draws_it_with_its_reason(
+    data: Path, tmp_path: Path
+) -> None:
+    """Where no video of a class is fit, an unfit one stands for it on the sheet."""
+    import numpy as np
+    from PIL import Image
+
+    from compositing.pictures import WARNING
+
+    words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--workers", "1"]
+    assert main([*words, "--min-gamma", "0.6"]) == 0
+    listed = (tmp_path / "o" / "unfit.csv").read_text().splitlines()
+    assert listed[0] == "video,side,reason"
+    assert any("foreground,mask too small" in line for line in listed)
+    sheet = np.asarray(Image.open(tmp_path / "o" / "contact_sheet.png"))
+    assert sheet.shape[0] == 28 + len(CLASSES) * (108 + 22 + 16)
+    assert (sheet == WARNING).all(axis=2).any()
+    # With other limits the same folder has nothing to complain of.
+    assert main([*words, "--min-gamma", "0.005", "--max-unseen", "1"]) == 0
+    assert not (tmp_path / "o" / "unfit.csv").exists()
+    sheet = np.asarray(Image.open(tmp_path / "o" / "contact_sheet.png"))
+    assert sheet.shape[0] == 28 + len(CLASSES) * (108 + 22)
+    assert not (sheet == WARNING).all(axis=2).any()
 
 
 def test_match_prints_and_draws_the_classes(

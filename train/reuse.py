@@ -9,6 +9,7 @@ import numpy as np
 
 from compositing.engines import make_engine
 from compositing.layers import LayerStore
+from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
@@ -56,6 +57,7 @@ def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Pat
             run.folder, videos, store, settings.clips, settings.composite, engine
         )
         run.write_skipped(space.videos.skipped)
+        run.write_unfit(unfit_rows(space.records.values()))
     with run.stage("match"):
         matching = build_matching(space, settings.match)
         write_matching(run, space, matching)

@@ -20,7 +20,9 @@ from compositing.composite import make_composite
 from compositing.engines import make_engine
 from compositing.export import ExportReport, export_videofolder
 from compositing.layers import LayerRecord, LayerStore
-from compositing.pictures import draw_contact_sheet
+from compositing.pictures import draw_contact_sheet, why_unfit
+from compositing.preview import SHEET, VIDEOS, spread_videos
+from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings
 from compositing.strips import Made, draw_strip
 from l2a.devices import pick_device
@@ -100,6 +102,7 @@ def train(data: Path, out: Path, settings: FullSettings, selector: Path | None =
         )  # fmt: skip
         if run.write_skipped(space.videos.skipped):
             say(f"{len(space.videos.skipped)} videos skipped; {run.path('skipped.csv')} says why")
+        run.write_unfit(unfit_rows(space.records.values()))
         if composites:
             draw_sheet(run.path("contact_sheet.png"), store, space.videos, space.records)
     pairs = {"none": _NO_PAIRS}
@@ -266,24 +269,32 @@ def write_matching(run: Run, space: Workspace, matching: Matching) -> None:
 def draw_sheet(
     path: Path, store: LayerStore, videos: VideoSet, records: Mapping[str, LayerRecord]
 ) -> None:
-    """Draw a contact sheet: one fit training video of each class, for at most 12 classes."""
-    first: dict[str, Video] = {}
-    for video in videos.of_split("train"):
-        record = records.get(video.id)
-        if record and not record.foreground_unfit:
-            first.setdefault(video.label, video)
-    if first:
-        draw_contact_sheet(path, [store.load(video) for video in list(first.values())[:12]])
+    """Draw a contact sheet: a training video of each class, for at most 12 classes.
+
+    The first that is fit stands for its class; where none is, an unfit one does, with its reason.
+    """
+    best: dict[str, Video] = {}
+    prepared = [video for video in videos.of_split("train") if video.id in records]
+    for video in sorted(prepared, key=lambda video: _flaws(records[video.id])):
+        best.setdefault(video.label, video)
+    shown = spread_videos(best.values(), VIDEOS)
+    unfit = {video.id: why_unfit(records[video.id]) for video in shown}
+    if shown:
+        draw_contact_sheet(path, map(store.load, shown), unfit=unfit, **SHEET)
+
+
+def _flaws(record: LayerRecord) -> tuple[bool, bool]:
+    return bool(record.foreground_unfit), bool(record.background_unfit)
 
 
 def draw_composites(run: Run, space: Workspace) -> None:
     """Show the best pairs of five foreground classes: a strip, and videos for TensorBoard."""
-    pairs, _ = read_pairs(run.path("pairs.parquet"))
+    pairs, meta = read_pairs(run.path("pairs.parquet"))
     best: dict[str, ScoredPair] = {}
     for pair in pairs:
         best.setdefault(pair.foreground_class, pair)
     chosen = list(best.values())[:5]
-    items = [made(pair, space, run_settings=space.source.settings) for pair in chosen]
+    items = (made(pair, space, space.source.settings, meta) for pair in chosen)
     draw_strip(run.path("composites.png"), items, times=2)
     with Tracker(run.path("tensorboard")) as tracker:
         for pair in chosen:
@@ -292,11 +303,14 @@ def draw_composites(run: Run, space: Workspace) -> None:
             tracker.video(f"composites/{pair.foreground_class} on {pair.background_class}", clip, 0)
 
 
-def made(pair: ScoredPair, space: Workspace, run_settings: CompositeSettings) -> Made:
-    """A pair's composite at full size, with the layers it was made of."""
+def made(
+    pair: ScoredPair, space: Workspace, settings: CompositeSettings, meta: Mapping[str, Any]
+) -> Made:
+    """A pair's composite at full size as an export has it, with the layers it was made of."""
     foreground = space.store.load(space.video(pair.foreground))
     background = space.store.load(space.video(pair.background))
-    composite = make_composite(foreground, background, run_settings, omega=pair.omega)
+    omega = None if meta["selection"] == "random" else pair.omega
+    composite = make_composite(foreground, background, settings, omega=omega, seed=meta["seed"])
     return Made(foreground, background, composite)
 
 

@@ -1,0 +1,427 @@
+"""Previews: what preparation makes of a few videos, and what compositing makes of a few pairs.
+
+Pictures and short clips that a person looks at before paying for thousands of either.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from compositing.composite import make_composite
+from compositing.engines import Engine
+from compositing.engines.local import HERE
+from compositing.layers import LayerRecord, Layers, LayerStore, PrepareReport
+from compositing.pictures import (
+    GAP,
+    INK,
+    LINE,
+    PAPER,
+    WARNING,
+    UInt8,
+    draw_contact_sheet,
+    fitted,
+    font,
+    parts_at,
+    plain,
+    put,
+    spread,
+    why_unfit,
+    wrapped,
+)
+from compositing.settings import CompositeSettings
+from compositing.strips import (
+    Block,
+    Made,
+    draw_blocks,
+    draw_table,
+    middle,
+    side_by_side,
+    strip_block,
+)
+from l2a.errors import L2AError, UnreadableVideo
+from l2a.files import written_whole
+from l2a.media import write_video
+from l2a.pairs import ScoredPair
+from l2a.videos import Video
+
+Report = Callable[[int, int], None]
+
+VIDEOS = 12
+"""Videos that a preview prepares: what one sheet shows legibly, and enough to see a wrong setting.
+With the slowest back ends on a CPU they take minutes, not hours."""
+
+SHEET = {"moments": 2, "height": 108}
+"""How a sheet of `VIDEOS` rows is drawn, so that it stays below 1.5 MB."""
+
+_SECONDS = 4.0
+_SLOWEST = 8.0
+_HEIGHT = 240
+_SMALL = 120
+_CRF = 20
+_ACROSS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPreview:
+    """What a preview of preparation came to.
+
+    Attributes:
+        report: of the store, on the few videos.
+        seconds: that preparing them took.
+        clips: the clips, in the order of the records.
+        index: the picture that says which clip is which; None when no video could be read.
+    """
+
+    report: PrepareReport
+    seconds: float
+    clips: tuple[Path, ...]
+    index: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairPreview:
+    """What a preview of pairs came to.
+
+    Attributes:
+        strip: how each composite comes about.
+        blends: the same pairs in every way of blending; None unless asked for.
+        clips: videos of the composites beside what they were made of.
+        skipped: a sentence for each pair that could not be made.
+    """
+
+    strip: Path
+    blends: Path | None
+    clips: tuple[Path, ...]
+    skipped: tuple[str, ...]
+
+
+def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
+    """At most `count` videos, as many of each class as of any other, or as there are.
+
+    Where there are more classes than `count`, every so-manieth has one. Within a class they lie
+    evenly in the order of ids, so that they come from different recordings. The same videos give
+    the same choice.
+    """
+    classes: dict[str, list[Video]] = {}
+    for video in sorted(videos, key=lambda video: (video.label, video.id)):
+        classes.setdefault(video.label, []).append(video)
+    members = list(classes.values())
+    if len(members) > count:
+        members = [members[i] for i in spread(count, len(members))]
+    shares = [0] * len(members)
+    for _ in range(count):
+        open_ = [i for i, own in enumerate(members) if shares[i] < len(own)]
+        if open_:
+            shares[min(open_, key=lambda i: shares[i])] += 1
+    return [
+        own[i] for own, share in zip(members, shares, strict=True) for i in spread(share, len(own))
+    ]
+
+
+def preview_layers(
+    store: LayerStore,
+    videos: Sequence[Video],
+    sheet: Path,
+    folder: Path,
+    *,
+    engine: Engine = HERE,
+    progress: Report | None = None,
+) -> LayerPreview:
+    """Prepare a few of the videos, and draw what came out, fit or not.
+
+    Args:
+        store: makes and keeps their layers; a later preparation of all videos reuses them.
+        videos: all that would be prepared.
+        sheet: the contact sheet, a PNG file.
+        folder: for the clips (at most 4 seconds of each video's middle: the frame with its mask
+            outlined, the clean background) and `index.png`.
+        engine: spreads the work.
+        progress: called as progress(videos done, videos in all).
+
+    Raises:
+        InputError: a back end cannot be made, or cannot do these videos; before any work.
+    """
+    few = spread_videos(videos, VIDEOS)
+    started = time.monotonic()
+    report = store.prepare(few, engine, progress)
+    seconds = time.monotonic() - started
+    by_id = {video.id: video for video in few}
+    unfit = {record.id: why_unfit(record) for record in report.records}
+    shown = [by_id[record.id] for record in report.records]
+    clips: list[Path] = []
+    cells: list[tuple[UInt8, UInt8]] = []
+    for number, video in enumerate(shown, 1):
+        one = store.load(video)
+        clips.append(folder / f"{number:02}-{_slug(video.label)}.mp4")
+        _write_layers(clips[-1], one)
+        _, outlined, background = parts_at(one, np.array([len(one.frames) // 2]), _SMALL)
+        cells.append((outlined[0], background[0]))
+    _remove_others(folder, clips)
+    index = folder / "index.png" if shown else None
+    if index:
+        draw_contact_sheet(sheet, map(store.load, shown), unfit=unfit, **SHEET)
+        _draw_index(index, shown, [clip.name for clip in clips], cells, unfit)
+    return LayerPreview(report, seconds, tuple(clips), index)
+
+
+def preview_lines(preview: LayerPreview, videos: int) -> list[str]:
+    """What a preview of preparation says on the terminal.
+
+    Args:
+        preview: of a few of the videos.
+        videos: how many there are in all.
+    """
+    report = preview.report
+    records, seen = report.records, len(report.records) + len(report.skipped)
+    lines = [f"{row.id}: skipped: {row.reason}" for row in report.skipped]
+    lines += [f"{record.id}: {why}" for record in records if (why := why_unfit(record))]
+    fronts = sum(not record.foreground_unfit for record in records)
+    behinds = sum(not record.background_unfit for record in records)
+    lines.append(
+        f"{seen} of {videos} training videos: {fronts} fit as foreground, {behinds} as background, "
+        f"{len(report.skipped)} skipped"
+    )
+    done = report.made + len(report.skipped)
+    if seen == videos:
+        lines.append("these are all the training videos there are")
+    elif done:
+        each = preview.seconds / done
+        lines.append(
+            f"all {videos} would take at most about {_duration(each * videos)}, at "
+            f"{each:.1f} s a video as it ran here"
+        )
+    else:
+        lines.append("all were prepared before, so there is no time to estimate the whole from")
+    return lines
+
+
+def best_pairs(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
+    """The best pair of each foreground class, best first, then their second best, and so on.
+
+    Args:
+        rows: best first, as a pairs file has them.
+        count: how many at most.
+    """
+    met: dict[str, int] = {}
+    ranked = []
+    for place, row in enumerate(rows):
+        met[row.foreground_class] = met.get(row.foreground_class, 0) + 1
+        ranked.append((met[row.foreground_class], place, row))
+    return [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])[:count]]
+
+
+def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:
+    """The ways of blending by name; all else is as in `settings`."""
+    ways = {
+        blend: replace(settings, blend=blend, match_colour=0.0)
+        for blend in ("paste", "feather", "poisson")
+    }
+    matched = replace(settings, blend="paste", match_colour=settings.match_colour or 1.0)
+    return {**ways, "paste, colour matched": matched}
+
+
+def preview_pairs(
+    rows: Sequence[ScoredPair],
+    videos: Mapping[str, Video],
+    store: LayerStore,
+    out: Path,
+    settings: CompositeSettings,
+    *,
+    meta: Mapping[str, Any],
+    blends: bool = False,
+    engine: Engine = HERE,
+    progress: Report | None = None,
+) -> PairPreview:
+    """Make the composites of a few pairs at full size, and draw how they come about.
+
+    Args:
+        rows: the pairs, in the order of the pictures.
+        videos: id ─► video; all that `rows` name.
+        store: holds the layers of all these videos.
+        out: gets `strip.png`, `clips/` and, with `blends`, `blends.png`.
+        settings: how a pair becomes a composite.
+        meta: of the pairs file; `seed` is used, as in an export, and `selection`: the ω of pairs
+            that were chosen at random says nothing and is left out of the pictures.
+        blends: also make every pair in `every_blend`.
+        engine: spreads the work; it changes no byte of the result.
+        progress: called as progress(pairs done, pairs in all).
+
+    Raises:
+        L2AError: no pair could be made.
+    """
+    if not rows:
+        raise L2AError("Not one pair could be made: their videos cannot be read.")
+    ways = every_blend(settings) if blends else {}
+    if settings not in ways.values():
+        ways = {"": settings, **ways}
+    scored = meta.get("selection") != "random"
+    work = _Work(videos, store, out / "clips", settings, ways, scored, meta.get("seed"))
+    numbered = list(enumerate(rows, 1))
+    sizes = [_memory(store.record(row.foreground), store.record(row.background)) for row in rows]
+    made = engine.map(work, numbered, lost=_lost, memory=max(sizes))
+    shown: list[_Shown] = []
+    skipped: list[str] = []
+    for (number, row), result in zip(numbered, made, strict=True):
+        if isinstance(result, _Shown):
+            shown.append(result)
+        else:
+            skipped.append(f"{row.foreground} on {row.background}: {result}")
+        if progress:
+            progress(number, len(rows))
+    if not shown:
+        raise L2AError(f"Not one pair could be made; the first: {skipped[0]}.")
+    clips = [clip for each in shown for clip in each.clips]
+    _remove_others(out / "clips", clips)
+    draw_blocks(out / "strip.png", [each.block for each in shown])
+    table = out / "blends.png" if blends else None
+    if table:
+        titles = [(each.row.foreground_class, each.row.background_class) for each in shown]
+        draw_table(table, [way for way in ways if way], titles, [each.cells for each in shown])
+    else:
+        (out / "blends.png").unlink(missing_ok=True)  # of an earlier preview, of other pairs
+    return PairPreview(out / "strip.png", table, tuple(clips), tuple(skipped))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the pictures need of one pair."""
+
+    row: ScoredPair
+    block: Block
+    cells: tuple[UInt8, ...]
+    clips: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Makes one pair: the task that engines spread. An answer in words is why it cannot be.
+
+    `settings` are among the ways; the nameless way is shown in the strip alone.
+    """
+
+    videos: Mapping[str, Video]
+    store: LayerStore
+    clips: Path
+    settings: CompositeSettings
+    ways: Mapping[str, CompositeSettings]
+    scored: bool
+    seed: int | None
+
+    def __call__(self, item: tuple[int, ScoredPair]) -> _Shown | str:
+        number, row = item
+        try:
+            front, behind = (
+                self.store.load(self.videos[id_]) for id_ in (row.foreground, row.background)
+            )
+        except UnreadableVideo as error:
+            return str(error)
+        name = f"{number:02}-{_slug(row.foreground_class)}-on-{_slug(row.background_class)}"
+        clips, cells, block = [], [], None
+        for way, settings in self.ways.items():
+            made = self._make(row, front, behind, settings)
+            clips.append(self.clips / (f"{name}.{_slug(way)}.mp4" if way else f"{name}.mp4"))
+            _write_clip(clips[-1], side_by_side(made, height=_HEIGHT), made.composite.fps)
+            if settings == self.settings:
+                block = strip_block(made, times=2, height=110)
+            if way:
+                cells.append(middle(made))
+            del made
+        assert block is not None, "the settings' own way is among the ways"
+        return _Shown(row, block, tuple(cells), tuple(clips))
+
+    def _make(
+        self, row: ScoredPair, front: Layers, behind: Layers, settings: CompositeSettings
+    ) -> Made:
+        omega = row.omega if self.scored else None
+        composite = make_composite(front, behind, settings, omega=omega, seed=self.seed)
+        return Made(front, behind, composite)
+
+
+def _lost(item: tuple[int, ScoredPair]) -> _Shown | str:
+    return "the process that made it died twice, for want of memory?"
+
+
+def _memory(front: LayerRecord, behind: LayerRecord) -> int:
+    """Bytes that a pair takes: two videos' layers, and composites on their way to an encoder."""
+    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
+    return layers + front.num_frames * behind.height * behind.width * 10
+
+
+def _write_layers(path: Path, one: Layers) -> None:
+    """Write a video's clip: the middle of it, outlined, beside its background."""
+    # A long video was thinned: its few frames a second are played faster, or one sees no motion.
+    fps = max(one.fps, _SLOWEST)
+    count = min(len(one.frames), int(_SECONDS * fps))
+    start = (len(one.frames) - count) // 2
+    _, outlined, background = parts_at(one, np.arange(start, start + count), _HEIGHT)
+    paper = np.full((count, _HEIGHT, GAP, 3), PAPER, np.uint8)
+    _write_clip(path, np.concatenate([outlined, paper, background], axis=2), fps)
+
+
+def _draw_index(
+    path: Path,
+    videos: Sequence[Video],
+    names: Sequence[str],
+    cells: Sequence[tuple[UInt8, UInt8]],
+    unfit: Mapping[str, str],
+) -> None:
+    """Draw which clip is which: its name, a moment of it, and why its video is unfit."""
+    height, face = _SMALL, font(LINE - 4)
+    width = max(half.shape[1] for pair in cells for half in pair)
+    inner = 2 * width + GAP
+    reasons = [wrapped(unfit[video.id], face, inner) for video in videos]
+    shelves = [range(i, min(i + _ACROSS, len(videos))) for i in range(0, len(videos), _ACROSS)]
+    lines = [2 + max(len(reasons[i]) for i in shelf) for shelf in shelves]
+    step = inner + 3 * GAP
+    size = (
+        max(map(len, shelves)) * step - GAP,
+        GAP + sum(height + count * LINE + 2 * GAP for count in lines),
+    )
+    sheet = Image.new("RGB", size, PAPER)
+    pen, top = ImageDraw.Draw(sheet), GAP
+    for shelf, count in zip(shelves, lines, strict=True):
+        for column, i in enumerate(shelf):
+            left = GAP + column * step
+            title = f"{names[i]}    {plain(videos[i].label)}"
+            pen.text((left, top), fitted(title, face, inner), INK, face)
+            pen.text((left, top + LINE), fitted(Path(videos[i].id).name, face, inner), INK, face)
+            for half, picture in enumerate(cells[i]):
+                place = (left + half * (width + GAP), top + 2 * LINE)
+                put(sheet, picture, place, (height, width))
+            for line, reason in enumerate(reasons[i]):
+                at = top + 2 * LINE + height + 1 + line * LINE
+                pen.text((left, at), reason, WARNING, face)
+        top += height + count * LINE + 2 * GAP
+    with written_whole(path) as aside:
+        sheet.save(aside, format="PNG")
+
+
+def _write_clip(path: Path, frames: UInt8, fps: float) -> None:
+    write_video(path, frames, fps, crf=_CRF)
+
+
+def _remove_others(folder: Path, clips: Sequence[Path]) -> None:
+    """Remove the clips of an earlier preview, which the pictures do not show any more."""
+    for old in folder.glob("[0-9][0-9]*-*.mp4"):
+        if old not in clips:
+            old.unlink()
+
+
+def _slug(name: str) -> str:
+    """A class name as part of a file name."""
+    return re.sub(r"[^\w]+", "_", name)[:40]
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} seconds"

@@ -1,0 +1,77 @@
+"""Chosen pairs, opened again: what `l2a preview` and `l2a export` composite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compositing.engines import Engine, make_engine
+from compositing.layers import LayerStore
+from l2a.errors import InputError
+from l2a.formats import read_videos
+from l2a.pairs import ScoredPair, read_pairs
+from l2a.progress import say
+from l2a.videos import Skipped, Video
+from train.settings.full import FullSettings
+from train.workspace import prepare_layers
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The pairs of a file, and what compositing them takes.
+
+    Attributes:
+        rows: the pairs, best first.
+        meta: of the pairs file.
+        videos: id ─► training video of the data set.
+        classes: names of their classes, sorted.
+        store: the layers that lie beside the pairs file, that the settings name, or new ones.
+        engine: spreads the work.
+    """
+
+    rows: tuple[ScoredPair, ...]
+    meta: Mapping[str, Any]
+    videos: Mapping[str, Video]
+    classes: tuple[str, ...]
+    store: LayerStore
+    engine: Engine
+
+    def prepare(self, rows: Sequence[ScoredPair]) -> tuple[Skipped, ...]:
+        """Make the layers that some pairs lack; returns the videos that can have none."""
+        used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
+        _, skipped = prepare_layers(self.store, [self.videos[id_] for id_ in used], self.engine)
+        for row in skipped:
+            say(f"skipped {row.id}: {row.reason}")
+        return skipped
+
+
+def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> Chosen:
+    """Read a pairs file and the data set that it was chosen from, and find the layers.
+
+    Args:
+        data: the data set's folder.
+        pairs: the pairs file.
+        out: where the results go; layers that lie nowhere yet go beside it, to `OUT-layers`.
+        settings: of data, preparation, engine and run.
+
+    Raises:
+        InputError: a file is not there or wrong, the pairs are of another data set, or a back end
+            cannot be made; nothing is written.
+    """
+    rows, meta = read_pairs(pairs)
+    videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
+    used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
+    if strange := [id_ for id_ in used if id_ not in videos]:
+        raise InputError(
+            f"{pairs} names {strange[0]}, which is no training video of {data}; "
+            f"give the data set and the split that the pairs were chosen from."
+        )
+    beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
+    store = LayerStore(
+        settings.run.layers or (beside if beside.is_dir() else own), settings.prepare
+    )
+    _ = store.identities
+    classes = tuple(sorted({video.label for video in videos.values()}))
+    return Chosen(rows, meta, videos, classes, store, make_engine(settings.engine))
