@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compositing.blend import blend
 from compositing.labels import LABEL_RULES, foreground_ratio
-from compositing.layers import Layers
+from compositing.layers import Background, Layers
 from compositing.placement import apply, placement_of_pair
 from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
@@ -48,7 +48,7 @@ class Composite:
 
 def make_composite(
     foreground: Layers,
-    background: Layers,
+    background: Layers | Background,
     settings: CompositeSettings,
     *,
     omega: float | None = None,

@@ -16,7 +16,7 @@ from typing import Any
 from compositing.composite import make_composite
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.layers import LayerRecord, Layers, LayerStore
+from compositing.layers import Background, LayerRecord, Layers, LayerStore
 from compositing.placement import placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings
 from compositing.videofolder import (
@@ -270,7 +270,7 @@ def _make_group(shop: _Workshop, clips: Sequence[_Clip]) -> Failures:
     failures: Failures = {}
     for clip in clips:
         try:
-            background = shop.store.load(clip.background)
+            background = shop.store.load_background(clip.background)
         except UnreadableVideo as error:
             failures[clip.name] = _skipped(clip, f"{clip.background.id}: {error.reason}")
         else:
@@ -278,7 +278,7 @@ def _make_group(shop: _Workshop, clips: Sequence[_Clip]) -> Failures:
     return failures
 
 
-def _make_clip(shop: _Workshop, clip: _Clip, foreground: Layers, background: Layers) -> None:
+def _make_clip(shop: _Workshop, clip: _Clip, foreground: Layers, background: Background) -> None:
     composite = make_composite(
         foreground, background, shop.composite, omega=clip.pair.omega, seed=shop.seed
     )

@@ -37,7 +37,7 @@ class LayerRecord:
         background_unfit: why the video is no good background; "" when it is.
         segmenter, inpainter: identities, with checksums of weights or files.
         fingerprint: of settings, identities and the source file (`layers.source_mark`).
-        mask_digest: SHA-256 of the final mask.
+        mask_digest: SHA-256 of the final mask and of its frames' times.
         background: name of the background's file; "" where there is no hole, so that the frames
             are the background.
     """
@@ -58,6 +58,23 @@ class LayerRecord:
     fingerprint: str
     mask_digest: str
     background: str
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """One video as the background of a pair.
+
+    Attributes:
+        video: which.
+        mask: bool [T, H, W], the foreground M_f that was taken out.
+        background: uint8 [T, H, W, 3], RGB, the clean background V'_b.
+        times: float64 [T], seconds; the first is 0.
+    """
+
+    video: Video
+    mask: NDArray[np.bool_]
+    background: NDArray[np.uint8]
+    times: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ def write_video(
     crf: int = 18,
     codec: str = "libx264",
     preset: str = "medium",
+    tune: str | None = None,
 ) -> None:
     """Encode H.264 in the container that the suffix names (.mp4, .mkv); whole or not at all.
 
@@ -162,6 +163,7 @@ def write_video(
         crf: 0 (best) to 51 (smallest).
         codec: FFmpeg's name of an H.264 encoder.
         preset: x264's trade of time for size, "ultrafast" to "veryslow".
+        tune: what x264 optimises for, such as "fastdecode"; nothing in particular if not given.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {frames.shape}")
@@ -180,6 +182,8 @@ def write_video(
         context = stream.codec_context
         context.thread_count = 1
         context.options = {"crf": str(crf), "preset": preset, **_ENCODER}
+        if tune:
+            context.options |= {"tune": tune}
         context.color_range = ColorRange.MPEG
         context.colorspace = context.color_primaries = context.color_trc = 6  # SMPTE 170M
         reformatter = VideoReformatter()

@@ -68,6 +68,31 @@ def test_layers_belong_to_their_frames(tmp_path: Path, videos: list[Video]) -> N
     assert record.foreground_unfit == record.background_unfit == ""
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, max_frames=5, max_side=31)])
+def test_a_background_alone_is_the_one_of_the_layers(
+    tmp_path: Path,
+    videos: list[Video],
+    settings: PrepareSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, _, _ = store_of(tmp_path, settings)
+    store.prepare(videos[:1])
+    layers = store.load(videos[0])
+
+    def check() -> None:
+        alone = store.load_background(videos[0])
+        np.testing.assert_array_equal(alone.background, layers.background)
+        np.testing.assert_array_equal(alone.mask, layers.mask)
+        np.testing.assert_array_equal(alone.times, layers.times)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_read", lambda video: pytest.fail("the video was decoded"))
+        check()
+    (foreground,) = (tmp_path / "store" / "foregrounds").iterdir()
+    foreground.write_text("{}")
+    check()
+
+
 def test_large_and_long_videos_are_stored_smaller(tmp_path: Path, videos: list[Video]) -> None:
     settings = replace(SETTINGS, max_side=30, max_frames=5)
     store, segmenter, _ = store_of(tmp_path, settings)
