@@ -224,8 +224,8 @@ def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:
         blend: replace(settings, blend=blend, match_colour=0.0)
         for blend in ("paste", "feather", "poisson")
     }
-    matched = replace(settings, blend="paste", match_colour=settings.match_colour or 1.0)
-    return {**ways, "paste, colour matched": matched}
+    matched = replace(settings, blend="feather", match_colour=settings.match_colour or 0.5)
+    return {**ways, "feather, colours matched": matched}
 
 
 def preview_pairs(

@@ -165,12 +165,12 @@ def test_every_blend_changes_the_blend_alone() -> None:
     own = CompositeSettings(blend="feather", match_colour=0.4, alpha=2.0, shift=0.1)
     ways = every_blend(own)
     assert [(way.blend, way.match_colour) for way in ways.values()] == [
-        ("paste", 0.0), ("feather", 0.0), ("poisson", 0.0), ("paste", 0.4),
+        ("paste", 0.0), ("feather", 0.0), ("poisson", 0.0), ("feather", 0.4),
     ]  # fmt: skip
     assert {replace(way, blend="paste", match_colour=0.0) for way in ways.values()} == {
         CompositeSettings(alpha=2.0, shift=0.1)
     }
-    assert list(every_blend(CompositeSettings()).values())[-1].match_colour == 1.0
+    assert list(every_blend(CompositeSettings()).values())[-1].match_colour == 0.5
 
 
 # `l2a prepare --preview`
@@ -371,7 +371,7 @@ def test_every_blend_is_set_side_by_side(data: Path, pairs: Path, tmp_path: Path
     assert len(names) == 2 * 4
     assert names[:4] == [
         f"01-ClimbStairs-on-JumpRope.{way}.mp4"
-        for way in ("feather", "paste", "paste_colour_matched", "poisson")
+        for way in ("feather", "feather_colours_matched", "paste", "poisson")
     ]
     first = contents(out)
     assert preview(data, out, pairs, "--every-blend", "--count", "2", "--workers", "2") == 0
@@ -385,7 +385,7 @@ def test_a_blend_of_ones_own_is_shown_beside_the_standard_ones(
     data: Path, pairs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "look"
-    words = ["--blend", "feather", "--match-colour", "0.5", "--every-blend", "--count", "1"]
+    words = ["--blend", "paste", "--match-colour", "0.5", "--every-blend", "--count", "1"]
     assert preview(data, out, pairs, *words) == 0
     assert len(list((out / "clips").iterdir())) == 5
     assert Image.open(out / "blends.png").size[1] == 48 + 4 * 156
