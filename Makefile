@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: help demo test lint types format check benchmarks clean
+.PHONY: help demo test test-ray lint types format check benchmarks clean
 
 help:
 	@echo "make demo        set up, generate a small data set, run everything on it (OUT=$(OUT))"
 	@echo "make test        set up and run the tests"
+	@echo "make test-ray    the tests of the engine ray, which sets up Ray too"
 	@echo "make check       tests, lint and types: what CI runs"
 	@echo "make benchmarks  run the benchmarks"
 	@echo "make format      format the code"
@@ -19,6 +20,9 @@ demo: .venv/installed
 # One process for each core; each computes on one thread, so that results do not depend on cores.
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+test-ray: .venv/installed-ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -52,4 +56,8 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-ray: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[dev,ray]'
 	@touch $@

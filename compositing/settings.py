@@ -171,7 +171,7 @@ class EngineSettings:
         engine: local (processes of this machine) or ray (Ray Data, on one machine or a cluster).
         workers: processes for decoding, segmenting and encoding; 0 for one per core.
         devices: where the networks of preparation run: auto (every GPU, else the CPU), cpu, or a
-            list such as cuda:0,cuda:1.
+            list such as cuda:0,cuda:1; with the engine ray, auto or cpu.
         frames_at_once: frames in one pass through such a network; lower it when a GPU's memory
             does not suffice.
         ray_address: an existing cluster of the engine ray, such as ray://head:10001, or auto; if

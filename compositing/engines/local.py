@@ -1,9 +1,8 @@
-"""The engine `local`: processes of this machine; results in order, dead workers survived."""
+"""The engine `local`: processes of this machine; results in order, dead processes survived."""
 
 from __future__ import annotations
 
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,31 +11,43 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Self
 
-import cv2
-
 from compositing.engines import Item, Result, as_network_task
+from compositing.engines.hosts import HostDied, Hosts
+from compositing.engines.process import settle
 from compositing.settings import EngineSettings
 
 AHEAD = 4
 """Items handed out per worker before their results are taken: bounds the memory."""
 
+_DEATHS = (BrokenProcessPool, HostDied)
+
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """Worker processes on this machine.
+    """Worker processes on this machine, and beside them one host of networks for each GPU.
 
     Attributes:
         workers: processes; 0 means one per core, and 1 works in this process.
         frames_at_once: frames in one pass through a network.
+        devices: where networks run: auto, cpu or a list of GPUs, as in `EngineSettings`; where
+            that is no GPU, they run in the workers. A tuple names the device of each host.
     """
 
     workers: int = 0
     frames_at_once: int = 8
+    devices: str | tuple[str, ...] = "cpu"
 
     @classmethod
     def from_settings(cls, settings: EngineSettings) -> Self:
-        """The engine of the settings."""
-        return cls(settings.workers, settings.frames_at_once)
+        """The engine of the settings.
+
+        Raises:
+            InputError: a device that they name is not there.
+        """
+        engine = cls(settings.workers, settings.frames_at_once, settings.devices)
+        if settings.devices != "auto":
+            engine._gpus()
+        return engine
 
     def map(
         self,
@@ -46,11 +57,29 @@ class LocalEngine:
         lost: Callable[[Item], Result],
         memory: int = 0,
     ) -> Iterator[Result]:
-        """See `Engine.map`."""
-        if (networks := as_network_task(task)) is not None:
+        """See `Engine.map`. A host that dies costs what a dead worker costs."""
+        cores = os.cpu_count() or 1
+        workers = min(self.workers or cores, _affordable(memory), max(1, len(items)))
+        networks = as_network_task(task) if items else None
+        if networks is None:
+            yield from map_in_order(task, items, workers=workers, lost=lost)
+        elif gpus := self._gpus()[:workers]:
+            with Hosts(networks, gpus, self.frames_at_once) as hosts:
+                task = networks.hosted(hosts.asker)
+                yield from map_in_order(task, items, workers=workers, lost=lost, mend=hosts.mend)
+        else:
             task = networks.placed("cpu", self.frames_at_once)
-        workers = min(self.workers or os.cpu_count() or 1, _affordable(memory))
-        yield from map_in_order(task, items, workers=workers, lost=lost)
+            yield from map_in_order(task, items, workers=workers, lost=lost)
+
+    def _gpus(self) -> tuple[str, ...]:
+        """The device of each host; () for none. Loads torch only where it may be needed."""
+        if isinstance(self.devices, tuple):
+            return self.devices
+        if self.devices == "cpu":
+            return ()
+        from l2a.devices import list_gpus
+
+        return list_gpus(self.devices)
 
 
 HERE = LocalEngine(workers=1)
@@ -59,10 +88,10 @@ HERE = LocalEngine(workers=1)
 
 def _affordable(memory: int) -> int:
     """How many processes of `memory` bytes fit into half of the machine's memory, at least one."""
-    if not hasattr(os, "sysconf") or not memory:
+    if not hasattr(os, "sysconf"):
         return os.cpu_count() or 1
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, here // 2 // memory)
+    return max(1, here // 2 // max(1, memory))
 
 
 def map_in_order(
@@ -71,34 +100,58 @@ def map_in_order(
     *,
     workers: int,
     lost: Callable[[Item], Result],
+    mend: Callable[[BaseException], None] = lambda death: None,
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order.
 
     Processes are started afresh ("spawn"), because a fork copies the locks of OpenCV's and
     FFmpeg's threads. Each gets `function` once, at its start, and runs OpenCV on one thread. When
     one dies (killed for memory, a crash in a decoder), the items then under way are tried once
-    more, each in a process of its own; the item that kills that one too is `lost`.
+    more, each in a process of its own; the item that kills that one too is `lost`. The death of a
+    host of networks is treated alike.
 
     Args:
         function: picklable, as are items and results. An exception of its goes to the caller.
         items: what to work on.
         workers: processes; 1 works in this process.
         lost: the result of an item whose process died twice.
+        mend: called after a death, before anything is tried again.
     """
-    workers = min(workers, len(items))
-    if workers <= 1:
-        yield from map(function, items)
-        return
+    crew = workers if workers > 1 else 0
     done = 0
     while done < len(items):
         try:
-            for result in _in_pool(function, items[done:], workers):
+            for result in _calls(function, items[done:], crew):
                 yield result
                 done += 1
-        except BrokenProcessPool:
-            for item in items[done : done + AHEAD * workers]:
-                yield _alone(function, item, lost)
+        except _DEATHS as death:
+            mend(death)
+            for item in items[done : done + max(1, AHEAD * crew)]:
+                yield _again(function, item, crew, lost, mend)
                 done += 1
+
+
+def _calls(
+    function: Callable[[Item], Result], items: Sequence[Item], crew: int
+) -> Iterator[Result]:
+    """`function(item)` for each, by so many processes; by this one if there are none."""
+    return _in_pool(function, items, crew) if crew else map(function, items)
+
+
+def _again(
+    function: Callable[[Item], Result],
+    item: Item,
+    crew: int,
+    lost: Callable[[Item], Result],
+    mend: Callable[[BaseException], None],
+) -> Result:
+    """The second try of an item, alone."""
+    try:
+        (result,) = _calls(function, [item], min(crew, 1))
+    except _DEATHS as death:
+        mend(death)
+        return lost(item)
+    return result
 
 
 def _in_pool(
@@ -120,25 +173,13 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _alone(
-    function: Callable[[Item], Result], item: Item, lost: Callable[[Item], Result]
-) -> Result:
-    try:
-        (result,) = _in_pool(function, [item], 1)
-    except BrokenProcessPool:
-        return lost(item)
-    return result
-
-
 _function: Callable[[Any], Any]
 
 
 def _start(function: Callable[[Any], Any]) -> None:
-    """Make a fresh process ready: Ctrl-C is for the parent alone."""
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    settle()
 
 
 def _call(item: Any) -> Any:

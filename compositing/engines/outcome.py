@@ -1,0 +1,87 @@
+"""What a call gave or raised, as a thing that can travel between processes."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from l2a.errors import L2AError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The value of a call, or its error."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def get(self) -> Any:
+        """The value.
+
+        Raises:
+            Exception: the error of the call, as itself.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def outcome_of(function: Callable[..., Any], *arguments: Any) -> Outcome:
+    """Call `function`, and hold whatever comes of it."""
+    try:
+        return Outcome(function(*arguments))
+    except Exception as error:  # noqa: BLE001 - nothing is hidden: the caller raises it again
+        return Outcome(error=_travelling(error))
+
+
+def network_outcome(
+    function: Callable[..., Any], *arguments: Any, device: str, frames_at_once: int
+) -> Outcome:
+    """As `outcome_of`; where a GPU's memory does not suffice, the error says what to do."""
+    outcome = outcome_of(function, *arguments)
+    torch = sys.modules.get("torch")  # what is not loaded has raised nothing
+    if torch is not None and isinstance(outcome.error, torch.OutOfMemoryError):
+        return Outcome(error=out_of_memory(device, frames_at_once))
+    return outcome
+
+
+def out_of_memory(device: str, frames_at_once: int) -> L2AError:
+    """The sentence for a GPU whose memory did not suffice."""
+    if frames_at_once > 1:
+        return L2AError(
+            f"The memory of {device} does not suffice for {frames_at_once} frames at once; give a"
+            f" smaller --frames-at-once, such as {frames_at_once // 2}."
+        )
+    return L2AError(
+        f"The memory of {device} does not suffice for one frame (--frames-at-once 1); give a"
+        " smaller --max-side, or --devices cpu."
+    )
+
+
+def packed(outcome: Outcome) -> bytes:
+    """The outcome as bytes; a value that cannot be packed becomes an error that says so."""
+    try:
+        return pickle.dumps(outcome)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        return pickle.dumps(Outcome(error=TypeError(f"A result cannot travel: {error}")))
+
+
+def unpacked(data: bytes) -> Any:
+    """What was packed by a process of ours; never to be used on a file."""
+    return pickle.loads(data)  # noqa: S301
+
+
+def _travelling(error: Exception) -> Exception:
+    """The error, or one that says the same if it would not survive the way."""
+    said = traceback.format_exc()
+    if not isinstance(error, L2AError):  # those are for people, who need no traceback
+        error.add_note(f"In another process:\n{said}")
+    try:
+        unpacked(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - an exception may fail here in any way
+        return RuntimeError(said)
+    return error

@@ -1,0 +1,28 @@
+"""What every process of an engine does first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+
+import cv2
+
+
+def settle() -> None:
+    """Make a fresh child process ready.
+
+    Ctrl-C is for the parent alone, which ends its children in order. A child whose parent was
+    killed ends too: nothing would ever ask it again. OpenCV computes on one thread, for there is a
+    process for each core.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,353 @@
+"""The engine `ray`: the same files as `local` makes, whatever dies. Needs Ray: `make test-ray`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_tasks import NetworkSquare, Square, lost, note, notes
+from tiny_data import write_tiny
+
+from compositing.engines import Engine, make_engine, on_ray
+from compositing.engines.local import LocalEngine
+from compositing.engines.on_ray import RayEngine
+from compositing.engines.outcome import unpacked
+from compositing.export import export_videofolder
+from compositing.layers import LayerStore
+from compositing.settings import CompositeSettings, EngineSettings, ExportSettings, PrepareSettings
+from l2a.errors import InputError, UnreadableVideo
+from l2a.formats import DataSettings, read_videos
+from l2a.pairs import ScoredPair
+from l2a.videos import Video
+
+pytestmark = pytest.mark.ray
+
+CORES, GPUS = 2, 1  # the GPU is a number that Ray counts with: nothing here computes on it
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[str]:
+    """A running Ray with a token of its own; gives its address."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # actors import our tasks
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=CORES,
+            num_gpus=GPUS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()
+
+
+def squares(count: int, *missing: int) -> list[int]:
+    return [-n if n in missing else n * n for n in range(count)]
+
+
+def run(task: Square, count: int = 6, **settings: Any) -> list[int]:
+    return list(RayEngine(**settings).map(task, range(count), lost=lost))
+
+
+def processes(folder: Path, what: str) -> set[int]:
+    return {process for _, process, _ in notes(folder, what)}
+
+
+# The same files
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
+    root = write_tiny(tmp_path_factory.mktemp("data"), train_groups=2)
+    return list(read_videos(root, DataSettings()).of_split("train"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def prepare_and_export(out: Path, videos: list[Video], engine: Engine) -> dict[str, bytes]:
+    store = LayerStore(out / "layers", PrepareSettings(min_gamma=0.001))
+    report = store.prepare(videos, engine)
+    assert (report.made, report.skipped) == (len(videos), ())
+    pairs = list(zip(videos, videos[3:] + videos[:3], strict=True))
+    done = export_videofolder(
+        [ScoredPair(a.id, b.id, 0.5, 0.0, a.label, b.label) for a, b in pairs],
+        {video.id: video for video in videos},
+        sorted({video.label for video in videos}),
+        store,
+        out / "export",
+        CompositeSettings(),
+        ExportSettings(preset="ultrafast"),
+        meta={"seed": 1},
+        engine=engine,
+    )
+    assert (done.made, done.skipped) == (len(videos), ())
+    return contents(out)
+
+
+def test_preparation_and_export_give_the_same_files_on_every_engine(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    engines = {"one": LocalEngine(1), "two": LocalEngine(2), "ray": RayEngine()}
+    one, two, ray = (
+        prepare_and_export(tmp_path / name, videos, engine) for name, engine in engines.items()
+    )
+    assert sum(name.endswith(".mp4") for name in one) == len(videos) == 12
+    assert one == two == ray
+
+
+def test_a_preparation_interrupted_on_ray_goes_on_here(tmp_path: Path, videos: list[Video]) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    stores = [LayerStore(tmp_path / name, PrepareSettings()) for name in ("whole", "parts")]
+    stores[0].prepare(videos)
+    with pytest.raises(KeyboardInterrupt):
+        stores[1].prepare(videos, RayEngine(workers=1), interrupt)
+    report = stores[1].prepare(videos)
+    assert report.reused >= 2
+    assert report.reused + report.made == len(videos)
+    assert contents(tmp_path / "whole") == {
+        name: data for name, data in contents(tmp_path / "parts").items() if ".part-" not in name
+    }
+
+
+# Order, deaths and errors
+
+
+def test_results_come_in_order_though_more_actors_and_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "_AT_ONCE", 4)
+    assert run(Square(tmp_path), 7, workers=3) == squares(7)
+    assert run(Square(tmp_path), 0) == []
+
+
+def test_an_actor_that_is_killed_costs_a_second_try_and_no_result(tmp_path: Path) -> None:
+    assert run(Square(tmp_path, dies=3, once=True)) == squares(6)
+    assert len(notes(tmp_path, "call-3")) == 2
+
+
+def test_a_second_try_does_not_wait_for_a_free_core(tmp_path: Path) -> None:
+    task = Square(tmp_path, dies=0, once=True, seconds=0.2)
+    assert run(task, 40) == squares(40)
+    ((_, _, _), (again, _, _)) = notes(tmp_path, "call-0")
+    ((last, _, _),) = notes(tmp_path, "call-39")
+    assert again < last
+
+
+def test_an_actor_may_be_killed_from_outside(tmp_path: Path) -> None:
+    results = RayEngine(workers=1).map(Square(tmp_path, seconds=0.3), range(8), lost=lost)
+    assert next(results) == 0
+    (actor,) = processes(tmp_path, "call")
+    os.kill(actor, signal.SIGKILL)
+    assert [0, *results] == squares(8)
+
+
+@pytest.mark.parametrize(("devices", "where"), [("auto", "cuda 5"), ("cpu", "cpu 5")])
+def test_networks_run_in_the_actors_and_an_item_that_kills_each_is_lost_alone(
+    tmp_path: Path, devices: str, where: str
+) -> None:
+    task = NetworkSquare(tmp_path, dies=5)  # the last: nothing comes after it
+    assert run(task, devices=devices, frames_at_once=5) == squares(6, 5)
+    assert len(notes(tmp_path, "call-5")) == 2
+    assert {device for *_, device in notes(tmp_path, "answer-")} == {where}
+    assert processes(tmp_path, "answer-") == processes(tmp_path, "call-")
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message"),
+    [
+        ("video", UnreadableVideo, r"^/there/a\.mp4: it is torn$"),
+        ("odd", RuntimeError, "(?s)Traceback.*in work.*OddError: strange"),
+        ("unpackable", TypeError, "^A result cannot travel: .*lambda"),
+    ],
+)
+def test_errors_arrive_as_themselves_after_the_results_before_them(
+    tmp_path: Path, how: str, kind: type[Exception], message: str
+) -> None:
+    results = RayEngine().map(Square(tmp_path, fails=1, how=how), range(4), lost=lost)
+    assert next(results) == 0
+    with pytest.raises(kind, match=message) as caught:
+        next(results)
+    assert type(caught.value) is kind
+
+
+def test_an_error_of_the_second_try_arrives_too(tmp_path: Path) -> None:
+    class_ = NetworkSquare(tmp_path, worker_dies=1, fails=1, how="input")
+    with pytest.raises(InputError, match="The weights are not there"):
+        run(class_, 3, devices="cpu")
+
+
+def test_a_caller_outside_the_cluster_gets_the_same(tmp_path: Path) -> None:
+    job = on_ray._Job(pickle.dumps(Square(tmp_path)), str(tmp_path), None, 8)
+    crew = on_ray._Crew(2, 0.0, 0)
+    items = [pickle.dumps(n) for n in range(5)]
+    outcomes = list(on_ray._from_outside(job, items, crew))
+    assert [number for number, _ in outcomes] == [0, 1, 2, 3, 4]
+    assert [unpacked(outcome).get() for _, outcome in outcomes] == squares(5)
+
+
+# How many actors
+
+
+@pytest.mark.parametrize(
+    ("settings", "networks", "memory", "items", "expected"),
+    [
+        ({}, False, 0, 9, (CORES, 0.0)),
+        ({"workers": 5}, False, 0, 9, (5, 0.0)),
+        ({"workers": 5}, False, 0, 4, (4, 0.0)),
+        ({"workers": 5}, True, 0, 9, (3, 0.25)),  # the fourth share is for second tries
+        ({"workers": 5, "devices": "cpu"}, True, 0, 9, (5, 0.0)),
+        ({"workers": 5}, False, 2**60, 9, (1, 0.0)),
+    ],
+)
+def test_as_many_actors_as_cores_gpus_and_memory_allow(
+    settings: dict[str, Any], networks: bool, memory: int, items: int, expected: tuple[int, float]
+) -> None:
+    crew = RayEngine(**settings)._crew(networks, memory, items)
+    assert (crew.size, crew.gpu_share) == expected
+    import ray
+
+    (node,) = ray.nodes()
+    assert crew.memory == min(memory, int(node["Resources"]["memory"]))
+
+
+def test_a_call_that_asks_for_more_memory_than_there_is_runs_alone(tmp_path: Path) -> None:
+    results = RayEngine().map(Square(tmp_path), range(4), lost=lost, memory=2**60)
+    assert list(results) == squares(4)
+    assert len(processes(tmp_path, "call")) == 1
+
+
+def test_relative_paths_start_where_the_caller_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(Square(Path()), 2) == squares(2)
+    assert len(notes(tmp_path, "call")) == 2
+    with pytest.raises(InputError, match=r"does not see the folder /not/here; work in a folder"):
+        on_ray._Job(b"", "/not/here", None, 8).begin()
+
+
+# Addresses
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where somebody listens who says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_addresses_without_a_cluster_are_refused_soon(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "_REACHABLE_SECONDS", 0.5)
+    begin = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    for address in (f"127.0.0.1:{free}", f"ray://localhost:{free}", f"127.0.0.1:{silent_port}"):
+        settings = EngineSettings(engine="ray", ray_address=address)
+        with pytest.raises(InputError, match=f"No Ray cluster answers at {address} .*ray start"):
+            make_engine(settings)
+    for address in ("head", "head:", ":1", "head:port", "head:99999", "ray://head"):
+        settings = EngineSettings(engine="ray", ray_address=address)
+        with pytest.raises(InputError, match=f"'{address}'; give auto, HOST:PORT or ray://"):
+            make_engine(settings)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_running_cluster_is_found_by_its_address_and_left_running(
+    tmp_path: Path, cluster: str
+) -> None:
+    program = f"""
+from pathlib import Path
+from compositing.engines import make_engine
+from compositing.settings import EngineSettings
+from engine_tasks import Square, lost
+engine = make_engine(EngineSettings(engine="ray", ray_address={cluster!r}))
+print(list(engine.map(Square(Path({str(tmp_path)!r})), range(4), lost=lost)))
+import ray
+assert not ray.is_initialized()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "[0, 1, 4, 9]\n"
+    assert run(Square(tmp_path), 2) == squares(2)
+
+
+# A Ray of our own
+
+
+def own_ray(folder: str) -> None:
+    """What the interrupted process runs."""
+    # Programs in the background of a shell are born deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    note(Path(folder), "parent")
+    engine = make_engine(EngineSettings(engine="ray", workers=2))
+    print(list(engine.map(Square(Path(folder)), range(4), lost=lost)), flush=True)
+    for _ in engine.map(Square(Path(folder), seconds=0.1), range(10, 10_000), lost=lost):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_a_ray_of_our_own_is_quiet_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    mark = f"L2A_TEST={uuid.uuid4().hex}"
+    name, _, value = mark.partition("=")
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"import test_ray; test_ray.own_ray({str(tmp_path)!r})"],
+        env={**os.environ, name: value},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: bool(notes(tmp_path, "call-15")))
+    assert len(marked(mark)) > 3
+    os.killpg(program.pid, signal.SIGINT)
+    out, said = program.communicate(timeout=120)
+    assert out == "[0, 1, 4, 9]\n"
+    assert said.count("Traceback") == 1, said
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    before, _, _ = said.partition("Traceback")
+    assert all("Set ray log level" in line for line in before.splitlines()), said
+    wait_until(lambda: not marked(mark))
+
+
+def marked(mark: str) -> list[int]:
+    """Processes with this in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
