@@ -181,5 +181,7 @@ def _one_sentence(command: str, message: str) -> str:
         option = key if key in POSITIONAL else "--" + key.replace("_", "-")
         expected = re.sub(r"<class '(\w+)'>", r"\1", expected)
         expected = expected.replace("typing.", "").removeprefix("Expected a ")
+        if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
+            expected = "one of " + choices[1].replace("'", "")
         return f"{option} is {value!r}, but must be {expected}; see `l2a {command} --help`."
     return f"{text[0].upper()}{text[1:].rstrip('.')}; see `l2a {command} --help`."

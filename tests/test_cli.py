@@ -85,6 +85,7 @@ def test_every_shipped_config_is_understood(
         (["trian"], "no command 'trian'"),
         (["train"], "required"),
         (["train", "DATA", "--out", "OUT", "--lr", "fast"], "--lr is 'fast', but must be float"),
+        (["train", "DATA", "--out", "OUT", "--engine", "x"], "must be one of local, ray;"),
         (["train", "DATA", "--out", "OUT", "--label-rule", "x"], "--label-rule is 'x'"),
         (["train", "DATA", "--out", "OUT", "--lerning-rate", "1"], "--lerning-rate"),
         (["train", "DATA", "--out", "OUT", "--crop", "300"], "300"),
