@@ -55,6 +55,9 @@ __all__ = ["Background", "LayerRecord", "LayerStore", "Layers", "PrepareReport",
 
 Progress = Callable[[int, int], None]
 
+_LAYOUT = 2
+"""Version of the folder's files; layers of another version are made again."""
+
 BACKGROUND_CRF = 10
 BACKGROUND_PRESET = "superfast"
 BACKGROUND_TUNE = "fastdecode"
@@ -355,6 +358,8 @@ class LayerStore:
         except (InputError, KeyError, TypeError, ValueError):
             masks = self._stored_masks(video)
             if masks is None:
+                # The record promises what is not there: without it, they are made again.
+                self._record_path(video.id).unlink(missing_ok=True)
                 raise InputError(
                     f"{self.folder} has no masks of {video.id}; prepare it again."
                 ) from None
@@ -402,7 +407,7 @@ class LayerStore:
         settings = asdict(self.settings)
         # Identities say more than names, and a moved folder of masks is still the same.
         del settings["segmenter"], settings["inpainter"]
-        return fingerprint([settings, self.identities, source_mark(video.path)])
+        return fingerprint([_LAYOUT, settings, self.identities, source_mark(video.path)])
 
     def _masks_path(self, video_id: str) -> Path:
         settings = self.settings

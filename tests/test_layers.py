@@ -93,6 +93,20 @@ def test_a_background_alone_is_the_one_of_the_layers(
     check()
 
 
+def test_layers_that_lost_both_masks_can_be_prepared_again(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    store, _, _ = store_of(tmp_path)
+    expected = store.prepare(videos[:1]).records
+    for kind in ("foregrounds", "masks"):
+        for path in (tmp_path / "store" / kind).rglob("*.json"):
+            path.write_text("{}")
+    with pytest.raises(InputError, match=r"has no masks of .*; prepare it again"):
+        store.load(videos[0])
+    assert store.prepare(videos[:1]).records == expected
+    assert store.load(videos[0]).mask.any()
+
+
 def test_large_and_long_videos_are_stored_smaller(tmp_path: Path, videos: list[Video]) -> None:
     settings = replace(SETTINGS, max_side=30, max_frames=5)
     store, segmenter, _ = store_of(tmp_path, settings)
