@@ -101,16 +101,17 @@ class ClipSource:
         """Write a pair's composite, cut to `window`, into `canvas`.
 
         Returns:
-            Of the window, the share in which the foreground is seen, and the share that was removed
-            from the background.
+            Of the window, the share in which the foreground is seen, and for the label rule actor
+            the share that was removed from the background.
         """
         bank, settings = self.bank, self.settings
         placement = IDENTITY if augment.rng is None else draw_placement(settings, augment.rng)
         frames, mask = apply(_row(bank.frames, front), _row(bank.masks, front), placement, window)
         canvas[:] = _row(bank.backgrounds, behind)[:, *window]
         visible = blend(frames, mask, canvas, settings)
-        removed = foreground_ratio(_row(bank.masks, behind)[:, *window])
-        return visible, float(removed)
+        if settings.label_rule != "actor":
+            return visible, 0.0  # no other rule asks
+        return visible, float(foreground_ratio(_row(bank.masks, behind)[:, *window]))
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
         """Labels of rows `[B]` as float32 `[B, num_classes]`."""
