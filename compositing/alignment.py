@@ -31,10 +31,23 @@ CUT = 32.0
 """Grey levels, mean absolute difference of 32 x 24 thumbnails: above it a lost track is a cut."""
 GRID = (12, 9)
 """Cells, across and down, that vote on whether the camera moved."""
+PER_CELL = 2
+"""Corners that are tracked in each cell, at most."""
+STRENGTH = (1e-4, 0.1)
+"""A corner's least eigenvalue, at least (about one grey level per pixel in its weaker direction:
+more than noise has); or, in pictures that are softer than that, its share of the largest one."""
+LOCAL = 25
+"""Tracking pixels: structure finer than this is tracked, and what is wider is taken for light."""
+PRECISION = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 6, 0.05)
+"""When a corner's search ends; RANSAC and the number of corners do the rest."""
 GAIN = 0.3
-"""Grey levels by which a cell's mean difference must change for a vote."""
-MIN_WINS = 0.2
+"""Grey levels by which the differences' spread in a cell must change for a vote."""
+SHARE = 0.25
+"""Share of a cell that must be usable and in view for it to vote."""
+MIN_WINS = 0.25
 """Share of the cells that a camera's motion must improve: an actor covers less."""
+MAJORITY = 1.5
+"""Cells that it must improve for each that it makes worse: where in doubt, the camera stands."""
 MARGIN = 0.04
 """Share of the shorter side, left out all around."""
 MIN_SIDE = 16
@@ -97,9 +110,10 @@ class Shot:
 def find_shots(frames: UInt8, ignore: Bool | None = None) -> list[Shot]:
     """Estimate the camera's motion over a clip.
 
-    Corners are tracked (pyramidal Lucas-Kanade) from a key frame, and an affine map is fitted by
-    RANSAC, so that what moves by itself does not count as long as it covers less than half of the
-    corners. Where nothing can be tracked, the camera is taken to stand.
+    Corners, equally many of each part of the picture, are tracked (pyramidal Lucas-Kanade) from a
+    key frame, and a shift with rotation and zoom is fitted by RANSAC, so that what moves by itself
+    does not count as long as it covers less than half of the parts that have any. Changing light
+    does not count either. Where nothing can be tracked, the camera is taken to stand.
 
     Args:
         frames: uint8 [T, H, W, 3], RGB, T >= 1.
@@ -196,16 +210,33 @@ class _View:
     thumb: NDArray[np.int16]
 
     @cached_property
+    def flat(self) -> UInt8:
+        """The grey picture without its local brightness, uint8 [h, w], 128 where nothing is.
+
+        Lucas-Kanade looks for equal brightness: in a picture that brightens, it moves each corner
+        to where it was as bright before.
+        """
+        light = cv2.blur(self.grey, (LOCAL, LOCAL))
+        return np.asarray(cv2.addWeighted(self.grey, 1, light, -1, 128), np.uint8)
+
+    @cached_property
     def corners(self) -> NDArray[np.float32]:
-        """Up to 200 corners (x, y), float32 [n, 1, 2], spread over the picture."""
-        found = cv2.goodFeaturesToTrack(
-            self.grey,
-            maxCorners=200,
-            qualityLevel=0.01,
-            minDistance=max(self.grey.shape) / 30,
-            mask=self.usable,
-        )
-        return np.zeros((0, 1, 2), np.float32) if found is None else found
+        """The strongest corners (x, y), float32 [n, 1, 2], up to `PER_CELL` of each cell of `GRID`.
+
+        So each part of the picture has the same voice: the camera is what most of the area does,
+        while an actor with a patterned shirt before a plain wall holds most of the corners.
+        """
+        strength = cv2.cornerMinEigenVal(self.grey, 3)
+        strength[self.usable == 0] = 0
+        enough = min(STRENGTH[0], STRENGTH[1] * float(strength.max()))
+        peaks = strength == cv2.dilate(strength, np.ones((7, 7), np.uint8))
+        rows, columns = np.nonzero(peaks & (strength > enough))
+        height, width = strength.shape
+        cells = rows * GRID[1] // height * GRID[0] + columns * GRID[0] // width
+        order = np.lexsort((-strength[rows, columns], cells))
+        rank = np.arange(len(order)) - np.searchsorted(cells[order], cells[order])
+        chosen = order[rank < PER_CELL]
+        return np.stack([columns, rows], axis=1)[chosen, None].astype(np.float32)
 
     @cached_property
     def texture(self) -> NDArray[np.float32]:
@@ -240,19 +271,20 @@ def _track(
         return None
     start = (corners @ guess[:2, :2].T + guess[:2, 2]).astype(np.float32)
     ends, found, _ = cv2.calcOpticalFlowPyrLK(
-        before.grey,
-        after.grey,
+        before.flat,
+        after.flat,
         corners,
         start,
         winSize=(15, 15),
         maxLevel=3,
+        criteria=PRECISION,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     height, width = after.grey.shape
     good = (found.ravel() == 1) & ((ends > -1) & (ends < (width, height))).all(axis=(1, 2))
     if good.sum() < MIN_POINTS:
         return None
-    affine, inside = cv2.estimateAffine2D(
+    affine, inside = cv2.estimateAffinePartial2D(
         corners[good, 0], ends[good, 0], method=cv2.RANSAC, ransacReprojThreshold=1.0
     )
     if affine is None or inside.mean() < min_inliers or inside.sum() < MIN_POINTS:
@@ -266,24 +298,38 @@ def _track(
 def _explains(step: Affine, before: _View, after: _View) -> bool:
     """Whether a map brings the pictures closer together, over a wide part, than standing still.
 
-    Corners can sit on the actor more than on a plain background; areas cannot be fooled so.
+    Corners can sit on the actor more than on a plain background; areas cannot be fooled so. What
+    counts in a cell is the spread of the differences, not their mean: light that changes shifts all
+    of them alike, and no move of the camera could explain that.
     """
-    moved = cv2.warpAffine(
-        before.grey, step[:2], after.grey.shape[::-1], borderMode=cv2.BORDER_REPLICATE
+    size = after.grey.shape[::-1]
+    moved, shown = (cv2.warpAffine(p, step[:2], size) for p in (before.grey, before.usable))
+    usable = cv2.min(cv2.min(before.usable, after.usable), shown)
+    counted = (usable == 255).astype(np.float32)
+    share = cv2.resize(counted, GRID, interpolation=cv2.INTER_AREA)
+    voting = share >= SHARE
+    still_spread, moved_spread = (
+        _spread(cv2.subtract(picture, after.grey, dtype=cv2.CV_32F), counted, share)
+        for picture in (before.grey, moved)
     )
-    usable = cv2.min(before.usable, after.usable)
-    cells = (
-        cv2.resize(picture.astype(np.float32), GRID, interpolation=cv2.INTER_AREA)
-        for picture in (
-            cv2.bitwise_and(cv2.absdiff(before.grey, after.grey), usable),
-            cv2.bitwise_and(cv2.absdiff(moved, after.grey), usable),
-            usable,
-        )
-    )
-    still_error, moved_error, share = cells
-    gain = 255 * (still_error - moved_error) / np.maximum(share, 1)
+    gain = (still_spread - moved_spread)[voting]
     wins, losses = int((gain > GAIN).sum()), int((gain < -GAIN).sum())
-    return wins > losses and wins >= MIN_WINS * int((share > 0).sum())
+    return wins > MAJORITY * losses and wins >= MIN_WINS * len(gain)
+
+
+def _spread(
+    differences: NDArray[np.float32], counted: NDArray[np.float32], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The standard deviation in each cell of `GRID` of those differences [h, w] that are counted.
+
+    `counted` [h, w] is 1 or 0, and `share` its mean in each cell.
+    """
+    differences = differences * counted
+    mean, square = (
+        cv2.resize(values, GRID, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+        for values in (differences, differences**2)
+    )
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)), np.float32)
 
 
 def _track_afresh(before: _View, after: _View) -> tuple[Affine, float] | None:

@@ -98,6 +98,63 @@ def test_an_actor_on_a_plain_background_is_not_taken_for_the_camera() -> None:
     assert shot.still
 
 
+def lit(pixels: UInt8, how: str) -> UInt8:
+    """The same clip under changing light."""
+    count, width = len(pixels), pixels.shape[2]
+    time = np.linspace(-1, 1, count)[:, None, None, None]
+    changes = {
+        "brighter": 12 * time,
+        "stronger": 0.12 * time * pixels,
+        "flickering": 4 * np.sin(2.1 * np.arange(count))[:, None, None, None],
+        "from one side": 12 * time * np.linspace(0, 1, width)[:, None],
+    }
+    return np.clip(np.rint(pixels + changes[how]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("how", ["brighter", "stronger", "flickering", "from one side"])
+@pytest.mark.parametrize("seed", range(5))
+def test_light_does_not_move_a_still_camera(how: str, seed: int) -> None:
+    pixels = lit(np.stack([textured(seed, 90, 120)] * 20), how)
+    holes = walker(20, 90, 120)
+    pixels[holes] = (250, 20, 20)
+    for ignore in (None, holes):
+        (shot,) = find_shots(pixels, ignore)
+        assert shot.still
+
+
+@pytest.mark.parametrize("how", ["brighter", "stronger", "flickering", "from one side"])
+def test_light_does_not_hide_a_pan(how: str) -> None:
+    shifts = np.stack([20 + 2.3 * np.arange(20), 10 + 0.7 * np.arange(20)], axis=1)
+    pixels = lit(panned(textured(2, 180, 300), shifts, (120, 160)), how)
+    assert pan_error(pixels, shifts) < 1
+
+
+def pan_error(pixels: UInt8, shifts: NDArray[np.float64]) -> float:
+    """How far a found pan leaves the true one, at the frame's middle and corners, in pixels."""
+    (shot,) = find_shots(pixels)
+    height, width = pixels.shape[1:3]
+    places = np.array(
+        [[width / 2, 0, width, 0, width], [height / 2, 0, 0, height, height], [1] * 5]
+    )
+    found = shot.to_reference @ places - shot.to_reference[0] @ places
+    return float(np.abs(found - (shifts - shifts[0])[:, :, None]).max())
+
+
+def test_a_patterned_shirt_does_not_outvote_the_scene() -> None:
+    """The actor has nearly all of the strongest corners, on less than a fifth of the picture."""
+    shifts = np.stack([20 + 2.3 * np.arange(20), np.full(20, 10)], axis=1)
+    pixels = panned(textured(2, 180, 300) // 2 + 90, shifts, (120, 160))
+    shirt = np.random.default_rng(3).integers(0, 2, (18, 12, 3), np.uint8) * 255
+    pixels[:, 15:87, 50:98] = shirt.repeat(4, axis=0).repeat(4, axis=1)
+    assert pan_error(pixels, shifts) < 2  # 44 if the actor is taken for the camera's scene
+
+
+def test_a_pan_over_a_dim_and_soft_scene_is_found() -> None:
+    shifts = np.stack([20 + 2.3 * np.arange(12), 10 + 0.7 * np.arange(12)], axis=1)
+    pixels = panned((textured(2, 180, 300) // 24 + 40).astype(np.uint8), shifts, (120, 160))
+    assert pan_error(pixels, shifts) < 2
+
+
 def test_a_cut_ends_a_shot_and_every_frame_is_in_one() -> None:
     scenes = textured(5, 90, 120) // 2, 120 + textured(6, 90, 120) // 2
     shots = find_shots(np.stack([scenes[0]] * 4 + [scenes[1]] * 3))
@@ -166,7 +223,7 @@ def test_identities_tell_them_apart_and_old_layers_stay_valid() -> None:
     assert len({make_inpainter(name).identity for name in ALL}) == len(ALL) - 2
     assert make_inpainter("opencv").identity == "opencv telea 3"
     assert make_inpainter("opencv:telea").identity == "opencv telea 3"
-    plain = "temporal 1 samples 48 near 8 sightings 3 guard 0.02 tint 24.0"
+    plain = "temporal 2 samples 48 near 8 sightings 3 guard 0.02 tint 24.0"
     assert make_inpainter("temporal").identity == plain
     assert make_inpainter("temporal:smooth").identity == plain
     assert make_inpainter("temporal:opencv:ns").identity == f"{plain}, opencv ns 3"
@@ -263,15 +320,16 @@ def test_temporal_shows_what_was_behind_a_walker_under_a_moving_camera() -> None
     assert errors.mean() < 5 < 20 < wrong.mean()
 
 
-def test_temporal_follows_the_light() -> None:
-    scene, holes = textured(9, 90, 120).astype(int), walker(20, 90, 120)
+@pytest.mark.parametrize("seed", range(10))
+def test_temporal_follows_the_light(seed: int) -> None:
+    scene, holes = textured(seed, 90, 120).astype(int), walker(20, 90, 120)
     light = np.linspace(-10, 10, 20).round().astype(int)
     clean = np.clip(scene[None] + light[:, None, None, None], 0, 255).astype(np.uint8)
     pixels = clean.copy()
     pixels[holes] = (255, 0, 0)
     result = make_inpainter("temporal")(pixels, holes)
     errors = np.abs(result.frames[[0, -1]].astype(int) - clean[[0, -1]])[holes[[0, -1]]]
-    assert errors.mean() < 3  # the median alone is off by ten
+    assert errors.mean() < 1  # the median alone is off by ten
 
 
 def test_what_was_never_seen_is_told_and_does_not_flicker() -> None:

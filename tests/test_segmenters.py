@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from compositing.alignment import Shot, find_shots
 from compositing.masks import Instance, VideoMasks, encode, to_json
-from compositing.segmenters import make_segmenter
+from compositing.segmenters import make_segmenter, motion
 from compositing.segmenters.from_json import MaskFiles, frame_indices
 from compositing.segmenters.motion import CATEGORY, find_moving
 from compositing.settings import PrepareSettings
@@ -201,6 +202,40 @@ def test_motion_gives_one_sure_instance_as_run_lengths() -> None:
     masks = make_segmenter("motion")(video("run"), source)
     assert [(i.category, i.score) for i in masks.instances] == [(CATEGORY, 1.0)]
     assert overlap(masks.union(SETTINGS), truth) > 0.85
+
+
+@pytest.mark.parametrize("pan", [0.0, 1.7])
+def test_motion_looks_for_a_moving_camera_again_without_what_moves(
+    pan: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, truth = walker(pan)
+    ignored: list[NDArray[np.bool_] | None] = []
+
+    def spy(frames: NDArray[np.uint8], ignore: NDArray[np.bool_] | None = None) -> list[Shot]:
+        ignored.append(ignore)
+        return find_shots(frames, ignore)
+
+    monkeypatch.setattr(motion, "find_shots", spy)
+    find_moving(pixels)
+    assert ignored[0] is None
+    assert len(ignored) == (2 if pan else 1)
+    for ignore in ignored[1:]:
+        assert ignore is not None
+        assert (ignore & truth).sum() > 0.95 * truth.sum()
+        assert ignore.sum() < 2 * truth.sum()
+
+
+def test_motion_gives_each_shot_its_own_instance() -> None:
+    """So that no gap is filled from the other side of a cut."""
+    first, _ = walker(0.0)
+    pixels = np.concatenate([first // 3, 170 + first[:, ::-1] // 3])
+    source = Frames(pixels, np.arange(len(pixels)) / 25, 25.0)
+    masks = make_segmenter("motion")(video("run"), source)
+    assert [(i.category, i.score) for i in masks.instances] == [(CATEGORY, 1.0)] * 2
+    seen = [[t for t, rle in enumerate(i.rles) if rle] for i in masks.instances]
+    assert max(seen[0]) < len(first) <= min(seen[1])
+    assert all(len(i.rles) == len(pixels) for i in masks.instances)
+    np.testing.assert_array_equal(masks.merged(), find_moving(pixels))
 
 
 def test_nothing_moves_in_a_noisy_still() -> None:

@@ -58,7 +58,7 @@ class TemporalInpainter:
     def identity(self) -> str:
         """See `Inpainter`."""
         own = (
-            f"temporal 1 samples {MAX_SAMPLES} near {NEAR} sightings {SIGHTINGS}"
+            f"temporal 2 samples {MAX_SAMPLES} near {NEAR} sightings {SIGHTINGS}"
             f" guard {GUARD} tint {MAX_TINT}"
         )
         return f"{own}, {self.spatial.identity}" if self.spatial else own

@@ -41,10 +41,13 @@ MINOR = 0.05
 
 
 class MotionSegmenter:
-    """Finds what moves, as one instance of the category `moving` with score 1."""
+    """Finds what moves, as one instance of the category `moving` with score 1 for each shot.
+
+    One each, so that no gap in time is filled across a cut.
+    """
 
     identity = (
-        f"motion 1 side {SIDE} samples {MAX_SAMPLES} noise {NOISE} floor {FLOOR}"
+        f"motion 2 side {SIDE} samples {MAX_SAMPLES} noise {NOISE} floor {FLOOR}"
         f" speck {SPECK} minor {MINOR}"
     )
 
@@ -63,16 +66,41 @@ class MotionSegmenter:
         count, height, width = frames.frames.shape[:3]
         scale = min(1.0, SIDE / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        moving = find_moving(resize_frames(frames.frames, size))
+        moving, shots = _find(resize_frames(frames.frames, size))
         if not moving.any():
             return no_masks(*size, count, "nothing moves in it")
-        return VideoMasks(*size, count, (Instance(CATEGORY, 1.0, encode(moving)),))
+        instances = []
+        for shot in shots:
+            rles = encode(moving[shot.start : shot.stop])
+            if any(rles):
+                before, after = (None,) * shot.start, (None,) * (count - shot.stop)
+                instances.append(Instance(CATEGORY, 1.0, (*before, *rles, *after)))
+        return VideoMasks(*size, count, tuple(instances))
 
 
 def find_moving(frames: UInt8) -> Bool:
     """The moving regions: bool [T, H, W] of frames uint8 [T, H, W, 3], RGB."""
+    return _find(frames)[0]
+
+
+def _find(frames: UInt8) -> tuple[Bool, list[Shot]]:
+    """The moving regions, and the shots in which they were looked for."""
+    shots = find_shots(frames)
+    moving = _moving_in(frames, shots)
+    if not moving.any() or all(shot.still for shot in shots):
+        return moving, shots
+    # What moves misleads the search for the camera's motion: now that it is known, look again.
+    reach = max(1, round(0.02 * frames.shape[1]))
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    ignore = np.stack([cv2.dilate(mask.astype(np.uint8), square) > 0 for mask in moving])
+    shots = find_shots(frames, ignore)
+    return _moving_in(frames, shots), shots
+
+
+def _moving_in(frames: UInt8, shots: list[Shot]) -> Bool:
+    """The moving regions, where the shots are known."""
     moving = np.zeros(frames.shape[:3], np.bool_)
-    for shot in find_shots(frames):
+    for shot in shots:
         part = slice(shot.start, shot.stop)
         if shot.stop - shot.start >= MIN_SAMPLES:
             moving[part] = _differing(shot, frames[part])
