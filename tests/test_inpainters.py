@@ -14,7 +14,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from compositing import networks
-from compositing.alignment import find_shots, masked_median
+from compositing.alignment import (
+    GRID,
+    PER_CELL,
+    _explains,
+    _view,
+    find_shots,
+    masked_median,
+)
 from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter
 from compositing.inpainters.spatial import fill_smoothly
 from compositing.inpainters.temporal import MAX_TINT, TemporalInpainter
@@ -153,6 +160,55 @@ def test_a_pan_over_a_dim_and_soft_scene_is_found() -> None:
     shifts = np.stack([20 + 2.3 * np.arange(12), 10 + 0.7 * np.arange(12)], axis=1)
     pixels = panned((textured(2, 180, 300) // 24 + 40).astype(np.uint8), shifts, (120, 160))
     assert pan_error(pixels, shifts) < 2
+
+
+def shift(x: float) -> NDArray[np.float64]:
+    return np.array([[1, 0, x], [0, 1, 0], [0, 0, 1.0]])
+
+
+def test_a_pan_by_half_a_frame_is_judged_by_the_half_that_both_show() -> None:
+    scene = textured(15, 120, 300)
+    before, after = (_view(scene[:, x : x + 160], None, 1.0) for x in (10, 90))
+    assert _explains(shift(-80), before, after)
+    assert not _explains(shift(80), before, after)
+
+
+def test_where_areas_are_of_two_minds_the_camera_stands() -> None:
+    scene = textured(16, 120, 160)
+    after = scene.copy()
+    for share, explained in ((0.57, False), (0.8, True)):
+        after[:, : round(160 * share)] = np.roll(scene, 3, axis=1)[:, : round(160 * share)]
+        found = _explains(shift(3), _view(scene, None, 1.0), _view(after, None, 1.0))
+        assert found is explained
+
+
+def test_a_shift_that_only_makes_up_for_the_light_explains_nothing() -> None:
+    """On slopes of brightness, all rising to the right, a shift to the left looks like light."""
+    slope = (np.arange(160) % 40 * 5).astype(np.uint8)
+    scene = np.broadcast_to(slope[:, None], (120, 160, 3)).copy()
+    before, after = _view(scene, None, 1.0), _view(scene + np.uint8(10), None, 1.0)
+    assert not _explains(shift(-2), before, after)
+
+
+def test_corners_are_the_strongest_of_each_part_and_lie_where_they_may() -> None:
+    rng = np.random.default_rng(17)
+    grey = np.full((90, 120), 100, np.uint8)
+    grey[:, :60] += rng.integers(0, 3, (90, 60), np.uint8)  # noise, no structure
+    for top, left, level in ((40, 72, 160), (43, 75, 255), (12, 92, 130), (66, 92, 130)):
+        grey[top : top + 2, left : left + 2] = level
+    grey[30:60, 90:110] = rng.integers(0, 255, (30, 20), np.uint8)
+    ignore = np.zeros(grey.shape, np.bool_)
+    ignore[25:65, 85:115] = True
+    corners = _view(np.dstack([grey] * 3), ignore, 1.0).corners[:, 0].astype(int)
+    assert (corners[:, 0] >= 60).all()
+    assert not ignore[corners[:, 1], corners[:, 0]].any()
+    cells = corners // (120 // GRID[0], 90 // GRID[1])
+    assert np.unique(cells, axis=0, return_counts=True)[1].max() <= PER_CELL
+    busy = _view(rng.integers(0, 255, (90, 120, 3), np.uint8), None, 1.0)
+    strength = cv2.cornerMinEigenVal(busy.grey, 3)[10:80, 10:110]
+    row, column = np.unravel_index(strength.argmax(), strength.shape)
+    assert [column + 10, row + 10] in busy.corners[:, 0].astype(int).tolist()
+    assert len(busy.corners) <= PER_CELL * GRID[0] * GRID[1]
 
 
 def test_a_cut_ends_a_shot_and_every_frame_is_in_one() -> None:
