@@ -34,7 +34,7 @@ from tables import print_header, print_table, run
 
 from compositing.engines.local import LocalEngine
 from compositing.inpainters import make_inpainter
-from compositing.layers import dilate_masks
+from compositing.masks import dilate_masks
 from compositing.segmenters import make_segmenter
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError

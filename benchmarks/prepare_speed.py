@@ -42,7 +42,8 @@ from compositing.engines.local import LocalEngine
 from compositing.inpainters import make_inpainter
 from compositing.layers import BACKGROUND_CRF as CRF
 from compositing.layers import BACKGROUND_PRESET as PRESET
-from compositing.layers import Layers, LayerStore, dilate_masks
+from compositing.layers import Layers, LayerStore
+from compositing.masks import dilate_masks
 from compositing.segmenters import make_segmenter
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings

@@ -18,40 +18,39 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.engines import Answer, Engine
+from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.inpainters import HostedInpainter, Inpainter, make_inpainter
+from compositing.inpainters import Inpainter, make_inpainter
+from compositing.making import MakeLayers, lost
 from compositing.masks import (
     Instance,
     VideoMasks,
+    dilate_masks,
     encode,
     from_json,
     no_masks,
     to_json,
 )
-from compositing.networks import is_network, place
+from compositing.networks import place
 from compositing.records import Background, LayerRecord, Layers, PrepareReport, unfit_reasons
-from compositing.segmenters import HostedSegmenter, Segmenter, make_segmenter
+from compositing.segmenters import Segmenter, make_segmenter
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
-from l2a.files import fingerprint, inside, read_json, write_json
+from l2a.files import fingerprint, inside, read_json, safe_name, source_mark, write_json
 from l2a.media import Frames, read_frames, resize_masks, write_video
 from l2a.runs import versions
 from l2a.videos import Skipped, Video
 
-__all__ = ["Background", "LayerRecord", "LayerStore", "Layers", "PrepareReport", "dilate_masks"]
+__all__ = ["Background", "LayerRecord", "LayerStore", "Layers", "PrepareReport"]
 
 Progress = Callable[[int, int], None]
 
@@ -64,8 +63,6 @@ BACKGROUND_TUNE = "fastdecode"
 """A background is read for each of its pairs: 6 % more bytes, and a third less time to decode."""
 FOREGROUND = "foreground"
 """Category of the one instance that stands for a final mask."""
-END_BYTES = 65_536
-"""How much of a source file is read at either end to notice another file."""
 
 
 class LayerStore:
@@ -153,7 +150,7 @@ class LayerStore:
         reused = len(results)
         report = progress or (lambda done, total: None)
         report(reused, len(videos))
-        made = engine.map(_Make(self), todo, lost=_lost)
+        made = engine.map(MakeLayers(self), todo, lost=lost)
         for video, result in zip(todo, made, strict=True):
             results[video.id] = result
             report(len(results), len(videos))
@@ -220,8 +217,13 @@ class LayerStore:
 
     def _read_background(self, record: LayerRecord) -> NDArray[np.uint8]:
         path = inside(self.folder / "backgrounds", record.background)
+        try:
+            frames = read_frames(path).frames
+        except UnreadableVideo:
+            path.unlink(missing_ok=True)  # without it, it is made again
+            raise
         # H.264 has even sizes only; the padding is cut off again.
-        return read_frames(path).frames[:, : record.height, : record.width]
+        return frames[:, : record.height, : record.width]
 
     def make(self, video: Video) -> LayerRecord:
         """Make what is missing of one video's layers, and its record last.
@@ -243,7 +245,7 @@ class LayerStore:
         segmenter, inpainter = self.identities
         parts = [digest, mask.shape, self.settings.dilate, inpainter, info["source"]]
         key = fingerprint(parts)
-        name = f"{_safe_name(video.id)}.{key}.mkv" if mask.any() else ""
+        name = f"{safe_name(video.id)}.{key}.mkv" if mask.any() else ""
         if old is not None and old.background == name and self._has_background(name):
             hole, unseen = old.hole, old.unseen
         else:
@@ -412,94 +414,16 @@ class LayerStore:
     def _masks_path(self, video_id: str) -> Path:
         settings = self.settings
         kind = fingerprint([self.identities[0], settings.max_side, settings.max_frames])
-        return self.folder / "masks" / kind / f"{_safe_name(video_id)}.json"
+        return self.folder / "masks" / kind / f"{safe_name(video_id)}.json"
 
     def _foreground_path(self, record: LayerRecord) -> Path:
-        name = f"{_safe_name(record.id)}.{record.mask_digest[:16]}.json"
+        name = f"{safe_name(record.id)}.{record.mask_digest[:16]}.json"
         return inside(self.folder / "foregrounds", name)
 
     def _record_path(self, video_id: str) -> Path:
-        return self.folder / "records" / f"{_safe_name(video_id)}.json"
-
-
-def dilate_masks(masks: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """Widen masks (bool [T, H, W]) by a disc with a radius of `share` of the height."""
-    radius = round(share * masks.shape[1])
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    wide = [cv2.dilate(mask.astype(np.uint8), disc) if mask.any() else mask for mask in masks]
-    return np.stack(wide).astype(np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
-class _Make:
-    """Makes one video's layers: the task that engines spread (an `engines.NetworkTask`)."""
-
-    store: LayerStore
-
-    def __call__(self, video: Video) -> LayerRecord | Skipped:
-        try:
-            return self.store.make(video)
-        except UnreadableVideo as error:
-            return Skipped(video.id, error.reason)
-
-    def networks(self) -> tuple[str, ...]:
-        """Which of segmenter and inpainter are networks."""
-        parts = {"segmenter": self.store.segmenter, "inpainter": self.store.inpainter}
-        return tuple(name for name, part in parts.items() if is_network(part))
-
-    def placed(self, device: str, frames_at_once: int) -> _Make:
-        """The same task with its networks in the process that calls it."""
-        return _Make(self.store.placed(device, frames_at_once))
-
-    def answer(self, part: str, *arguments: Any) -> Any:
-        """What the segmenter or the inpainter gives."""
-        asked = self.store.segmenter if part == "segmenter" else self.store.inpainter
-        return asked(*arguments)
-
-    def hosted(self, answer: Answer) -> _Make:
-        """The same task with its networks in another process."""
-        segmenter, inpainter = self.store.segmenter, self.store.inpainter
-        if is_network(segmenter):
-            segmenter = HostedSegmenter(segmenter.identity, partial(answer, "segmenter"))
-        if is_network(inpainter):
-            inpainter = HostedInpainter(
-                inpainter.identity, inpainter.looks_behind, partial(answer, "inpainter")
-            )
-        return _Make(self.store.using(segmenter, inpainter))
-
-
-def _lost(video: Video) -> LayerRecord | Skipped:
-    return Skipped(video.id, "the process that prepared it died twice")
+        return self.folder / "records" / f"{safe_name(video_id)}.json"
 
 
 @functools.cache
 def _versions() -> dict[str, str]:
     return versions()
-
-
-def source_mark(path: Path) -> str:
-    """What tells a source file from another one: its size, and a checksum of its two ends.
-
-    The time of its last change is left out, so that a data set may be copied; the middle of large
-    files is left out, so that looking costs about as much as opening the file.
-
-    Returns:
-        `BYTES bytes, ends HEX`, with 16 digits of the SHA-256 of the first and the last 64 KiB;
-        "" when the file cannot be opened.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            digest = hashlib.sha256(file.read(END_BYTES))
-            file.seek(max(END_BYTES, size - END_BYTES))
-            digest.update(file.read(END_BYTES))
-    except OSError:
-        return ""
-    return f"{size} bytes, ends {digest.hexdigest()[:16]}"
-
-
-def _safe_name(video_id: str) -> str:
-    """A file name for any id: readable, short, unique, and never a path."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(video_id).stem)[:40]
-    return f"{stem}-{hashlib.sha256(video_id.encode()).hexdigest()[:16]}"

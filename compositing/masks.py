@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
@@ -261,6 +262,14 @@ def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if rows.size:
         box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     return box
+
+
+def dilate_masks(masks: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Widen masks (bool [T, H, W]) by a disc with a radius of `share` of the height."""
+    radius = round(share * masks.shape[1])
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    wide = [cv2.dilate(mask.astype(np.uint8), disc) if mask.any() else mask for mask in masks]
+    return np.stack(wide).astype(np.bool_)
 
 
 def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> dict[str, Any]:

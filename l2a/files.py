@@ -7,11 +7,15 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from l2a.errors import InputError
+
+_END_BYTES = 65_536
+"""How much of a source file is read at either end to notice another file."""
 
 
 @contextlib.contextmanager
@@ -87,3 +91,31 @@ def _plain(value: object) -> object:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def source_mark(path: Path) -> str:
+    """What tells a source file from another one: its size, and a checksum of its two ends.
+
+    The time of its last change is left out, so that a data set may be copied; the middle of large
+    files is left out, so that looking costs about as much as opening the file.
+
+    Returns:
+        `BYTES bytes, ends HEX`, with 16 digits of the SHA-256 of the first and the last 64 KiB;
+        "" when the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            digest = hashlib.sha256(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size - _END_BYTES))
+            digest.update(file.read(_END_BYTES))
+    except OSError:
+        return ""
+    return f"{size} bytes, ends {digest.hexdigest()[:16]}"
+
+
+def safe_name(video_id: str) -> str:
+    """A file name for any id: readable, short, unique, and never a path."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(video_id).stem)[:40]
+    return f"{stem}-{hashlib.sha256(video_id.encode()).hexdigest()[:16]}"

@@ -185,7 +185,7 @@ def test_temporal_is_first_behind_the_actor_and_every_figure_is_in_the_tables(
 
 def test_figures_belong_to_the_masks_and_pixels_of_their_names() -> None:
     from compositing.inpainters import make_inpainter
-    from compositing.layers import dilate_masks
+    from compositing.masks import dilate_masks
 
     quality, scenes = module("prepare_quality"), module("scenes")
     clip = scenes.film(block_stage(2.0), "static", 6, 0)

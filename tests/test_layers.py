@@ -24,13 +24,13 @@ from PIL import Image
 
 from compositing.bank import fill_bank
 from compositing.engines.local import HERE, LocalEngine, map_in_order
-from compositing.layers import LayerStore, dilate_masks
-from compositing.masks import Instance, VideoMasks, no_masks
+from compositing.layers import LayerStore
+from compositing.masks import Instance, VideoMasks, dilate_masks, no_masks
 from compositing.pictures import draw_contact_sheet, outlined
 from compositing.records import reason_kind, unfit_counts, unfit_rows
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
-from l2a.errors import InputError
+from l2a.errors import InputError, UnreadableVideo
 from l2a.media import Frames, read_frames, sample_indices
 from l2a.videos import Skipped, Video
 
@@ -105,6 +105,21 @@ def test_layers_that_lost_both_masks_can_be_prepared_again(
         store.load(videos[0])
     assert store.prepare(videos[:1]).records == expected
     assert store.load(videos[0]).mask.any()
+
+
+def test_a_damaged_background_costs_its_pairs_and_is_made_again(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    store, _, _ = store_of(tmp_path)
+    expected = store.prepare(videos[:1]).records
+    (background,) = (tmp_path / "store" / "backgrounds").iterdir()
+    content = background.read_bytes()
+    background.write_bytes(content[: len(content) // 3])
+    with pytest.raises(UnreadableVideo):
+        store.load_background(videos[0])
+    report = store.prepare(videos[:1])
+    assert (report.records, report.made) == (expected, 1)
+    assert background.read_bytes() == content
 
 
 def test_large_and_long_videos_are_stored_smaller(tmp_path: Path, videos: list[Video]) -> None:

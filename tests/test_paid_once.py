@@ -28,13 +28,14 @@ from compositing.composite import make_composite
 from compositing.engines.local import HERE, LocalEngine
 from compositing.export import export_videofolder
 from compositing.inpainters import Inpainted
-from compositing.layers import LayerStore, source_mark
+from compositing.layers import LayerStore
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.pictures import draw_contact_sheet
 from compositing.segmenters.from_json import MaskFiles
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
+from l2a.files import source_mark
 from l2a.media import Frames, read_frames, write_video
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
