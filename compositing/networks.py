@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+from l2a.errors import L2AError
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,3 +57,25 @@ def one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def frames_per_pass(device: torch.device, frames_at_once: int) -> int:
+    """How many frames go through a network together.
+
+    On a CPU one: more gain nothing on one thread, and how sums are grouped, so the last bit of
+    them, depends on how many there are.
+    """
+    return 1 if device.type == "cpu" else frames_at_once
+
+
+def out_of_memory(device: str, frames_at_once: int) -> L2AError:
+    """The sentence for a GPU whose memory did not suffice."""
+    if frames_at_once > 1:
+        return L2AError(
+            f"The memory of {device} does not suffice for {frames_at_once} frames at once; give a"
+            f" smaller --frames-at-once, such as {frames_at_once // 2}."
+        )
+    return L2AError(
+        f"The memory of {device} does not suffice for one frame (--frames-at-once 1); give a"
+        " smaller --max-side, or --devices cpu."
+    )

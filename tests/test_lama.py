@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compositing.inpainters import lama as lama_module
 from compositing.inpainters import make_inpainter
 from compositing.inpainters.lama import MD5, NAME, URL, HalfConvolutions, LamaInpainter
 from compositing.networks import is_network
-from l2a.errors import InputError
+from l2a.errors import InputError, L2AError
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -148,9 +149,23 @@ def test_frames_and_masks_are_mirrored_to_multiples_of_eight(
     np.testing.assert_array_equal(result.frames[holes], expected[holes])
 
 
+def batches_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lama_module, "frames_per_pass", lambda device, at_once: at_once)
+
+
+def test_on_a_cpu_one_frame_goes_through_at_a_time(tmp_path: Path) -> None:
+    """So that no bit depends on how many were allowed."""
+    inpainter = lama(tmp_path, Sizes())
+    inpainter.place("cpu", 8)
+    holes = np.ones((3, 16, 24), np.bool_)
+    shown = inpainter(np.zeros((3, 16, 24, 3), np.uint8), holes).frames
+    assert (shown[..., 0] == 1).all()
+
+
 def test_only_frames_with_a_hole_are_sent_and_never_more_at_once_than_allowed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    batches_as_on_a_gpu(monkeypatch)
     pixels, _ = clip(9, 10, 20)
     holes = np.zeros((9, 10, 20), np.bool_)
     with_hole = [0, 2, 3, 5, 8]
@@ -335,14 +350,17 @@ def test_the_network_is_loaded_once_and_anew_for_another_device(
     assert inpainter._network is None
 
 
-def test_too_little_memory_is_told(tmp_path: Path) -> None:
+def test_too_little_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches_as_on_a_gpu(monkeypatch)
+
     def full(image: Tensor, mask: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     inpainter = lama(tmp_path, Mix())
     inpainter._network = full  # type: ignore[assignment]
     holes = np.ones((2, 8, 16), np.bool_)
-    with pytest.raises(InputError, match=r"LaMa on 2 frames of 16 x 8; lower frames_at_once"):
+    wanted = r"memory of cpu .* 2 frames at once; give a smaller --frames-at-once, such as 1\."
+    with pytest.raises(L2AError, match=wanted):
         inpainter(np.zeros((2, 8, 16, 3), np.uint8), holes)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from compositing.networks import out_of_memory
 from l2a.errors import L2AError
 
 
@@ -47,19 +48,6 @@ def network_outcome(
     if torch is not None and isinstance(outcome.error, torch.OutOfMemoryError):
         return Outcome(error=out_of_memory(device, frames_at_once))
     return outcome
-
-
-def out_of_memory(device: str, frames_at_once: int) -> L2AError:
-    """The sentence for a GPU whose memory did not suffice."""
-    if frames_at_once > 1:
-        return L2AError(
-            f"The memory of {device} does not suffice for {frames_at_once} frames at once; give a"
-            f" smaller --frames-at-once, such as {frames_at_once // 2}."
-        )
-    return L2AError(
-        f"The memory of {device} does not suffice for one frame (--frames-at-once 1); give a"
-        " smaller --max-side, or --devices cpu."
-    )
 
 
 def packed(outcome: Outcome) -> bytes:

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compositing.inpainters import Inpainted
-from compositing.networks import one_thread
-from l2a.errors import InputError
+from compositing.networks import frames_per_pass, one_thread, out_of_memory
 from l2a.weights import find_file
 
 UInt8 = NDArray[np.uint8]
@@ -77,8 +76,9 @@ class LamaInpainter:
         """Fill each frame's hole; the network sees whole frames, and only those with a hole."""
         filled = frames.copy()
         affected = np.flatnonzero(holes.any(axis=(1, 2)))
-        for start in range(0, len(affected), self._frames_at_once):
-            part = affected[start : start + self._frames_at_once]
+        step = frames_per_pass(self._device, self._frames_at_once)
+        for start in range(0, len(affected), step):
+            part = affected[start : start + step]
             made_up = self._make_up(frames[part], holes[part])
             filled[part] = np.where(holes[part][..., None], made_up, frames[part])
         return Inpainted(filled, holes.copy())
@@ -91,10 +91,7 @@ class LamaInpainter:
         try:
             shown = self._ask(pictures.contiguous(), masks)
         except torch.OutOfMemoryError:
-            raise InputError(
-                f"{self._device} has not enough memory for LaMa on {len(frames)} frames of"
-                f" {width} x {height}; lower frames_at_once."
-            ) from None
+            raise out_of_memory(str(self._device), len(frames)) from None
         pixels = (shown * 255).round().clamp(0, 255).to(torch.uint8)
         return pixels[:, :, :height, :width].permute(0, 2, 3, 1).cpu().numpy()
 

@@ -21,9 +21,9 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights as Wei
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 from compositing.masks import VideoMasks
-from compositing.networks import one_thread
+from compositing.networks import frames_per_pass, one_thread, out_of_memory
 from compositing.segmenters.detections import IDENTITY, Detection, encode_detections, follow
-from l2a.errors import InputError, L2AError
+from l2a.errors import InputError
 from l2a.files import file_sha256
 from l2a.media import Frames
 from l2a.videos import Video
@@ -130,10 +130,7 @@ class MaskRCNN:
             try:
                 yield from _detect(network, frames[start : start + step], self._device)
             except torch.OutOfMemoryError:
-                raise L2AError(
-                    f"{step} frames at once do not fit into the memory of {self._device};"
-                    " lower frames_at_once."
-                ) from None
+                raise out_of_memory(str(self._device), step) from None
 
     def _loaded(self) -> nn.Module:
         if self._network is None:
@@ -158,15 +155,6 @@ class MaskRCNN:
                 f"{source} does not hold the weights of maskrcnn_resnet50_fpn_v2"
                 f" ({_short(first[0].strip())}); give a state dict of that network."
             ) from None
-
-
-def frames_per_pass(device: torch.device, frames_at_once: int) -> int:
-    """How many frames go through the network together.
-
-    On a CPU one: more gain nothing on one thread, and how sums are grouped, so the last bit of
-    them, depends on how many there are.
-    """
-    return 1 if device.type == "cpu" else frames_at_once
 
 
 def in_half(
