@@ -18,6 +18,7 @@ from compositing.engines import Engine
 from compositing.engines.local import HERE
 from compositing.layers import Background, LayerRecord, Layers, LayerStore
 from compositing.placement import placement_of_pair
+from compositing.records import pair_memory
 from compositing.settings import CompositeSettings, ExportSettings
 from compositing.videofolder import (
     ClipRecord,
@@ -194,16 +195,13 @@ def _plan(
     settings: str,
 ) -> _Clip:
     front, behind = records[row.foreground], records[row.background]
-    # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the resized foreground
-    # and mask, both of them placed, its colours matched, the canvas and the encoder's padded copy.
-    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
     return _Clip(
         name=clip_name(row, settings),
         pair=row,
         foreground=videos[row.foreground],
         background=videos[row.background],
         layers=(front.fingerprint, behind.fingerprint),
-        memory=layers + front.num_frames * behind.height * behind.width * 17,
+        memory=pair_memory(front, behind),
     )
 
 

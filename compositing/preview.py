@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from compositing.composite import make_composite
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.layers import LayerRecord, Layers, LayerStore, PrepareReport
+from compositing.layers import Layers, LayerStore, PrepareReport
 from compositing.pictures import (
     GAP,
     INK,
@@ -36,6 +36,7 @@ from compositing.pictures import (
     why_unfit,
     wrapped,
 )
+from compositing.records import pair_memory
 from compositing.settings import CompositeSettings
 from compositing.strips import (
     Block,
@@ -265,7 +266,9 @@ def preview_pairs(
     scored = meta.get("selection") != "random"
     work = _Work(videos, store, out / "clips", settings, ways, scored, meta.get("seed"))
     numbered = list(enumerate(rows, 1))
-    sizes = [_memory(store.record(row.foreground), store.record(row.background)) for row in rows]
+    sizes = [
+        pair_memory(store.record(row.foreground), store.record(row.background)) for row in rows
+    ]
     made = engine.map(work, numbered, lost=_lost, memory=max(sizes))
     shown: list[_Shown] = []
     skipped: list[str] = []
@@ -347,12 +350,6 @@ class _Work:
 
 def _lost(item: tuple[int, ScoredPair]) -> _Shown | str:
     return "the process that made it died twice, for want of memory?"
-
-
-def _memory(front: LayerRecord, behind: LayerRecord) -> int:
-    """Bytes that a pair takes: two videos' layers, and composites on their way to an encoder."""
-    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
-    return layers + front.num_frames * behind.height * behind.width * 10
 
 
 def _write_layers(path: Path, one: Layers) -> None:

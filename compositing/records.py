@@ -36,7 +36,7 @@ class LayerRecord:
         foreground_unfit: why the video is no good foreground; "" when it is.
         background_unfit: why the video is no good background; "" when it is.
         segmenter, inpainter: identities, with checksums of weights or files.
-        fingerprint: of settings, identities and the source file (`layers.source_mark`).
+        fingerprint: of settings, identities and the source file (`l2a.files.source_mark`).
         mask_digest: SHA-256 of the final mask and of its frames' times.
         background: name of the background's file; "" where there is no hole, so that the frames
             are the background.
@@ -148,6 +148,14 @@ def unfit_reasons(
     elif unseen > settings.max_unseen:
         background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"
     return foreground, background
+
+
+def pair_memory(front: LayerRecord, behind: LayerRecord) -> int:
+    """Bytes that a pair's composite takes at full size, on its way to an encoder, at most."""
+    # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the resized foreground
+    # and mask, both of them placed, its colours matched, the canvas and the encoder's padded copy.
+    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
+    return layers + front.num_frames * behind.height * behind.width * 17
 
 
 def reason_kind(reason: str) -> str:
