@@ -206,10 +206,14 @@ def _match(arguments: Arguments) -> None:
 
     settings, picture = arguments[MatchSettings], arguments[MapPicture].map
     videos = read_videos(arguments[Data].data, arguments[DataSettings])
-    vectors = embed_classes(videos.classes, make_embedder(settings.embedder))
-    matches = match_classes(vectors, settings.matches)
+    embedder = make_embedder(settings.embedder)
+    vectors = embed_classes(videos.classes, embedder)
+    matches = match_classes(videos.classes, vectors, settings.matches)
+    width = max([28, *(len(name) + 2 for name in videos.classes)])
     for foreground, background, similarity in match_table(videos.classes, matches):
-        print(f"{foreground:<28}{background:<28}{similarity}")
+        print(f"{foreground:<{width}}{background:<{width}}{similarity}".rstrip())
+    print(f"{len(matches)} matches of {len(videos.classes)} classes: {settings.matches}")
+    print(f"embedder: {embedder.identity}")
     draw_map(picture, videos.classes, vectors, matches)
     print(f"map: {picture}")
 

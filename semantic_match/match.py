@@ -1,4 +1,4 @@
-"""Each class's nearest other classes: Semantic Matching (Learn2Augment, Sec. 3.2)."""
+"""Each class's partners: Semantic Matching (Learn2Augment, Sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError
+from semantic_match.partners import parse_matches
 from semantic_match.vectors import similarities
 
 
@@ -27,49 +28,63 @@ class ClassMatch:
     similarity: float
 
 
-def match_classes(vectors: NDArray[np.floating], matches: int) -> tuple[ClassMatch, ...]:
-    """Match every class with the `matches` other classes nearest to it.
+def match_classes(
+    classes: Sequence[str], vectors: NDArray[np.floating], matches: str = "1"
+) -> tuple[ClassMatch, ...]:
+    """Match every class as a specification says; the paper takes the nearest other class.
 
-    A class is never matched with itself. The relation has a direction: the nearest class of c1
-    need not have c1 as its nearest.
+    The relation has a direction: the nearest class of c1 need not have c1 as its nearest.
 
     Args:
+        classes: C different class names.
         vectors: one vector per class, [C, D], of any length but zero (`embed.embed_classes`).
-        matches: how many, 1 ≤ matches < C.
+        matches: the specification, such as "1", "above:0.5" or "1+same-class"
+            (`partners.parse_matches`).
 
     Returns:
-        C x matches rows, ordered by foreground class, then by falling similarity, then by
-        background class.
+        Each pair of classes once, ordered by foreground class, then by falling similarity, then
+        by background class. A class may have no partner (`without_partner`).
 
     Raises:
-        InputError: there are too few classes, or a vector is zero or not finite.
+        InputError: the specification is wrong or does not fit these classes, or a vector is zero
+            or not finite.
     """
-    count = len(vectors)
-    if not 1 <= matches < count:
-        raise InputError(
-            f"Cannot match each of {count} classes with its {matches} nearest others; "
-            + (f"choose 1 to {count - 1} matches." if count > 1 else "give at least 2 classes.")
-        )
+    parts = parse_matches(matches)
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     if not usable.all():
         raise InputError(
-            f"The vector of class number {int(np.argmin(usable))} (counted from 0) is zero or "
-            "not finite, so the class has no neighbours; rename it or choose another embedder."
+            f"The vector of the class {classes[int(np.argmin(usable))]!r} is zero or not finite, "
+            "so the class has no neighbours; rename it or choose another embedder."
         )
     # What differs only by the rounding of a sum is a tie: libraries sum in different orders.
     similarity = similarities(vectors).round(6)
-    candidates = similarity.copy()
-    np.fill_diagonal(candidates, -np.inf)
-    order = np.argsort(-candidates, axis=1, kind="stable")[:, :matches]
+    chosen = np.zeros(similarity.shape, bool)
+    for part in parts:
+        chosen |= part.choose(classes, similarity)
+    order = np.argsort(-similarity, axis=1, kind="stable")
     return tuple(
         ClassMatch(foreground, int(background), float(similarity[foreground, background]))
-        for foreground in range(count)
+        for foreground in range(len(classes))
         for background in order[foreground]
+        if chosen[foreground, background]
     )
+
+
+def without_partner(classes: Sequence[str], matches: Sequence[ClassMatch]) -> list[str]:
+    """The classes that lend no actors, because nothing was matched with them."""
+    matched = {match.foreground for match in matches}
+    return [name for index, name in enumerate(classes) if index not in matched]
 
 
 def match_table(
     classes: Sequence[str], matches: Sequence[ClassMatch]
 ) -> list[tuple[str, str, str]]:
-    """Rows for a terminal: foreground class, background class, similarity with 2 decimals."""
-    return [(classes[m.foreground], classes[m.background], f"{m.similarity:.2f}") for m in matches]
+    """Rows for a terminal: foreground class, background class, similarity with 2 decimals.
+
+    A class without a partner has one row, which says so, at its place in the order of classes.
+    """
+    rows: dict[str, list[tuple[str, str, str]]] = {name: [] for name in classes}
+    for match in matches:
+        foreground, background = classes[match.foreground], classes[match.background]
+        rows[foreground].append((foreground, background, f"{match.similarity:z.2f}"))
+    return [row for name, own in rows.items() for row in own or [(name, "(none)", "")]]

@@ -21,7 +21,9 @@ def draw_map(
     """Draw the similarity of all classes as a PNG, similar classes side by side.
 
     Rows are foreground classes, columns background classes; the chosen backgrounds of each row
-    are framed. The picture grows with the number of classes, so that labels stay readable.
+    are framed. The diagonal has no colour: a class is like itself whatever the vectors, and its 1
+    would take the contrast from the others. The picture grows with the number of classes, so that
+    labels stay readable.
 
     Args:
         path: where the PNG goes, written whole.
@@ -30,15 +32,15 @@ def draw_map(
         matches: what `match_classes` chose.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import PatchCollection
+    from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     count = len(classes)
     similarity = similarities(vectors)
     order = leaf_order(similarity)
     place = np.argsort(order)
-    shown = np.where(np.eye(count, dtype=bool), np.nan, similarity)[np.ix_(order, order)]
+    shown = np.ma.masked_array(similarity, np.eye(count, dtype=bool))[np.ix_(order, order)]
+    low, high = (shown.min(), shown.max()) if count > 1 else (0.0, 1.0)
 
     cell = min(0.6, max(0.11, 15 / count))  # inches
     font = min(11.0, max(6.0, 72 * cell * 0.75))
@@ -47,7 +49,7 @@ def draw_map(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, side / (side + 1.0), 1.0))
     axes.set_facecolor("0.9")
-    image = axes.imshow(shown, cmap="viridis", interpolation="nearest")
+    image = axes.imshow(shown, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
     names = [classes[i] for i in order]
     axes.set_xticks(range(count), names, rotation=90, fontsize=font)
     axes.set_yticks(range(count), names, fontsize=font)
@@ -55,21 +57,21 @@ def draw_map(
     axes.set_xlabel("background class", fontsize=font + 2)
     axes.set_ylabel("foreground class", fontsize=font + 2)
 
-    frames = [
-        Rectangle((place[match.background] - 0.5, place[match.foreground] - 0.5), 1, 1)
-        for match in matches
-    ]
-    # White on black shows on every colour of the map.
+    # White on black shows on every colour of the map. Frames lie inside of their cells, so that
+    # chosen neighbours do not seem to enclose a cell that was not chosen.
     line = max(2 * cell / 0.6, 0.9)  # points
+    half = 0.5 - 2.25 * line / 2 / (72 * cell)
+    corners = half * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    chosen = np.array([(m.background, m.foreground) for m in matches], np.int64).reshape(-1, 2)
+    frames = list(place[chosen][:, None] + corners)
     for colour, width in (("black", 2.25 * line), ("white", line)):
         axes.add_collection(
-            PatchCollection(frames, facecolor="none", edgecolor=colour, linewidth=width)
+            PolyCollection(frames, facecolor="none", edgecolor=colour, linewidth=width)
         )
     if count <= _VALUES_UP_TO:
-        middle = (np.nanmin(shown) + np.nanmax(shown)) / 2
-        for (row, column), value in np.ndenumerate(shown):
+        for (row, column), value in np.ma.ndenumerate(shown):
             if row != column:
-                colour = "white" if value < middle else "black"
+                colour = "white" if value < (low + high) / 2 else "black"
                 text = f"{value:.2f}"
                 axes.text(
                     column, row, text, ha="center", va="center", color=colour, fontsize=font - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2a.errors import InputError
+from semantic_match.partners import parse_matches
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,14 @@ class MatchSettings:
     Attributes:
         embedder: what turns class names into vectors: `static` (bundled),
             `sent2vec:PATH` (as in the paper) or `sentence-transformers:NAME_OR_PATH`.
-        matches: how many nearest other classes lend their backgrounds to a class; the paper
-            takes 1, and the pool grows in proportion.
+        matches: which classes lend their backgrounds to a class: a number for as many of the
+            nearest others (the paper takes 1), `above:X` for every other with a similarity of X
+            or more, `same-class`, `all` for every other, or FILE.yaml for a list of your own;
+            parts are joined by +, as in `1+same-class`. The pool grows in proportion.
     """
 
     embedder: str = "static"
-    matches: int = 1
+    matches: str = "1"
 
     def __post_init__(self) -> None:
-        if self.matches < 1:
-            raise InputError(f"matches is {self.matches}; give at least 1 class to match with.")
+        parse_matches(self.matches)

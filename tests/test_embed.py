@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from l2a.errors import InputError
 from semantic_match.distil import HMDB51, UCF101, compare, find_teacher
 from semantic_match.embed import clean_class_name, embed_classes, make_embedder
-from semantic_match.settings import MatchSettings
 from semantic_match.static import StaticEmbedder
 
 FOLDER = Path(__file__).parents[1] / "semantic_match" / "static_embedding"
@@ -178,8 +178,11 @@ def _fake_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class SentenceTransformer:
         def __init__(self, name: str, device: str) -> None:
+            assert device == "cpu"
             if name == "absent":
-                raise OSError("no such\nmodel")
+                raise OSError("no such\nmodel.")
+            if name == "damaged":
+                raise SafetensorError("Error while deserializing header")
             self.name = name
 
         def state_dict(self) -> dict[str, torch.Tensor]:
@@ -205,18 +208,40 @@ def test_sentence_transformers_rows_are_unit_and_identity_follows_weights(
     assert embedder.identity.startswith("sentence-transformers:x@")
     other = make_embedder("sentence-transformers:xx")
     assert embedder.identity.split("@")[1] != other.identity.split("@")[1]
+    assert make_embedder("sentence-transformers:x").identity == embedder.identity
+    np.testing.assert_array_equal(embedder(["zzz"]), [[0, 0]])
+    assert embedder([]).shape == (0, 2)
+
+
+def test_a_sentence_transformers_model_stays_itself_in_another_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stand-in's weights follow the length of the path."""
+    _fake_package(monkeypatch)
+    first = make_embedder("sentence-transformers:/models/mini")
+    moved = make_embedder("sentence-transformers:/elders/mini")
+    assert first.identity == moved.identity
+    assert first.identity.startswith("sentence-transformers:mini@")
+
+
+def test_a_sentence_transformers_package_that_is_broken_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("cannot import name 'x'\nfrom 'y'")
+
+    _fake_package(monkeypatch)
+    monkeypatch.setattr("importlib.import_module", broken)
+    with pytest.raises(InputError, match=r"imported \(cannot import name 'x' from 'y'\); mend"):
+        make_embedder("sentence-transformers:mini")
 
 
 def test_an_absent_sentence_transformers_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake_package(monkeypatch)
-    with pytest.raises(InputError, match=r"model 'absent' \(no such model\)"):
+    with pytest.raises(InputError, match=r"model 'absent' \(no such model\); check the name"):
         make_embedder("sentence-transformers:absent")
-
-
-def test_settings_refuse_no_matches() -> None:
-    assert MatchSettings().matches == 1
-    with pytest.raises(InputError, match="matches is 0; give at least 1"):
-        MatchSettings(matches=0)
+    with pytest.raises(InputError, match=r"model 'damaged' \(Error while deserializing header\)"):
+        make_embedder("sentence-transformers:damaged")
 
 
 def test_agreement_with_a_teacher_by_hand() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2a.errors import InputError
-from semantic_match.match import ClassMatch
+from semantic_match.match import ClassMatch, match_classes
 from semantic_match.pool import Pool
 
 Rows = list[list[int]]
@@ -139,6 +139,25 @@ def test_a_pool_can_have_any_matches_of_the_callers_choice() -> None:
     pool = Pool(videos, videos, [ClassMatch(c, c, 1.0) for c in range(2)])
     assert len(pool) == 24
     assert all(f != b and f // 4 == b // 4 for f, b in pool)
+
+
+@given(pools())
+def test_a_specification_of_everything_is_the_pool_without_matching(
+    pool: tuple[Rows, Rows, list[ClassMatch]],
+) -> None:
+    foregrounds, backgrounds, _ = pool
+    count = len(foregrounds)
+    names, vectors = [f"class {c}" for c in range(count)], np.eye(count)
+    within = match_classes(names, vectors, "same-class")
+    made = Pool(foregrounds, backgrounds, within)
+    owner = {video: c for c, side in enumerate(foregrounds) for video in side}
+    owner |= {video: c for c, side in enumerate(backgrounds) for video in side}
+    assert all(f != b and owner[f] == owner[b] for f, b in made)
+    if count > 1:
+        every = match_classes(names, vectors, "all+same-class")
+        made = Pool(foregrounds, backgrounds, every)
+    assert len(made) == len(Pool.everything(foregrounds, backgrounds))
+    assert set(made) == set(Pool.everything(foregrounds, backgrounds))
 
 
 @pytest.mark.parametrize("videos", [[[], []], [[7], []]])

@@ -73,13 +73,16 @@ class Matching:
     """Classes, their embeddings and the pool that follows.
 
     Attributes:
+        embedder: its name and a checksum of its weights.
+        specification: what was asked for, such as "1" or "above:0.5+same-class".
         vectors: float32 `[C, E]`, unit rows: the embedding of each class name.
-        matches: nearest classes.
+        matches: which class lends its scenes to which.
         foregrounds, backgrounds: bank rows of the fit training videos of each side, int64.
         pool: pairs of bank rows: fit foregrounds of a class with fit backgrounds of its matches.
     """
 
     embedder: str
+    specification: str
     vectors: NDArray[np.float32]
     matches: tuple[ClassMatch, ...]
     foregrounds: NDArray[np.int64]
@@ -178,8 +181,9 @@ def build_workspace(
 def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     """Embed the class names, match the classes and make the pool of fit pairs."""
     embedder = make_embedder(settings.embedder)
-    vectors = embed_classes(space.videos.classes, embedder)
-    matches = match_classes(vectors, settings.matches)
+    classes = space.videos.classes
+    vectors = embed_classes(classes, embedder)
+    matches = match_classes(classes, vectors, settings.matches)
     foregrounds = space.fit_rows("foreground_unfit")
     backgrounds = space.fit_rows("background_unfit")
     sides = [
@@ -190,7 +194,9 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     if len(pool) == 0:
         raise L2AError(
             f"No pair can be composited from {fit} that are fit; look at the contact sheet, and "
-            f"try another segmenter or wider limits."
+            f"try another segmenter, wider limits or more --matches than {settings.matches}."
         )
     say(f"pool: {len(pool)} pairs of {fit}")
-    return Matching(embedder.identity, vectors, matches, foregrounds, backgrounds, pool)
+    return Matching(
+        embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool
+    )
