@@ -7,48 +7,30 @@ ties go to the pair that comes first in the pool.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from l2a.errors import InputError, L2AError
-from selector.network import Selector
-from selector.settings import RankSettings
+from l2a.errors import InputError
+from l2a.progress import Report
+from selector.candidates import (
+    EVERYTHING,
+    Candidates,
+    Logits,
+    PairPool,
+    Scan,
+    Spread,
+    find_candidates,
+)
+from selector.caps import Allowance, Caps, Counts, Pairs, split_budget
+from selector.score import Numbers, RandomScorer, Scorer
 
-Pairs = NDArray[np.int64]
-Logits = NDArray[np.float32]
-Scored = Iterable[tuple[Pairs, Logits]]
+CANDIDATES = 1 << 20
+"""How many pairs a pass keeps, or four times the budget if that is more."""
 
-CHUNK = 8192  # pairs scored at once: about 100 MB of hidden layers at the paper's sizes
-_GREEDY_CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class Caps:
-    """The most pairs that a foreground video, a background video or a match of classes may take.
-
-    None is no cap. `even_caps` gives the defaults.
-    """
-
-    foreground: int | None = None
-    background: int | None = None
-    class_match: int | None = None
-
-    def doubled(self) -> Caps:
-        """Every cap twice as large."""
-        pairs = (self.foreground, self.background, self.class_match)
-        return Caps(*(None if cap is None else 2 * cap for cap in pairs))
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is capped at all."""
-        return self != Caps()
+_WALK = 4096
 
 
 @dataclass(frozen=True)
@@ -63,6 +45,11 @@ class Selection:
         considered: how many pairs the pool held.
         caps: the caps in force at the end; None when there were none.
         relaxed: how often the caps were doubled because the budget did not fit under them.
+        short: classes whose pairs did not suffice for their share of the budget.
+        passed_over: how many pairs rank above the last chosen one and were not chosen, because of
+            caps and quotas.
+        passed_over_more: there may be more of them than that; they were not all counted.
+        passes: how often the pool was gone through.
     """
 
     pairs: Pairs
@@ -70,218 +57,182 @@ class Selection:
     omega: Logits
     threshold: float
     considered: int
-    caps: Caps | None
-    relaxed: int
-
-
-@torch.inference_mode()
-def score_pool(
-    selector: Selector, features: Tensor, labels: Tensor, blocks: Iterable[Pairs]
-) -> Iterator[tuple[Pairs, Logits]]:
-    """Logits of a pool's pairs, block by block, in the pool's order.
-
-    Each video goes through the widest layer once per side; a pair costs a sum and the rest. The
-    projections take 2 · N · hidden[0] · 4 bytes on the Selector's device (16 KB a video at the
-    paper's sizes).
-
-    Args:
-        selector: trained, on the device to score on.
-        features: float32 [N, D], the trunk's features of the videos.
-        labels: float32 [N, E], their label vectors.
-        blocks: int64 [n, 2] arrays of rows (foreground, background) below N.
-
-    Yields:
-        (the block, float32 [n] logits).
-
-    Raises:
-        L2AError: a logit is not a finite number.
-    """
-    device = selector.feature_mean.device
-    features, labels = features.to(device), labels.to(device)
-    foregrounds = selector.project(features, labels, "foreground")
-    backgrounds = selector.project(features, labels, "background")
-    for block in blocks:
-        logits = np.empty(len(block), np.float32)
-        for start in range(0, len(block), CHUNK):
-            rows = torch.from_numpy(block[start : start + CHUNK]).to(device)
-            scores = selector.score_projected(foregrounds[rows[:, 0]], backgrounds[rows[:, 1]])
-            logits[start : start + CHUNK] = scores.float().cpu().numpy()
-        if not np.isfinite(logits).all():
-            fore, back = block[int(np.flatnonzero(~np.isfinite(logits))[0])]
-            raise L2AError(
-                f"The score of the pair of rows ({fore}, {back}) is not a finite number; "
-                "train the Selector again, or look for broken features."
-            )
-        yield block, logits
-
-
-def even_caps(
-    budget: int, foregrounds: int, backgrounds: int, matches: int, settings: RankSettings
-) -> Caps:
-    """Caps as multiples of the even share, rounded up.
-
-    Args:
-        budget: how many pairs will be chosen.
-        foregrounds, backgrounds: how many videos the pool has on each side.
-        matches: how many matches of a foreground class with a background class have pairs.
-        settings: the multiples; 0 is no cap.
-    """
-
-    def cap(multiple: float, among: int) -> int | None:
-        return math.ceil(multiple * budget / among) if multiple else None
-
-    return Caps(
-        cap(settings.foreground_cap, foregrounds),
-        cap(settings.background_cap, backgrounds),
-        cap(settings.class_cap, matches),
-    )
+    caps: Caps | None = None
+    relaxed: int = 0
+    short: tuple[int, ...] = ()
+    passed_over: int = 0
+    passed_over_more: bool = False
+    passes: int = 1
 
 
 def select_top(
-    scored: Scored,
+    pool: PairPool,
+    scorer: Scorer,
     budget: int,
     *,
+    classes: NDArray[np.int64],
     caps: Caps | None = None,
-    classes: NDArray[np.int64] | None = None,
+    weights: Sequence[int] | Counts | None = None,
+    spread: Spread | None = None,
+    report: Report | None = None,
 ) -> Selection:
-    """The `budget` best pairs, exactly; the best that the caps allow, when there are any.
+    """The `budget` best pairs that caps and quotas allow, exactly.
 
-    With caps the ranking is walked from the top, and a pair is taken unless a cap forbids it. If
-    the end is reached before the budget, every cap is doubled and the walk goes on with the pairs
-    left over, as often as needed: the budget is always met, and `relaxed` says at what price.
+    The ranking is walked from the top, and a pair is taken unless a cap or a quota forbids it. If
+    the end is reached before the budget, every cap is doubled and the walk begins again with the
+    pairs left over, as often as needed: the budget is always met, and `relaxed` says at what price.
 
-    Memory: without caps the budget and one block. With caps the whole pool at 20 bytes a pair
-    (2.9 GB for the 144 million pairs of Kinetics-400 matched with one class each).
+    The ranking is never there as a whole. A pass over the pool keeps `CANDIDATES` pairs; they are
+    walked as far as nothing is missing between them; if the budget is not met by then, another
+    pass goes over the pairs that may still be taken.
+
+    Memory: some 200 MB besides the scorer's, whatever the pool (more for budgets above 250,000).
 
     Args:
-        scored: what `score_pool` yields.
+        pool: where the pairs come from.
+        scorer: what ranks them.
         budget: how many pairs to choose.
+        classes: int64 [N], the class of each row.
         caps: see `even_caps`.
-        classes: int64 [N], the class of each row; needed for a cap on classes.
+        weights: int [C], how the budget is split among the foreground classes (`split_budget`);
+            None leaves it to the ranking.
+        spread: who scores, such as a cluster; None scores in this process. The result is the same.
+        report: called as `report(pairs gone through, pairs in the pool)` in each pass.
 
     Raises:
         InputError: the budget is below 1 or larger than the pool.
+        L2AError: a score is not a finite number.
     """
-    if budget < 1:
-        raise InputError(f"The budget is {budget}; give 1 or more.")
-    if caps is None or not caps.any:
-        pairs, logits, considered = _best(scored, budget)
-        return _selection(pairs, logits, considered, None, 0)
-    if caps.class_match is not None and classes is None:
-        raise ValueError("A cap on classes needs the class of every row.")
-    ranked, logits = _ranked(scored)
-    _check_budget(budget, len(ranked))
-    taken, caps, relaxed = _under_caps(ranked, budget, caps, classes)
-    return _selection(ranked[taken], logits[taken], len(ranked), caps, relaxed)
+    _check_budget(budget, len(pool))
+    quotas_for = None if weights is None else len(weights)
+    allowance = Allowance(classes, caps or Caps(), quotas_for=quotas_for)
+    most = _most(budget) if allowance.anything else budget
+    numbers: Numbers = np.empty(0, np.int64)
+    logits: Logits = np.empty(0, np.float32)
+    first: Candidates | None = None
+    short: tuple[int, ...] = ()
+    passes = 0
+    while True:
+        if first is not None and len(first.numbers) == len(pool):  # all of it is here
+            candidates = first.without(numbers)
+        else:
+            scan = Scan(pool, scorer, allowance, np.sort(numbers), most)
+            candidates, by_class = find_candidates(scan, spread, report)
+            passes += 1
+            if weights is not None and first is None:
+                quotas, short = split_budget(budget, weights, by_class)
+                allowance.set_quotas(quotas)
+        taken, finished = _walk(candidates, allowance, budget - len(numbers))
+        numbers = np.concatenate([numbers, candidates.numbers[taken]])
+        logits = np.concatenate([logits, candidates.logits[taken]])
+        if first is None:
+            whole = len(candidates.numbers) == len(pool)
+            first = candidates if whole else replace(candidates, pairs=candidates.pairs[:0])
+        del candidates  # another pass makes its own
+        if len(numbers) == budget:
+            break
+        if finished:
+            allowance.relax()
+    order = np.lexsort((numbers, -logits))
+    numbers, logits = numbers[order], logits[order]
+    omega = _sigmoid(logits)
+    passed_over, more = _passed_over(first, numbers, logits)
+    return Selection(
+        pool.pairs(numbers),
+        logits,
+        omega,
+        float(omega[-1]),
+        len(pool),
+        allowance.caps if allowance.caps.any else None,
+        allowance.relaxed,
+        short,
+        passed_over,
+        more,
+        passes,
+    )
 
 
 def select_random(
-    blocks: Iterable[Pairs],
+    pool: PairPool,
     budget: int,
     rng: np.random.Generator,
     *,
+    classes: NDArray[np.int64],
     caps: Caps | None = None,
-    classes: NDArray[np.int64] | None = None,
+    weights: Sequence[int] | Counts | None = None,
 ) -> Selection:
     """`budget` pairs drawn uniformly without replacement: what a Selector has to beat.
 
-    A random ranking under the same caps, so that the comparison differs in the ranking alone.
+    A random ranking under the same caps and quotas, so that the comparison differs in the ranking
+    alone. The arguments are those of `select_top`.
     """
-    keys = ((block, rng.random(len(block), np.float32)) for block in blocks)
-    drawn = select_top(keys, budget, caps=caps, classes=classes)
+    scorer = RandomScorer(int(rng.integers(2**63)))
+    drawn = select_top(pool, scorer, budget, classes=classes, caps=caps, weights=weights)
     even = np.zeros(budget, np.float32)
-    return _selection(drawn.pairs, even, drawn.considered, drawn.caps, drawn.relaxed)
+    return replace(drawn, logits=even, omega=_sigmoid(even), threshold=0.5)
 
 
-def auroc(scores: Tensor, good: Tensor) -> float:
-    """How often a good pair outranks a bad one, ties counted half; 0.5 is chance.
+def describe(selection: Selection, class_names: Sequence[str]) -> str:
+    """One line about a choice, which does not hide it when caps decided more than scores."""
+    text = (
+        f"selected {len(selection.pairs)} of {selection.considered} pairs, "
+        f"ω ≥ {selection.threshold:.4g}"
+    )
+    if below := int((selection.omega < 0.5).sum()):
+        text += f", {below} of them below 0.5"
+    if selection.passed_over:
+        least = "at least " if selection.passed_over_more else ""
+        text += f"; {least}{selection.passed_over} better pairs passed over for caps or quotas"
+    if selection.relaxed:
+        times = "once" if selection.relaxed == 1 else f"{selection.relaxed} times"
+        text += f"; caps doubled {times} to meet the budget"
+    if selection.short:
+        names = ", ".join(class_names[index] for index in selection.short)
+        text += f"; too few pairs for an own share of: {names}"
+    return text
+
+
+def _most(budget: int) -> int:
+    return max(4 * budget, CANDIDATES)
+
+
+def _walk(
+    candidates: Candidates, allowance: Allowance, missing: int
+) -> tuple[NDArray[np.int64], bool]:
+    """Take candidates from the top; their positions, and whether nothing else can be taken."""
+    if not allowance.anything:
+        return np.arange(missing), False
+    taken: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    start, end = 0, len(candidates.numbers)
+    while missing:
+        # Beyond this, a pair that was not kept may come, of a stratum that still takes some.
+        stop = int(candidates.complete[allowance.open_strata()].min(initial=EVERYTHING))
+        if start >= min(stop, end):
+            return np.concatenate(taken), stop > end
+        part = slice(start, min(start + _WALK, stop))
+        found = allowance.take(candidates.pairs[part], missing)
+        taken.append(found + start)
+        missing -= len(found)
+        start = part.stop
+    return np.concatenate(taken), False
+
+
+def _passed_over(first: Candidates, numbers: Numbers, logits: Logits) -> tuple[int, bool]:
+    """How many pairs outrank the last chosen one without being chosen; whether that is too few.
 
     Args:
-        scores: float [n]. good: bool [n], with at least one of each kind.
+        first: what the first pass kept.
+        numbers, logits: the chosen pairs, best first.
     """
-    values, inverse, counts = scores.unique(return_inverse=True, return_counts=True)
-    del values
-    # The mean rank of each distinct score: the ranks below it, and the middle of its own.
-    ranks = (counts.cumsum(0).double() - (counts - 1).double() / 2)[inverse]
-    positives, negatives = int(good.sum()), int((~good).sum())
-    wins = float(ranks[good].sum()) - positives * (positives + 1) / 2
-    return wins / (positives * negatives)
-
-
-def _best(scored: Scored, budget: int) -> tuple[Pairs, Logits, int]:
-    """The top of a stream, holding no more than the budget and one block."""
-    pairs, logits = np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    considered = 0
-    for block, scores in scored:
-        considered += len(block)
-        if len(logits) == budget:
-            # A newcomer that only equals the worst comes later in the pool, and loses the tie.
-            better = scores > logits[-1]
-            block, scores = block[better], scores[better]
-        pairs, logits = np.concatenate([pairs, block]), np.concatenate([logits, scores])
-        order = np.argsort(-logits, kind="stable")[:budget]
-        pairs, logits = pairs[order], logits[order]
-    _check_budget(budget, considered)
-    return pairs, logits, considered
-
-
-def _ranked(scored: Scored) -> tuple[NDArray[np.int32], Logits]:
-    """The whole pool, best first; rows as int32 to halve its size."""
-    blocks = [(block.astype(np.int32), scores) for block, scores in scored]
-    if not blocks:
-        return np.empty((0, 2), np.int32), np.empty(0, np.float32)
-    pairs = np.concatenate([block for block, _ in blocks])
-    logits = np.concatenate([scores for _, scores in blocks])
-    order = np.argsort(-logits, kind="stable")
-    return pairs[order], logits[order]
-
-
-def _under_caps(
-    pairs: NDArray[np.int32], budget: int, caps: Caps, classes: NDArray[np.int64] | None
-) -> tuple[NDArray[np.int64], Caps, int]:
-    """Positions of the chosen pairs in a ranking, ascending; the final caps; how often doubled.
-
-    Each chunk is first cleared of full videos and classes as a whole, so that Python looks one by
-    one only at pairs that may still be taken.
-    """
-    kinds = (pairs[:, 0], pairs[:, 1], None if classes is None else _matches(pairs, classes))
-    sizes = [0 if kind is None else int(kind.max()) + 1 for kind in kinds]
-    counts = [np.zeros(size, np.int64) for size in sizes]
-    taken = np.zeros(len(pairs), bool)
-    missing, relaxed = budget, 0
-    while True:
-        limits = (caps.foreground, caps.background, caps.class_match)
-        active = [
-            (kind, count, limit)
-            for kind, count, limit in zip(kinds, counts, limits, strict=True)
-            if kind is not None and limit is not None
-        ]
-        for start in range(0, len(pairs), _GREEDY_CHUNK):
-            chunk = slice(start, start + _GREEDY_CHUNK)
-            free = ~taken[chunk]
-            for kind, count, limit in active:
-                free &= count[kind[chunk]] < limit
-            for position in start + np.flatnonzero(free):
-                groups = [(count, kind[position], limit) for kind, count, limit in active]
-                if any(count[group] >= limit for count, group, limit in groups):
-                    continue
-                for count, group, _ in groups:
-                    count[group] += 1
-                taken[position] = True
-                missing -= 1
-                if not missing:
-                    return np.flatnonzero(taken), caps, relaxed
-        caps, relaxed = caps.doubled(), relaxed + 1
-
-
-def _matches(pairs: NDArray[np.int32], classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The match of classes that each pair belongs to, as one number, int64 [n]."""
-    matched = classes[pairs]
-    numbers: NDArray[np.int64] = matched[:, 0] * (int(classes.max()) + 1) + matched[:, 1]
-    return numbers
+    last = logits[-1]
+    better = (first.logits > last) | ((first.logits == last) & (first.numbers < numbers[-1]))
+    known = first.numbers[better]
+    return int((~np.isin(known, numbers)).sum()), len(known) >= first.overall
 
 
 def _check_budget(budget: int, available: int) -> None:
+    if budget < 1:
+        raise InputError(f"The budget is {budget}; give 1 or more.")
     if budget > available:
         raise InputError(
             f"The budget is {budget} pairs and the pool holds {available}; lower the budget, or "
@@ -289,10 +240,7 @@ def _check_budget(budget: int, available: int) -> None:
         )
 
 
-def _selection(
-    pairs: NDArray[Any], logits: Logits, considered: int, caps: Caps | None, relaxed: int
-) -> Selection:
+def _sigmoid(logits: Logits) -> Logits:
     # In double precision and by tanh, which does not overflow: ω = (1 + tanh(z/2)) / 2.
-    omega = (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
-    threshold = float(omega[-1])
-    return Selection(pairs.astype(np.int64), logits, omega, threshold, considered, caps, relaxed)
+    omega: Logits = (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
+    return omega

@@ -1,32 +1,60 @@
-"""Scoring a pool and choosing from it, against sorting it whole."""
+"""Choosing from a pool, against sorting it whole and walking down."""
 
 from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from compositing.engines import Engine
+from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
+from selector import candidates, rank
+from selector.caps import Caps, even_caps, split_budget
 from selector.network import SelectorConfig, new_selector
-from selector.rank import (
-    Caps,
-    Selection,
-    auroc,
-    even_caps,
-    score_pool,
-    select_random,
-    select_top,
-)
+from selector.rank import Selection, describe, select_random, select_top
+from selector.score import PairScorer
 from selector.settings import RankSettings
+from semantic_match.match import ClassMatch
+from semantic_match.pool import Pool
 
 Pairs = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A pool that is written down, and scores that are too."""
+
+    listed: Pairs
+    logits: Logits
+    scored: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def pairs(self, indices: NDArray[np.int64], /) -> Pairs:
+        return self.listed[indices]
+
+    def __call__(self, numbers: NDArray[np.int64], pairs: Pairs) -> torch.Tensor:
+        assert np.array_equal(pairs, self.listed[numbers])
+        if self.scored is not None:
+            self.scored.extend(numbers.tolist())
+        return torch.from_numpy(self.logits[numbers])
+
+    def on(self, device: str) -> Listed:
+        return self
+
+    def memory(self) -> int:
+        return 0
 
 
 def all_pairs(foregrounds: int, backgrounds: int) -> Pairs:
@@ -34,121 +62,93 @@ def all_pairs(foregrounds: int, backgrounds: int) -> Pairs:
     return np.ascontiguousarray(grid, dtype=np.int64)
 
 
-def in_blocks(
-    pairs: Pairs, logits: NDArray[np.float32], size: int
-) -> Iterator[tuple[Pairs, NDArray[np.float32]]]:
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size], logits[start : start + size]
-
-
-# Scoring.
-
-
-def test_pool_scores_are_those_of_the_network() -> None:
-    config = SelectorConfig(feature_dim=6, label_dim=3, hidden=(32, 8))
-    selector = new_selector(config, seed=0)
-    features, labels = torch.randn(20, 6), torch.randn(20, 3)
-    selector.fit_standardiser(features)
-    pairs = all_pairs(20, 20)
-    blocks = [pairs[:7], pairs[7:7], pairs[7:]]
-    scored = list(score_pool(selector, features, labels, blocks))
-    assert all(np.array_equal(out, block) for (out, _), block in zip(scored, blocks, strict=True))
-    found = np.concatenate([logits for _, logits in scored])
-    assert found.dtype == np.float32
-    fore, back = torch.from_numpy(pairs).T
-    with torch.no_grad():
-        plain = selector(features[fore], features[back], labels[fore], labels[back])
-    assert np.allclose(found, plain.numpy(), atol=1e-4)
-
-
-def test_a_block_larger_than_a_chunk_is_scored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    selector = new_selector(SelectorConfig(2, 2, hidden=(4,)), seed=0)
-    features, labels, pairs = torch.randn(5, 2), torch.randn(5, 2), all_pairs(5, 5)
-    ((_, whole),) = score_pool(selector, features, labels, [pairs])
-    monkeypatch.setattr("selector.rank.CHUNK", 4)
-    ((_, chunked),) = score_pool(selector, features, labels, [pairs])
-    assert np.allclose(chunked, whole, atol=1e-5)
-
-
-def test_a_score_that_is_no_number_is_reported() -> None:
-    selector = new_selector(SelectorConfig(2, 2, hidden=(4,)), seed=0)
-    features = torch.zeros(3, 2)
-    features[2] = torch.nan
-    with pytest.raises(L2AError, match=r"pair of rows \(0, 2\)"):
-        list(score_pool(selector, features, torch.ones(3, 2), [all_pairs(3, 3)]))
+def top(
+    pairs: Pairs,
+    logits: Logits,
+    budget: int,
+    caps: Caps | None = None,
+    classes: NDArray[np.int64] | None = None,
+    weights: list[int] | None = None,
+) -> Selection:
+    world = Listed(pairs, logits)
+    if classes is None:
+        classes = np.zeros(int(pairs.max(initial=0)) + 1, np.int64)
+    return select_top(world, world, budget, classes=classes, caps=caps, weights=weights)
 
 
 # Choosing without caps.
 
 
-@pytest.mark.parametrize("size", [1000, 100_000])
 @pytest.mark.parametrize("budget", [1, 4321])
-def test_the_top_is_that_of_a_sort_ties_by_position(size: int, budget: int) -> None:
-    pairs = all_pairs(250, 400)  # 100,000
+def test_the_top_is_that_of_a_sort_ties_by_number(budget: int) -> None:
+    pairs = all_pairs(500, 400)  # 200,000: four blocks
     rng = np.random.default_rng(0)
     logits = (rng.integers(-500, 500, len(pairs)) / 16).astype(np.float32)  # many ties
     expected = np.lexsort((np.arange(len(pairs)), -logits))[:budget]
-    found = select_top(in_blocks(pairs, logits, size), budget)
+    found = top(pairs, logits, budget)
     assert np.array_equal(found.pairs, pairs[expected])
     assert np.array_equal(found.logits, logits[expected])
     assert found.pairs.dtype == np.int64
-    assert (found.considered, found.caps, found.relaxed) == (100_000, None, 0)
+    assert (found.considered, found.caps, found.relaxed) == (200_000, None, 0)
+    assert (found.passed_over, found.passed_over_more, found.passes) == (0, False, 1)
 
 
 def test_omega_and_threshold() -> None:
     logits = np.array([0.0, 200.0, -200.0, np.log(3)], np.float32)
-    found = select_top([(all_pairs(2, 2), logits)], 3)
+    found = top(all_pairs(2, 2), logits, 3)
     assert found.pairs.tolist() == [[0, 1], [1, 1], [0, 0]]
     assert found.omega.tolist() == pytest.approx([1.0, 0.75, 0.5])
     assert found.threshold == 0.5
-    assert select_top([(all_pairs(2, 2), logits)], 4).threshold == 0.0
-
-
-def test_memory_is_bounded_by_budget_and_block() -> None:
-    rng = np.random.default_rng(0)
-    block = all_pairs(100, 100)
-    tracemalloc.start()
-    scored = ((block, rng.standard_normal(len(block), np.float32)) for _ in range(200))
-    found = select_top(scored, 1000)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert found.considered == 2_000_000
-    assert peak < 2e6  # the pool whole would take 40 MB
+    assert top(all_pairs(2, 2), logits, 4).threshold == 0.0
 
 
 @pytest.mark.parametrize("caps", [None, Caps(foreground=2)])
 def test_a_budget_that_cannot_be_met_is_refused(caps: Caps | None) -> None:
-    scored = [(all_pairs(2, 2), np.zeros(4, np.float32))]
+    pairs, logits = all_pairs(2, 2), np.zeros(4, np.float32)
     with pytest.raises(InputError, match="budget is 5 pairs and the pool holds 4"):
-        select_top(scored, 5, caps=caps)
+        top(pairs, logits, 5, caps)
     with pytest.raises(InputError, match="budget is 1 pairs and the pool holds 0"):
-        select_top([], 1, caps=caps)
+        top(pairs[:0], logits[:0], 1, caps)
     with pytest.raises(InputError, match="budget is 0"):
-        select_top(scored, 0, caps=caps)
+        top(pairs, logits, 0, caps)
 
 
-# Choosing with caps.
+def test_a_score_that_is_no_number_is_reported() -> None:
+    logits = np.array([0, 0, np.nan, 0], np.float32)
+    with pytest.raises(L2AError, match=r"pair of rows \(1, 0\)"):
+        top(all_pairs(2, 2), logits, 1)
+
+
+# Choosing with caps and quotas.
 
 
 def greedy(
-    pairs: Pairs, logits: NDArray[np.float32], budget: int, caps: Caps, classes: NDArray[np.int64]
+    pairs: Pairs,
+    logits: Logits,
+    budget: int,
+    caps: Caps,
+    classes: NDArray[np.int64],
+    quotas: list[int] | None,
 ) -> tuple[list[int], int]:
     """The rule, word by word: walk down the ranking; at its end, double and walk again."""
     limits = [caps.foreground, caps.background, caps.class_match]
     order = sorted(range(len(pairs)), key=lambda i: (-logits[i], i))
     taken: list[int] = []
-    counts: Counter[tuple[int, int]] = Counter()
+    counts: Counter[object] = Counter()
     for relaxed in range(64):
         for i in order:
             fore, back = map(int, pairs[i])
+            of_class = ("class", int(classes[fore]))
             groups = list(enumerate((fore, back, (int(classes[fore]), int(classes[back])))))
             full = any(
                 limit is not None and counts[group] >= limit * 2**relaxed
                 for group, limit in zip(groups, limits, strict=True)
             )
+            if quotas is not None:
+                full |= counts[of_class] >= quotas[of_class[1]]
             if i in taken or full:
                 continue
-            counts.update(groups)
+            counts.update([*groups, of_class])
             taken.append(i)
             if len(taken) == budget:
                 return sorted(taken, key=order.index), relaxed
@@ -158,26 +158,106 @@ def greedy(
 cap = st.one_of(st.none(), st.integers(1, 4))
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     caps=st.builds(Caps, cap, cap, cap),
+    weights=st.one_of(st.none(), st.lists(st.integers(0, 3), min_size=3, max_size=3)),
     share=st.floats(0.01, 1),
-    size=st.integers(1, 20),
+    block=st.integers(1, 20),
+    most=st.integers(1, 60),
+    spread=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_capped_choice_equals_the_rule(
-    shape: tuple[int, int], caps: Caps, share: float, size: int, seed: int
-) -> None:
+def test_the_choice_is_that_of_the_rule_however_little_is_kept(
+    shape: tuple[int, int], caps: Caps, weights: list[int] | None, share: float, block: int,
+    most: int, spread: bool, seed: int,
+) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     pairs = rng.permutation(all_pairs(*shape))
     logits = rng.integers(0, 6, len(pairs)).astype(np.float32)
     classes = rng.integers(0, 3, max(shape))
     budget = max(1, int(share * len(pairs)))
-    found = select_top(in_blocks(pairs, logits, size), budget, caps=caps, classes=classes)
-    expected, relaxed = greedy(pairs, logits, budget, caps, classes)
+    world = Listed(pairs, logits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rank, "_most", lambda budget: most)
+        patch.setattr(rank, "_WALK", 1 + seed % 9)
+        patch.setattr(candidates, "BLOCK", block)
+        patch.setattr(candidates, "_STRETCHES", 3)
+        found = select_top(
+            world, world, budget, classes=classes, caps=caps, weights=weights,
+            spread=LocalEngine(workers=1) if spread else None,
+        )  # fmt: skip
+    quotas = None
+    if weights is not None:
+        capacity = np.bincount(classes[pairs[:, 0]], minlength=3)
+        quotas = split_budget(budget, weights, capacity)[0].tolist()
+    expected, relaxed = greedy(pairs, logits, budget, caps, classes, quotas)
     assert found.pairs.tolist() == pairs[expected].tolist()
     assert np.array_equal(found.logits, logits[expected])
     assert found.relaxed == relaxed
+    last = (-logits[expected[-1]], expected[-1])
+    over = sum((-logits[i], i) < last for i in set(range(len(pairs))) - set(expected))
+    assert found.passed_over == over or (found.passed_over < over and found.passed_over_more)
+
+
+def test_a_million_pairs_in_several_passes_are_those_of_a_sort(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores by class and by background, as Selectors give them: the worst that caps can meet."""
+    rng = np.random.default_rng(0)
+    pairs = all_pairs(1000, 1000)
+    classes = np.arange(1000) % 20
+    per_match, per_back = 3 * rng.standard_normal((20, 20)), rng.standard_normal(1000)
+    logits = per_match[classes[pairs[:, 0]], classes[pairs[:, 1]]] + per_back[pairs[:, 1]]
+    logits = (np.round(logits * 8) / 8).astype(np.float32)
+    caps = even_caps(2000, 1000, 1000, 400, RankSettings())
+    monkeypatch.setattr(rank, "_most", lambda budget: 20_000)
+    seen: list[int] = []
+    world = Listed(pairs, logits, seen)
+    found = select_top(world, world, 2000, classes=classes, caps=caps)
+
+    left = [np.full(1000, caps.foreground), np.full(1000, caps.background)]
+    left.append(np.full(400, caps.class_match))
+    expected = []
+    for i in np.argsort(-logits, kind="stable").tolist():
+        fore, back = pairs[i]
+        places = [(left[0], fore), (left[1], back), (left[2], 20 * classes[fore] + classes[back])]
+        if all(room[place] for room, place in places):
+            for room, place in places:
+                room[place] -= 1
+            expected.append(i)
+            if len(expected) == 2000:
+                break
+    assert len(expected) == 2000
+    assert np.array_equal(found.pairs, pairs[expected])
+    assert found.relaxed == 0
+    assert found.passes > 1
+    assert len(seen) < found.passes * len(pairs)
+    assert found.passed_over_more
+
+
+def test_a_few_matches_that_score_best_do_not_cost_a_pass_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    pairs = all_pairs(400, 400)
+    classes = np.arange(400) % 20
+    logits = 10.0 * (classes[pairs[:, 0]] * 20 + classes[pairs[:, 1]]) + rng.random(len(pairs))
+    monkeypatch.setattr(rank, "_most", lambda budget: 16_000)  # 400 pairs for each of 40 matches
+    found = top(pairs, logits.astype(np.float32), 1600, Caps(class_match=8), classes)
+    assert found.passes == 1
+    matches = 20 * classes[found.pairs[:, 0]] + classes[found.pairs[:, 1]]
+    assert np.bincount(matches).tolist() == [0] * 200 + [8] * 200
+
+
+def test_a_class_whose_quota_is_full_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, classes = all_pairs(40, 40), np.arange(40) % 2
+    logits = (100 * (classes[pairs[:, 0]] == 0) - np.arange(1600) / 1600).astype(np.float32)
+    monkeypatch.setattr(rank, "_most", lambda budget: 60)  # 30, and 15 of each class
+    found = top(pairs, logits, 10, None, classes, [1, 1])
+    assert found.passes == 1
+    assert np.bincount(classes[found.pairs[:, 0]]).tolist() == [5, 5]
 
 
 def most(values: NDArray[np.int64]) -> int:
@@ -191,12 +271,12 @@ def test_default_caps_prevent_the_collapse_on_a_large_pool() -> None:
     classes = np.arange(400) % 10
     favourites = 5.0 * (classes[pairs[:, 0]] == 3) + 3.0 * (pairs[:, 1] < 12)
     logits = (favourites + 0.1 * rng.standard_normal(len(pairs))).astype(np.float32)
-    blind = select_top([(pairs, logits)], 300)
+    blind = top(pairs, logits, 300, classes=classes)
     assert set(classes[blind.pairs[:, 0]]) == {3}
 
     caps = even_caps(300, 300, 400, 100, RankSettings())
     assert caps == Caps(foreground=2, background=2, class_match=5)
-    found = select_top(in_blocks(pairs, logits, 9999), 300, caps=caps, classes=classes)
+    found = top(pairs, logits, 300, caps, classes)
     assert len(found.pairs) == len({tuple(pair) for pair in found.pairs.tolist()}) == 300
     assert (np.diff(found.logits) <= 0).all()
     assert found.relaxed == 0
@@ -204,11 +284,14 @@ def test_default_caps_prevent_the_collapse_on_a_large_pool() -> None:
     assert most(found.pairs[:, 1]) <= 2
     assert most(10 * classes[found.pairs[:, 0]] + classes[found.pairs[:, 1]]) <= 5
 
+    even = top(pairs, logits, 300, caps, classes, weights=[1] * 10)
+    assert np.bincount(classes[even.pairs[:, 0]]).tolist() == [30] * 10
+    assert even.short == ()
+
 
 def test_caps_that_forbid_the_budget_are_doubled_and_reported() -> None:
     # One foreground, a cap of one pair for it, a budget of three: 1 ─► 2 ─► 4.
-    scored = [(all_pairs(1, 5), np.arange(5, dtype=np.float32))]
-    found = select_top(scored, 3, caps=Caps(foreground=1))
+    found = top(all_pairs(1, 5), np.arange(5, dtype=np.float32), 3, Caps(foreground=1))
     assert found.pairs[:, 1].tolist() == [4, 3, 2]
     assert found.relaxed == 2
     assert found.caps == Caps(foreground=4)
@@ -219,21 +302,149 @@ def test_even_caps_round_up_and_can_be_left_out() -> None:
     assert even_caps(10, 30, 40, 3, RankSettings()) == Caps(1, 1, 5)
     none = RankSettings(foreground_cap=0, background_cap=0, class_cap=0)
     assert even_caps(10, 30, 40, 3, none) == Caps()
-    scored = [(all_pairs(2, 2), np.zeros(4, np.float32))]
-    assert select_top(scored, 2, caps=Caps()).caps is None
+    assert top(all_pairs(2, 2), np.zeros(4, np.float32), 2, Caps()).caps is None
 
 
-def test_a_cap_on_classes_needs_classes() -> None:
-    scored = [(all_pairs(2, 2), np.zeros(4, np.float32))]
-    with pytest.raises(ValueError, match="class of every row"):
-        select_top(scored, 2, caps=Caps(class_match=1))
+def test_full_foregrounds_are_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Foreground 0 outranks all; of a pass that keeps four, it leaves nothing for the others.
+    pairs = all_pairs(3, 8)
+    logits = (100 - 10 * pairs[:, 0] - pairs[:, 1]).astype(np.float32)
+    monkeypatch.setattr(rank, "_most", lambda budget: 4)
+    seen: list[int] = []
+    world = Listed(pairs, logits, seen)
+    classes = np.zeros(8, np.int64)
+    found = select_top(world, world, 3, classes=classes, caps=Caps(foreground=1))
+    assert found.pairs.tolist() == [[0, 0], [1, 0], [2, 0]]
+    assert found.passes == 3
+    assert len(seen) == 24 + 16 + 8
+
+
+def test_memory_does_not_grow_with_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank, "_most", lambda budget: 2000)
+    monkeypatch.setattr(candidates, "BLOCK", 2048)
+    peaks = []
+    for videos in (300, 1500):
+        rows = [list(range(videos))]
+        pool = Pool(rows, rows, [ClassMatch(0, 0, 1.0)])
+        tracemalloc.start()
+        found = select_random(
+            pool, 500, np.random.default_rng(0), classes=np.zeros(videos, np.int64),
+            caps=Caps(4, 4),
+        )  # fmt: skip
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.considered == videos * (videos - 1)
+    assert max(peaks) < 1e6  # the pools whole would take 2 MB and 45 MB
+
+
+# Shares of the budget.
+
+
+def test_shares_by_hand() -> None:
+    def split(budget: int, weights: list[int], capacity: list[int]) -> tuple[list[int], list[int]]:
+        shares, short = split_budget(budget, weights, capacity)
+        return shares.tolist(), list(short)
+
+    assert split(9, [1, 1, 1], [99, 99, 99]) == ([3, 3, 3], [])
+    assert split(8, [1, 1, 1], [99, 99, 99]) == ([3, 3, 2], [])  # equal remainders: the first
+    # 10 · (5, 3, 1) / 9 = 5.56, 3.33, 1.11
+    assert split(10, [5, 3, 1], [99, 99, 99]) == ([6, 3, 1], [])
+    # The second has one pair; what it leaves is 9, split 5 : 1 = 7.5 : 1.5.
+    assert split(10, [5, 3, 1], [99, 1, 99]) == ([8, 1, 1], [1])
+    assert split(6, [1, 1, 1], [0, 2, 99]) == ([0, 2, 4], [0])
+    assert split(5, [1, 0, 0], [3, 99, 99]) == ([3, 1, 1], [0])
+    assert split(4, [0, 0], [2, 2]) == ([2, 2], [])
+
+
+@given(
+    classes=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=8),
+    share=st.floats(0, 1),
+)
+def test_shares_are_met_and_fair(classes: list[tuple[int, int]], share: float) -> None:
+    weights, capacity = map(np.array, zip(*classes, strict=True))
+    budget = int(share * capacity.sum())
+    shares, short = split_budget(budget, weights, capacity)
+    assert shares.sum() == budget
+    assert (shares >= 0).all()
+    assert (shares <= capacity).all()
+    assert all(shares[index] == capacity[index] for index in short)
+    # Whoever has room left has, within one pair, as much per weight as anybody.
+    per_weight = (shares - 1) / np.maximum(weights, 1e-9)
+    roomy = (shares < capacity) & (weights > 0)
+    if roomy.any():
+        least = ((shares[roomy] + 1) / weights[roomy]).min()
+        assert (per_weight[(weights > 0) & (shares > 0)] <= least + 1e-9).all()
+
+
+def test_what_a_class_has_no_pairs_for_goes_to_the_others_and_is_said() -> None:
+    # Class 1 is one foreground with four partners.
+    pairs = all_pairs(4, 4)
+    classes = np.array([0, 0, 0, 1])
+    found = top(pairs, np.arange(16, dtype=np.float32), 12, Caps(foreground=2), classes, [1, 1])
+    assert np.bincount(classes[found.pairs[:, 0]]).tolist() == [8, 4]
+    assert found.short == (1,)
+    assert describe(found, ["jump", "run"]).endswith("too few pairs for an own share of: run")
+
+
+def test_the_line_about_a_choice_says_what_caps_did() -> None:
+    logits = np.array([3, 2, 1, 0, -1, -2], np.float32)
+    plain = top(all_pairs(2, 3), logits, 2)
+    assert describe(plain, []) == "selected 2 of 6 pairs, ω ≥ 0.8808"
+    capped = top(all_pairs(2, 3), logits, 3, Caps(foreground=1))
+    assert describe(capped, []) == (
+        "selected 3 of 6 pairs, ω ≥ 0.5; 1 better pairs passed over for caps or quotas; "
+        "caps doubled once to meet the budget"
+    )
+    low = top(all_pairs(2, 3), logits - 1.5, 4, Caps(foreground=2))
+    assert "ω ≥ 0.07586, 2 of them below 0.5; 1 better pairs" in describe(low, [])
+
+
+# Spread over processes.
+
+
+def paper_like(videos: int = 400) -> tuple[Pool, PairScorer, NDArray[np.int64]]:
+    rows = [list(range(start, videos, 4)) for start in range(4)]
+    matches = [ClassMatch(c, (c + step) % 4, 1.0) for c in range(4) for step in (0, 1, 2)]
+    torch.manual_seed(0)
+    features, labels = torch.randn(videos, 8), torch.eye(4)[torch.arange(videos) % 4]
+    selector = new_selector(SelectorConfig(8, 4, hidden=(32, 16)), seed=0)
+    pool = Pool(rows, rows, matches)
+    return pool, PairScorer(selector, features, labels), np.arange(videos) % 4
+
+
+def same_with(engine: Engine) -> None:
+    pool, scorer, classes = paper_like()
+    caps = Caps(foreground=3, background=3, class_match=60)
+    alone = select_top(pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1])
+    found = select_top(
+        pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1], spread=engine
+    )
+    assert len(pool) > candidates.BLOCK  # more than one stretch
+    assert np.array_equal(found.pairs, alone.pairs)
+    assert np.array_equal(found.logits, alone.logits)
+    assert (found.passed_over, found.passes) == (alone.passed_over, alone.passes)
+
+
+def test_other_processes_choose_the_same() -> None:
+    same_with(LocalEngine(workers=2))
+
+
+@pytest.mark.ray
+def test_a_cluster_chooses_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from compositing.engines.on_ray import RayEngine
+
+    monkeypatch.chdir(tmp_path)
+    same_with(RayEngine(workers=2, devices="cpu"))
 
 
 # The baseline and the yardstick.
 
 
-def draw(seed: int, caps: Caps | None = None) -> Selection:
-    return select_random([all_pairs(10, 10)], 30, np.random.default_rng(seed), caps=caps)
+def draw(seed: int, caps: Caps | None = None, weights: list[int] | None = None) -> Selection:
+    world = Listed(all_pairs(10, 10), np.zeros(100, np.float32))
+    rng = np.random.default_rng(seed)
+    classes = np.arange(10) % 2
+    return select_random(world, 30, rng, classes=classes, caps=caps, weights=weights)
 
 
 def test_random_choice_is_repeatable_uniform_and_capped() -> None:
@@ -241,6 +452,7 @@ def test_random_choice_is_repeatable_uniform_and_capped() -> None:
     assert not np.array_equal(draw(1).pairs, draw(2).pairs)
     assert len({tuple(pair) for pair in draw(1).pairs.tolist()}) == 30
     assert draw(1).threshold == 0.5
+    assert (draw(1).omega == 0.5).all()
     times = Counter(tuple(pair) for seed in range(400) for pair in draw(seed).pairs.tolist())
     # Each of 100 pairs comes 120 times on average, with a standard deviation of 9.
     assert len(times) == 100
@@ -249,12 +461,4 @@ def test_random_choice_is_repeatable_uniform_and_capped() -> None:
     capped = draw(1, Caps(foreground=3, background=4))
     assert most(capped.pairs[:, 0]) == 3
     assert most(capped.pairs[:, 1]) <= 4 * 2**capped.relaxed
-
-
-def test_auroc_by_hand() -> None:
-    good = torch.tensor([True, True, False, False])
-    assert auroc(torch.tensor([4.0, 3.0, 2.0, 1.0]), good) == 1.0
-    assert auroc(torch.tensor([1.0, 2.0, 3.0, 4.0]), good) == 0.0
-    assert auroc(torch.tensor([1.0, 1.0, 1.0, 1.0]), good) == 0.5
-    # 3 beats both bad ones; 1 ties with one and loses to the other.
-    assert auroc(torch.tensor([3.0, 1.0, 1.0, 2.0]), good) == (2 + 0.5) / 4
+    assert np.bincount(draw(1, None, [2, 1]).pairs[:, 0] % 2).tolist() == [20, 10]
