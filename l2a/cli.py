@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,21 @@ from l2a.arguments import Arguments, parse
 from l2a.clips import ClipSettings
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings
+from l2a.options import (
+    Budget,
+    Data,
+    DemoSettings,
+    FromClassifier,
+    FromPairs,
+    FromSelector,
+    LookFirst,
+    MapPicture,
+    NeedsPairs,
+    NeedsSelector,
+    Out,
+    OutDemo,
+    PreviewSettings,
+)
 from l2a.progress import progress, say
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
@@ -39,137 +54,7 @@ if TYPE_CHECKING:
     from compositing.layers import LayerStore
     from l2a.runs import Run
     from l2a.videos import VideoSet
-
-
-@dataclass(frozen=True)
-class Data:
-    """What to work on.
-
-    Attributes:
-        data: the data set's folder.
-    """
-
-    data: Path
-
-
-@dataclass(frozen=True)
-class Out:
-    """Where the results go.
-
-    Attributes:
-        out: the run's folder; an interrupted run goes on in its own.
-    """
-
-    out: Path
-
-
-@dataclass(frozen=True)
-class FromSelector:
-    """A Selector that was trained before.
-
-    Attributes:
-        selector: a Selector checkpoint; with it, `train` runs only the second stage.
-    """
-
-    selector: Path | None = None
-
-
-@dataclass(frozen=True)
-class NeedsSelector:
-    """The Selector to choose with.
-
-    Attributes:
-        selector: a Selector checkpoint.
-    """
-
-    selector: Path
-
-
-@dataclass(frozen=True)
-class MapPicture:
-    """Where the map goes.
-
-    Attributes:
-        map: the PNG file to draw the map of classes to.
-    """
-
-    map: Path = Path("matches.png")
-
-
-@dataclass(frozen=True)
-class OutDemo:
-    """Where the results go.
-
-    Attributes:
-        out: the demo's folder; an interrupted demo goes on in its own.
-    """
-
-    out: Path = Path("runs/demo")
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """The generated data set.
-
-    Attributes:
-        demo_seed: all randomness of the demo follows from it.
-    """
-
-    demo_seed: int = 0
-
-
-@dataclass(frozen=True)
-class FromPairs:
-    """What to composite.
-
-    Attributes:
-        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given anew.
-    """
-
-    pairs: Path
-
-
-@dataclass(frozen=True)
-class FromClassifier:
-    """What to measure.
-
-    Attributes:
-        classifier: a classifier.safetensors that `l2a train` wrote.
-        subset: the split to measure on: test, val or train.
-    """
-
-    classifier: Path
-    subset: str = "test"
-
-
-@dataclass(frozen=True)
-class LookFirst:
-    """A look before the work.
-
-    Attributes:
-        preview: prepare only a dozen training videos, spread over the classes, and draw sheets
-            and short clips of them to OUT/preview; the same command without it does the rest.
-    """
-
-    preview: bool = False
-
-
-@dataclass(frozen=True)
-class PreviewSettings:
-    """What to show.
-
-    Attributes:
-        count: how many pairs, the best of each foreground class first.
-        every_blend: also make each pair in every way of blending, for comparison.
-    """
-
-    count: int = 6
-    every_blend: bool = False
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"count is {self.count}; it must be at least 1.")
+    from train.transfer import Reuse
 
 
 @dataclass(frozen=True)
@@ -187,6 +72,8 @@ def _full(arguments: Arguments) -> FullSettings:
     given: dict[str, Any] = {
         name: arguments[kind] for name, kind in kinds.items() if kind in arguments
     }
+    if Budget in arguments:
+        given["stage_two"] = StageTwoSettings(budget=arguments[Budget].budget)
     return FullSettings(**given)
 
 
@@ -222,7 +109,8 @@ def _prepare(arguments: Arguments) -> None:
     from compositing.engines import make_engine
     from compositing.records import unfit_rows
     from l2a.runs import Run
-    from train.two_stage import draw_sheet, open_store
+    from train.records import draw_sheet
+    from train.two_stage import open_store
     from train.workspace import open_videos, prepare_layers
 
     settings, out = _full(arguments), arguments[Out].out
@@ -259,23 +147,23 @@ def _preview_layers(run: Run, store: LayerStore, engine: Engine, videos: VideoSe
 
 
 def _train(arguments: Arguments) -> None:
+    from train.transfer import Reuse
     from train.two_stage import train
 
-    summary = train(
-        arguments[Data].data, arguments[Out].out, _full(arguments),
-        arguments[FromSelector].selector,
-    )  # fmt: skip
+    given = arguments[FromSelector]
+    reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
+    summary = train(arguments[Data].data, arguments[Out].out, _full(arguments), reuse)
     print(summary.text)
     print(f"everything is in {summary.folder}")
 
 
 def _select(arguments: Arguments) -> None:
     from train.reuse import select
+    from train.transfer import Reuse
 
-    path = select(
-        arguments[Data].data, arguments[Out].out, arguments[NeedsSelector].selector,
-        _full(arguments),
-    )  # fmt: skip
+    given = arguments[NeedsSelector]
+    reuse = Reuse(given.selector, given.finetune_selector)
+    path = select(arguments[Data].data, arguments[Out].out, reuse, _full(arguments))
     print(f"pairs: {path}")
 
 
@@ -295,9 +183,20 @@ def _evaluate(arguments: Arguments) -> None:
 def _export(arguments: Arguments) -> None:
     from compositing.export import export_videofolder
     from train.chosen import open_chosen
+    from train.transfer import Reuse
 
-    settings, out = _full(arguments), arguments[Out].out
-    chosen = open_chosen(arguments[Data].data, arguments[FromPairs].pairs, out, settings)
+    data, settings, out = arguments[Data].data, _full(arguments), arguments[Out].out
+    given, pairs = arguments[FromSelector], arguments[FromPairs].pairs
+    if given.selector and pairs is None:
+        reuse = Reuse(given.selector, given.finetune_selector)
+        pairs = _choose_for_export(data, out, reuse, settings)
+    elif given.selector or pairs is None:
+        raise InputError(
+            "`l2a export` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote, or "
+            "--selector, which chooses pairs now; give one of the two"
+            + (", not both." if given.selector else ".")
+        )
+    chosen = open_chosen(data, pairs, out, settings)
     chosen.prepare(chosen.rows)
     with progress("export", "clips") as report:
         done = export_videofolder(
@@ -307,12 +206,21 @@ def _export(arguments: Arguments) -> None:
     print(f"{done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped: {out}")
 
 
+def _choose_for_export(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
+    """Choose pairs in a run folder beside the export, which so holds nothing but the data set."""
+    from train.reuse import select
+
+    # How clips are encoded has no part in the choice: the same pairs may be exported again.
+    settings = replace(settings, export=ExportSettings())
+    return select(data, out.with_name(out.name + "-selection"), reuse, settings)
+
+
 def _preview(arguments: Arguments) -> None:
     from compositing.preview import best_pairs, preview_pairs
     from l2a.runs import Run
     from train.chosen import open_chosen
 
-    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[FromPairs].pairs
+    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[NeedsPairs].pairs
     wanted = arguments[PreviewSettings]
     chosen = open_chosen(arguments[Data].data, pairs, out, settings)
     rows = best_pairs(chosen.rows, wanted.count)
@@ -354,6 +262,10 @@ def _demo(arguments: Arguments) -> None:
 
 _DATA = (Data, DataSettings)
 _TO_CLIPS = (ClipSettings, PrepareSettings, CompositeSettings)
+_TO_CHOOSE = (
+    *_TO_CLIPS, MatchSettings, RankSettings, ReinforceSettings, ClassifierSettings,
+    StageOneSettings,
+)  # fmt: skip
 
 COMMANDS: dict[str, Command] = {
     "check": Command("Read a data set and list what is broken.", _DATA, _check),
@@ -373,8 +285,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",
-        (*_DATA, Out, NeedsSelector, *_TO_CLIPS, MatchSettings, RankSettings, ClassifierSettings,
-         StageTwoSettings, EngineSettings, RunSettings), _select,
+        (*_DATA, Out, NeedsSelector, Budget, *_TO_CHOOSE, EngineSettings, RunSettings), _select,
     ),
     "evaluate": Command(
         "Measure a trained classifier on a data set.",
@@ -382,12 +293,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "preview": Command(
         "Draw a few chosen pairs: how their composites come about, as pictures and clips.",
-        (*_DATA, Out, FromPairs, PreviewSettings, PrepareSettings, CompositeSettings,
+        (*_DATA, Out, NeedsPairs, PreviewSettings, PrepareSettings, CompositeSettings,
          EngineSettings, RunSettings), _preview,
     ),
     "export": Command(
-        "Write chosen pairs as an augmented data set of real video files.",
-        (*_DATA, Out, FromPairs, PrepareSettings, CompositeSettings, ExportSettings, EngineSettings,
+        "Write pairs, chosen before or now, as an augmented data set of real video files.",
+        (*_DATA, Out, FromPairs, FromSelector, Budget, ExportSettings, *_TO_CHOOSE, EngineSettings,
          RunSettings), _export,
     ),
     "demo": Command(
@@ -426,7 +337,9 @@ def _run(words: list[str]) -> int:
         raise InputError(f"There is no command {name!r}; choose one of: {known}.")
     command = COMMANDS[name]
     everything = {group for each in COMMANDS.values() for group in each.groups}
-    defaults = _defaults_from_pairs(name, rest) if FromPairs in command.groups else {}
+    defaults = {}
+    if {NeedsPairs, FromPairs} & set(command.groups):
+        defaults = _defaults_from_pairs(name, rest, NeedsPairs in command.groups)
     arguments = parse(
         name, command.about, command.groups, rest, known=everything, defaults=defaults
     )
@@ -434,7 +347,7 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _defaults_from_pairs(command: str, words: Sequence[str]) -> dict[str, Any]:
+def _defaults_from_pairs(command: str, words: Sequence[str], needed: bool) -> dict[str, Any]:
     """The settings that pairs were chosen under, so that nothing silently uses others."""
     from l2a.pairs import read_pairs
 
@@ -443,7 +356,7 @@ def _defaults_from_pairs(command: str, words: Sequence[str]) -> dict[str, Any]:
         if name == "--pairs":
             given = value if equals else (words[index + 1] if index + 1 < len(words) else "")
             return dict(read_pairs(Path(given))[1].get("settings", {})) if given else {}
-    if not {"--config", "--help", "-h"} & {word.partition("=")[0] for word in words}:
+    if needed and not {"--config", "--help", "-h"} & {word.partition("=")[0] for word in words}:
         raise InputError(
             f"`l2a {command}` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote."
         )

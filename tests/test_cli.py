@@ -13,6 +13,7 @@ from l2a.cli import COMMANDS, main
 from selector.checkpoint import SelectorCard, save_selector
 from selector.network import SelectorConfig, new_selector
 from train.settings.full import FullSettings
+from train.transfer import Reuse
 from train.two_stage import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,8 +173,9 @@ def test_a_selector_of_another_embedder_or_geometry(
     config = SelectorConfig(feature_dim=128, label_dim=7, hidden=(8,))
     trunk, _ = build_trunk("tiny3d")
     card = SelectorCard(
-        config, "tiny3d", "sent2vec@0123", 4, 32, 40, 32, ("a", "b"), "credit", 1, 0
-    )
+        config, "tiny3d", "random", False, "sent2vec@0123", num_frames=4, height=32, width=40,
+        crop=32, classes=("a", "b"), reward="credit", steps=1, seed=0,
+    )  # fmt: skip
     save_selector(tmp_path / "selector", new_selector(config, 0), trunk, card)
     words = ["select", str(data), "--selector", str(tmp_path / "selector"), "--workers", "1",
              "--min-gamma", "0.005"]  # fmt: skip
@@ -264,7 +266,7 @@ def test_the_demo_is_a_training_on_generated_videos_and_one_seed_decides_both(
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def train(data: Path, out: Path, settings: FullSettings, selector: Path | None) -> Summary:
+    def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None) -> Summary:
         seen.update(data=data, out=out, settings=settings)
         return Summary((), "the table", out)
 

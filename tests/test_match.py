@@ -26,7 +26,7 @@ from semantic_match.picture import draw_map, leaf_order
 from semantic_match.pool import Pool
 from semantic_match.settings import MatchSettings
 from semantic_match.vectors import similarities
-from train.two_stage import write_matching
+from train.records import write_matching
 from train.workspace import Matching
 
 # Directions in a plane, at 0, 10, 30 and 180 degrees, of different lengths.

@@ -261,7 +261,7 @@ def test_clips_of_an_earlier_preview_do_not_stay(data: Path, tmp_path: Path) -> 
 def test_the_first_fit_video_stands_for_its_class_on_the_sheet_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.two_stage import draw_sheet
+    from train.records import draw_sheet
 
     videos = tuple(a_video(label, n) for label in ("a", "b", "c") for n in range(4))
     flaws = {"a/000": ("small", ""), "a/001": ("", "made up"), "c/000": ("", "made up"),
@@ -277,7 +277,7 @@ def test_the_first_fit_video_stands_for_its_class_on_the_sheet_of_the_whole(
         def load(self, video: Video) -> str:
             return video.id
 
-    monkeypatch.setattr("train.two_stage.draw_contact_sheet", draw)
+    monkeypatch.setattr("train.records.draw_contact_sheet", draw)
     every = VideoSet(tmp_path, "folder", ("a", "b", "c"), videos)
     draw_sheet(tmp_path / "sheet.png", cast(LayerStore, Store()), every, records)
     assert seen["shown"] == ["a/002.mp4", "b/000.mp4", "c/002.mp4"]

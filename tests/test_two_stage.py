@@ -173,6 +173,19 @@ def test_no_video_and_no_match_takes_more_than_its_share(
     assert max(Counter(p.foreground_class for p in pairs).values()) <= 6
 
 
+def test_a_balanced_choice_is_even_and_says_how_it_was_made(
+    data: Path, config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["select", str(data), "--config", str(config), "--selector", str(run / "selector")]
+    words += ["--layers", str(run / "layers"), "--scoring", "bfloat16", "--out", str(tmp_path)]
+    assert main([*words, "--budget", "12", "--balance", "equal"]) == 0
+    pairs, meta = read_pairs(tmp_path / "pairs.parquet")
+    assert sorted(Counter(p.foreground_class for p in pairs).values()) == [4, 4, 4]
+    assert (meta["balance"], meta["scoring"]) == ("equal", "bfloat16")
+    assert meta["caps"]["foreground"] == 2 * 2 ** meta["caps_doubled"]
+    assert f"selected 12 of {meta['considered']} pairs, ω ≥ " in capsys.readouterr().err
+
+
 def test_evaluating_again_gives_the_same_accuracy(data: Path, run: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(data), "--classifier", str(run / "classifier.safetensors")]
     assert main([*words, "--out", str(tmp_path / "eval"), "--workers", "1"]) == 0

@@ -15,43 +15,53 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
 from l2a.files import write_json, written_whole
+from l2a.progress import say
 from l2a.runs import Run
-from semantic_match.embed import make_embedder
 from train.classifier import predict
 from train.metrics import Metrics, draw_confusion, measure
+from train.records import draw_composites, is_chosen, write_matching, write_selection
 from train.settings.full import FullSettings
-from train.stage_one import check_scorer, load_scorer
 from train.stage_two import load_classifier
+from train.transfer import Reuse, open_selector
 from train.two_stage import (
+    check_matches,
+    check_networks,
     choose,
-    draw_composites,
     open_store,
     settled_budget,
-    write_matching,
-    write_selection,
+    trained_scorer,
 )
 from train.workspace import build_matching, build_workspace, open_videos
 
 
-def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Path:
+def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     """Choose the best pairs of a data set with a Selector that was trained before.
 
-    The data set may have other classes, and another number of them.
+    The data set may have other classes, and another number of them. What an earlier call with the
+    same settings has chosen is not chosen again.
 
     Args:
         data: the data set's folder.
-        out: the run folder; it gets pairs.parquet and pictures.
-        selector: the Selector's checkpoint.
-        settings: clip geometry and embedder must be the checkpoint's.
+        out: the run folder; it gets pairs.parquet and pictures, and with fine-tuning selector/.
+        reuse: the Selector, and whether to train it further before it chooses.
+        settings: clip geometry and embedder must be the Selector's.
 
     Returns:
         The path of pairs.parquet.
+
+    Raises:
+        InputError: the settings, the data or the Selector are wrong, or do not go together.
+        L2AError: the work failed.
     """
-    scorer = load_scorer(selector, settings.clips, pick_device(settings.classifier.device))
+    pick_device(settings.classifier.device)
+    if reuse.finetune:
+        check_networks(settings)
     store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
-    check_scorer(scorer, make_embedder(settings.match.embedder), videos.classes)
-    run = Run.open(out, "select", settings.flat() | {"data": data, "from_selector": selector})
+    reused = open_selector(reuse, settings, videos.classes)
+    scorer, settings = reused.scorer, reused.settings
+    check_matches(videos, settings.match)
+    run = Run.open(out, "select", settings.flat() | {"data": data, **reused.facts})
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, engine
@@ -63,9 +73,14 @@ def select(data: Path, out: Path, selector: Path, settings: FullSettings) -> Pat
         write_matching(run, space, matching)
         budget = settled_budget(settings, space, matching)
     run.fix_settings()
+    path = run.path("pairs.parquet")
+    if is_chosen(run, space):
+        say(f"{path} was chosen before from these videos, with these settings")
+        return path
+    if reuse.finetune:
+        scorer = trained_scorer(run, space, matching, settings, scorer)
     with run.stage("select"):
         selection = choose(scorer, space, matching, settings, budget)
-        path = run.path("pairs.parquet")
         write_selection(path, selection, space, settings, data)
         draw_composites(run, space)
     return path

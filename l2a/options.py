@@ -1,0 +1,183 @@
+"""What commands take beside the rooms' settings: what to work on, with what, and where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from l2a.errors import InputError
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to work on.
+
+    Attributes:
+        data: the data set's folder.
+    """
+
+    data: Path
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where the results go.
+
+    Attributes:
+        out: the run's folder; an interrupted run goes on in its own.
+    """
+
+    out: Path
+
+
+@dataclass(frozen=True)
+class FromSelector:
+    """A Selector that was trained before.
+
+    Attributes:
+        selector: its folder, or USER/NAME[@REVISION] on the Hugging Face Hub. `train` then trains
+            no Selector of its own; `export` then chooses the pairs itself, in OUT-selection.
+        finetune_selector: train it further on this data set before it chooses, for the
+            --selector-steps given.
+    """
+
+    selector: str | None = None
+    finetune_selector: bool = False
+
+    def __post_init__(self) -> None:
+        if self.selector == "":
+            raise InputError("--selector is empty; give a Selector's folder, or leave it out.")
+        if self.finetune_selector and not self.selector:
+            raise InputError(
+                "--finetune-selector trains a Selector from before further, and none is given; "
+                "name it with --selector, or leave --finetune-selector out."
+            )
+
+
+@dataclass(frozen=True)
+class NeedsSelector:
+    """The Selector to choose with.
+
+    Attributes:
+        selector: its folder, or USER/NAME[@REVISION] on the Hugging Face Hub.
+        finetune_selector: train it further on this data set before it chooses, for the
+            --selector-steps given.
+    """
+
+    selector: str
+    finetune_selector: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to choose.
+
+    Attributes:
+        budget: how many pairs to composite; as many as there are real training clips if not
+            given.
+    """
+
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise InputError(f"budget is {self.budget}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """Where the map goes.
+
+    Attributes:
+        map: the PNG file to draw the map of classes to.
+    """
+
+    map: Path = Path("matches.png")
+
+
+@dataclass(frozen=True)
+class OutDemo:
+    """Where the results go.
+
+    Attributes:
+        out: the demo's folder; an interrupted demo goes on in its own.
+    """
+
+    out: Path = Path("runs/demo")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The generated data set.
+
+    Attributes:
+        demo_seed: all randomness of the demo follows from it.
+    """
+
+    demo_seed: int = 0
+
+
+@dataclass(frozen=True)
+class NeedsPairs:
+    """What to composite.
+
+    Attributes:
+        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
+            masks and labels hold unless given anew.
+    """
+
+    pairs: Path
+
+
+@dataclass(frozen=True)
+class FromPairs:
+    """What to composite, if it was chosen before.
+
+    Attributes:
+        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
+            masks and labels hold unless given anew. Without it, --selector chooses.
+    """
+
+    pairs: Path | None = None
+
+
+@dataclass(frozen=True)
+class FromClassifier:
+    """What to measure.
+
+    Attributes:
+        classifier: a classifier.safetensors that `l2a train` wrote.
+        subset: the split to measure on: test, val or train.
+    """
+
+    classifier: Path
+    subset: str = "test"
+
+
+@dataclass(frozen=True)
+class LookFirst:
+    """A look before the work.
+
+    Attributes:
+        preview: prepare only a dozen training videos, spread over the classes, and draw sheets
+            and short clips of them to OUT/preview; the same command without it does the rest.
+    """
+
+    preview: bool = False
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """What to show.
+
+    Attributes:
+        count: how many pairs, the best of each foreground class first.
+        every_blend: also make each pair in every way of blending, for comparison.
+    """
+
+    count: int = 6
+    every_blend: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"count is {self.count}; it must be at least 1.")

@@ -1,0 +1,175 @@
+"""What a run leaves for a person and for other commands: pairs, matched classes, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.composite import make_composite
+from compositing.layers import LayerRecord, LayerStore
+from compositing.pictures import draw_contact_sheet, why_unfit
+from compositing.preview import SHEET, VIDEOS, spread_videos
+from compositing.settings import CompositeSettings
+from compositing.strips import Made, draw_strip
+from l2a.errors import InputError
+from l2a.files import fingerprint, read_json, write_json
+from l2a.pairs import ScoredPair, read_pairs, write_pairs
+from l2a.runs import Run
+from l2a.videos import Video, VideoSet
+from selector.rank import Selection
+from semantic_match.match import without_partner
+from semantic_match.picture import draw_map
+from train.settings.full import FullSettings
+from train.tracking import Tracker
+from train.workspace import Matching, Workspace
+
+
+def write_selection(
+    path: Path, selection: Selection, space: Workspace, settings: FullSettings, data: Path
+) -> None:
+    """Write chosen pairs, best first, with the settings that an export needs."""
+    rows = [
+        _scored(space, f, b, float(omega), float(logit))
+        for (f, b), omega, logit in zip(
+            selection.pairs, selection.omega, selection.logits, strict=True
+        )
+    ]
+    extra = {
+        "clips": space.bank.fingerprint,
+        "threshold": selection.threshold,
+        "considered": selection.considered,
+        "caps": None if selection.caps is None else asdict(selection.caps),
+        "caps_doubled": selection.relaxed,
+        "passed_over": selection.passed_over,
+        "passed_over_more": selection.passed_over_more,
+        "balance": settings.rank.balance,
+        "scoring": settings.rank.scoring,
+    }
+    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "selector") | extra)
+
+
+def is_chosen(run: Run, space: Workspace) -> bool:
+    """Whether the run has its pairs and their pictures, chosen from the videos it has now.
+
+    Ask when the run's settings are fixed: other settings have been refused then.
+    """
+    path = run.path("pairs.parquet")
+    if not (path.is_file() and run.path("composites.png").is_file()):
+        return False
+    return bool(read_pairs(path)[1].get("clips") == space.bank.fingerprint)
+
+
+def write_random(
+    path: Path, pairs: NDArray[np.int64], space: Workspace, settings: FullSettings, data: Path
+) -> None:
+    """Write pairs that no Selector has scored: every ω is 0.5, which says nothing."""
+    rows = [_scored(space, f, b, 0.5, 0.0) for f, b in pairs]
+    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "random") | {"threshold": 0.5})
+
+
+def _scored(space: Workspace, f: int, b: int, omega: float, logit: float) -> ScoredPair:
+    ids, labels, classes = space.bank.ids, space.source.labels, space.videos.classes
+    return ScoredPair(ids[f], ids[b], omega, logit, classes[labels[f]], classes[labels[b]])
+
+
+def pairs_meta(settings: FullSettings, data: Path, budget: int, selection: str) -> dict[str, Any]:
+    """What a pairs file says of itself: enough to composite its pairs as they were chosen."""
+    groups = (settings.data, settings.prepare, settings.composite)
+    kept = {name: value for group in groups for name, value in asdict(group).items()}
+    kept["annotations"] = kept["annotations"] and str(kept["annotations"])
+    return {
+        "data_set": data.name,
+        "budget": budget,
+        "selection": selection,
+        "seed": settings.run.seed,
+        "fingerprint": fingerprint(settings.flat()),
+        "settings": kept,
+    }
+
+
+def write_matching(run: Run, space: Workspace, matching: Matching) -> None:
+    """Write the table of matched classes, and draw the map.
+
+    Raises:
+        InputError: results were made with another table. The settings may be the same: a file of
+            matches or an embedder's weights can change behind their name.
+    """
+    classes = space.videos.classes
+    rows = [
+        {
+            "foreground": classes[match.foreground],
+            "background": classes[match.background],
+            "similarity": round(match.similarity, 6),
+        }
+        for match in matching.matches
+    ]
+    content = {
+        "embedder": matching.embedder,
+        "specification": matching.specification,
+        "pool": len(matching.pool),
+        "matches": rows,
+        "without_partner": without_partner(classes, matching.matches),
+    }
+    table = run.path("matches.json")
+    used = any(run.path(name).exists() for name in ("stage_one", "pairs.parquet"))
+    if used and table.is_file() and read_json(table) != content:
+        raise InputError(
+            f"{run.folder} was made with other matches of classes than {matching.specification} "
+            "gives now; bring back the file or the embedder that it names, or give --out another "
+            "folder."
+        )
+    write_json(table, content)
+    draw_map(run.path("matches.png"), classes, matching.vectors, matching.matches)
+
+
+def draw_sheet(
+    path: Path, store: LayerStore, videos: VideoSet, records: Mapping[str, LayerRecord]
+) -> None:
+    """Draw a contact sheet: a training video of each class, for at most 12 classes.
+
+    The first that is fit stands for its class; where none is, an unfit one does, with its reason.
+    """
+    best: dict[str, Video] = {}
+    prepared = [video for video in videos.of_split("train") if video.id in records]
+    for video in sorted(prepared, key=lambda video: _flaws(records[video.id])):
+        best.setdefault(video.label, video)
+    shown = spread_videos(best.values(), VIDEOS)
+    unfit = {video.id: why_unfit(records[video.id]) for video in shown}
+    if shown:
+        draw_contact_sheet(path, map(store.load, shown), unfit=unfit, **SHEET)
+
+
+def _flaws(record: LayerRecord) -> tuple[bool, bool]:
+    return bool(record.foreground_unfit), bool(record.background_unfit)
+
+
+def draw_composites(run: Run, space: Workspace) -> None:
+    """Show the best pairs of five foreground classes: a strip, and videos for TensorBoard."""
+    pairs, meta = read_pairs(run.path("pairs.parquet"))
+    best: dict[str, ScoredPair] = {}
+    for pair in pairs:
+        best.setdefault(pair.foreground_class, pair)
+    chosen = list(best.values())[:5]
+    items = (made(pair, space, space.source.settings, meta) for pair in chosen)
+    draw_strip(run.path("composites.png"), items, times=2)
+    with Tracker(run.path("tensorboard")) as tracker:
+        for pair in chosen:
+            rows = np.array([[space.bank.row(pair.foreground), space.bank.row(pair.background)]])
+            clip = space.source.composites(rows).clips[0].numpy()
+            tracker.video(f"composites/{pair.foreground_class} on {pair.background_class}", clip, 0)
+
+
+def made(
+    pair: ScoredPair, space: Workspace, settings: CompositeSettings, meta: Mapping[str, Any]
+) -> Made:
+    """A pair's composite at full size as an export has it, with the layers it was made of."""
+    foreground = space.store.load(space.video(pair.foreground))
+    background = space.store.load(space.video(pair.background))
+    omega = None if meta["selection"] == "random" else pair.omega
+    composite = make_composite(foreground, background, settings, omega=omega, seed=meta["seed"])
+    return Made(foreground, background, composite)

@@ -1,0 +1,97 @@
+"""A Selector that was trained before, made ready for the data set at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from l2a.devices import pick_device
+from l2a.files import file_sha256
+from l2a.progress import say
+from selector.checkpoint import WEIGHTS_NAME, selector_folder
+from selector.hub import find_selector
+from selector.settings import SelectorSettings
+from semantic_match.embed import make_embedder
+from train.settings.full import FullSettings, StageOneSettings
+from train.stage_one import Scorer, check_scorer, load_scorer
+
+_SHOWN = 16
+"""Digits of a checksum that `run.yaml` keeps."""
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Which Selector is used again, and how.
+
+    Attributes:
+        selector: its folder, or USER/NAME[@REVISION] on the Hugging Face Hub.
+        finetune: train it further on the data set at hand.
+    """
+
+    selector: str
+    finetune: bool = False
+
+
+@dataclass(frozen=True)
+class Reused:
+    """A Selector that fits the data set at hand.
+
+    Attributes:
+        scorer: the Selector and its trunk.
+        settings: those given, with the network that the Selector has.
+        facts: what `run.yaml` keeps of it. The checksum notices another Selector under the same
+            name: one that was trained anew, or a branch that moved.
+    """
+
+    scorer: Scorer
+    settings: FullSettings
+    facts: Mapping[str, Any]
+
+
+NOT_REUSED: Mapping[str, Any] = {"selector": None, "finetune_selector": False}
+"""The facts of a run that trains its own."""
+
+
+def open_selector(reuse: Reuse, settings: FullSettings, classes: Sequence[str]) -> Reused:
+    """Load a Selector, and check all that it must have in common with the data set.
+
+    Args:
+        reuse: which one.
+        settings: its clip geometry and embedder must be the Selector's. What it says of the
+            Selector's network is not used, because the checkpoint decides; a note says so where
+            another than the default was asked for.
+        classes: of the data set; any in embedding mode, the Selector's own in one-hot mode.
+
+    Raises:
+        InputError: it cannot be had, is damaged, or does not fit; the message says in what.
+    """
+    given, folder = reuse.selector, find_selector(reuse.selector)
+    device = pick_device(settings.classifier.device)
+    scorer = load_scorer(folder, settings.clips, device, given)
+    check_scorer(scorer, make_embedder(settings.match.embedder), classes)
+    own = scorer.card.config.settings
+    for name, value in _asked_for(settings.selector, own):
+        say(f"note: {name} {value} is not used; the Selector {given} has {getattr(own, name)}")
+    for name in ("trunk", "trunk_weights"):
+        value = getattr(settings.stage_one, name)
+        if value != getattr(StageOneSettings(), name):
+            say(f"note: {name} {value} is not used; the Selector {given} brings its own trunk")
+    checksum = file_sha256(selector_folder(folder) / WEIGHTS_NAME)
+    facts = {
+        "selector": given,
+        "finetune_selector": reuse.finetune,
+        "selector_weights": checksum[:_SHOWN],
+    }
+    return Reused(scorer, replace(settings, selector=own), facts)
+
+
+def _asked_for(given: SelectorSettings, own: SelectorSettings) -> list[tuple[str, Any]]:
+    """The fields of `given` that are neither the Selector's own nor the default."""
+    default = SelectorSettings()
+    return [
+        (field.name, getattr(given, field.name))
+        for field in fields(SelectorSettings)
+        if getattr(given, field.name)
+        not in (getattr(own, field.name), getattr(default, field.name))
+    ]
