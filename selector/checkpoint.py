@@ -23,7 +23,7 @@ from l2a.files import file_sha256, read_json, write_json
 from selector.network import Selector, SelectorConfig
 from selector.settings import LabelMode
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_NAME, CARD_NAME = "selector.safetensors", "selector.json"
 _TRUNK = "trunk."
 
@@ -43,16 +43,23 @@ class SelectorCard:
     Attributes:
         config: the network's sizes and its label mode.
         trunk: name of the network whose trunk gave the features (`l2a.networks.build_trunk`).
+        trunk_weights: where its weights came from, for a person.
+        trunk_trained: whether it learned with the Selector.
         embedder: identity of what made the label vectors; "" in one-hot mode.
         num_frames, height, width, crop: geometry of the clips that the trunk saw.
         classes: class names it was trained on, in the order of their labels.
         reward, steps, seed: how it was trained.
+        verdict: what its training came to.
+        probe_auroc: of planted videos; None without a probe.
+        finetuned_from: the classes it was trained on before these; () if it was not fine-tuned.
         versions: of Python and the packages that trained it.
         format_version: of these two files.
     """
 
     config: SelectorConfig
     trunk: str
+    trunk_weights: str
+    trunk_trained: bool
     embedder: str
     num_frames: int
     height: int
@@ -62,6 +69,9 @@ class SelectorCard:
     reward: str
     steps: int
     seed: int
+    verdict: str = ""
+    probe_auroc: float | None = None
+    finetuned_from: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=package_versions)
     format_version: int = FORMAT_VERSION
 
@@ -102,7 +112,7 @@ def load_selector(path: Path) -> LoadedSelector:
         InputError: a file is missing, damaged, of an unknown format version, or the two do not
             belong together.
     """
-    folder = path.parent if path.suffix == ".safetensors" else path
+    folder = selector_folder(path)
     weights, card_path = folder / WEIGHTS_NAME, folder / CARD_NAME
     for needed in (weights, card_path):
         if not needed.is_file():
@@ -125,6 +135,11 @@ def load_selector(path: Path) -> LoadedSelector:
     _fill(selector, of_selector, weights)
     trunk = _build_trunk(card, of_trunk, weights) if of_trunk else None
     return LoadedSelector(selector.eval(), trunk, card)
+
+
+def selector_folder(path: Path) -> Path:
+    """The folder of a stored Selector, from itself or from the `.safetensors` file in it."""
+    return path.parent if path.suffix == ".safetensors" else path
 
 
 def check_embedder(card: SelectorCard, identity: str, dim: int) -> None:
@@ -208,9 +223,9 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
 
     def take(fields: Any, name: object, kind: type[T]) -> T:
         value = fields.get(name) if isinstance(fields, dict) else None
-        if kind is float and isinstance(value, int):
+        if kind is float and type(value) is int:
             value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise InputError(
                 f"{path} has {name} {value!r}, which is no {kind.__name__}; copy it again or "
                 "train the Selector again."
@@ -222,6 +237,7 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
         return tuple(take(values, index, kind) for index in values)
 
     config, versions = take(document, "config", dict), take(document, "versions", dict)
+    probe = document.get("probe_auroc")
     return SelectorCard(
         config=SelectorConfig(
             feature_dim=take(config, "feature_dim", int),
@@ -229,8 +245,12 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
             labels=cast(LabelMode, take(config, "labels", str)),  # SelectorConfig checks it
             hidden=take_all(config, "hidden", int),
             label_scale=take(config, "label_scale", float),
+            agreement_scale=take(config, "agreement_scale", float),
+            dropout=take(config, "dropout", float),
         ),
         trunk=take(document, "trunk", str),
+        trunk_weights=take(document, "trunk_weights", str),
+        trunk_trained=take(document, "trunk_trained", bool),
         embedder=take(document, "embedder", str),
         num_frames=take(document, "num_frames", int),
         height=take(document, "height", int),
@@ -240,5 +260,8 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
         reward=take(document, "reward", str),
         steps=take(document, "steps", int),
         seed=take(document, "seed", int),
+        verdict=take(document, "verdict", str),
+        probe_auroc=None if probe is None else take(document, "probe_auroc", float),
+        finetuned_from=take_all(document, "finetuned_from", str),
         versions={name: take(versions, name, str) for name in versions},
     )

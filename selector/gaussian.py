@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selector.reinforce import Outcome, PairBatch
+from selector.agreement import label_agreement
+from selector.environment import Ask, Outcome, PairBatch
 from selector.reward import last_layer_credit
 
 
@@ -30,6 +31,7 @@ class GaussianWorld:
         bad_share: share of training videos with a wrong label.
         learning_rate: of the classifier's steps.
         credit_sign: 1, or −1 to see what a reversed reward does.
+        agreement: give the Selector each video's label agreement.
     """
 
     classes: int = 6
@@ -40,15 +42,18 @@ class GaussianWorld:
     bad_share: float = 0.3
     learning_rate: float = 0.5
     credit_sign: float = 1.0
+    agreement: bool = True
 
 
 class GaussianEnvironment:
-    """`selector.reinforce.Environment` on a `GaussianWorld` drawn from `seed`.
+    """`selector.environment.Environment` on a `GaussianWorld` drawn from `seed`.
 
     Attributes:
-        features: float32 [N, D], one row for each training video.
-        labels: float32 [N, C], the labels the videos carry, one-hot.
+        points: float32 [N, D], one row for each training video: all that the classifier sees.
+        features: float32 [N, D] or [N, D + 1], the points, and behind them label agreement.
+        classes: int64 [N], the labels the videos carry; `labels` the same one-hot, [N, C].
         bad: bool [N], whose label is wrong.
+        weights: float32 [N, 1], λ of each foreground video.
     """
 
     def __init__(self, world: GaussianWorld, seed: int) -> None:
@@ -57,15 +62,19 @@ class GaussianEnvironment:
         means = torch.randn(world.classes, world.feature_dim, generator=draw)
         self._means = functional.normalize(means, dim=1) * world.separation
         truth = torch.randint(world.classes, (world.videos,), generator=draw)
-        self.features = self._points(truth, draw)
+        self.points = self._points(truth, draw)
         self.bad = torch.rand(world.videos, generator=draw) < world.bad_share
         shift = torch.randint(1, world.classes, (world.videos,), generator=draw)
-        carried = torch.where(self.bad, (truth + shift) % world.classes, truth)
-        self.labels = self._one_hot(carried)
+        self.classes = torch.where(self.bad, (truth + shift) % world.classes, truth)
+        self.labels = self._one_hot(self.classes)
+        self.features = self.points
+        if world.agreement:
+            agreement = label_agreement(self.points, self.classes)
+            self.features = torch.cat([self.points, agreement[:, None]], dim=1)
         # λ is a property of the foreground video: the share its actor takes.
-        self._weights = 0.6 + 0.3 * torch.rand(world.videos, 1, generator=draw)
+        self.weights = 0.6 + 0.3 * torch.rand(world.videos, 1, generator=draw)
         val_truth = torch.arange(world.validation) % world.classes
-        self._val_features = self._points(val_truth, draw)
+        self._val_points = self._points(val_truth, draw)
         self._val_targets = self._one_hot(val_truth)
         self._weight = torch.zeros(world.classes, world.feature_dim)
         self._bias = torch.zeros(world.classes)
@@ -75,26 +84,34 @@ class GaussianEnvironment:
         rows = torch.randint(self.world.videos, (count, 2), generator=generator)
         fore, back = rows.T
         features, labels = self.features, self.labels
-        return PairBatch(rows, features[fore], features[back], labels[fore], labels[back])
+        classes = self.classes[rows]
+        return PairBatch(rows, classes, features[fore], features[back], labels[fore], labels[back])
 
-    def step(self, batch: PairBatch, actions: Tensor, wants_credit: bool) -> Outcome:
-        """One gradient step of the linear classifier on the chosen mixtures."""
-        weight = self._weights[batch.rows[:, 0]]
-        features = weight * batch.features_f + (1 - weight) * batch.features_b
-        targets = weight * batch.labels_f + (1 - weight) * batch.labels_b
-        probabilities = self._classify(features)
+    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+        """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
+        fore, back = batch.rows.T
+        weight = self.weights[fore]
+        points = weight * self.points[fore] + (1 - weight) * self.points[back]
+        targets = weight * self.labels[fore] + (1 - weight) * self.labels[back]
+        probabilities = self._classify(points)
         credit = None
-        if wants_credit:
+        if ask.credit:
             credit = self.world.credit_sign * last_layer_credit(
-                self._classify(self._val_features), self._val_targets, self._val_features,
-                probabilities, targets, features,
+                self._classify(self._val_points), self._val_targets, self._val_points,
+                probabilities, targets, points,
             )  # fmt: skip
-        chosen = actions.bool()
-        errors = (probabilities - targets)[chosen]
-        rate = self.world.learning_rate / len(errors)
-        self._weight = self._weight - rate * errors.T @ features[chosen]
-        self._bias = self._bias - rate * errors.sum(dim=0)
-        return Outcome(self._validation_loss(), credit)
+        before = self._validation_loss() if ask.before else None
+        errors, start = probabilities - targets, (self._weight, self._bias)
+        losses, first = [], start
+        for chosen in actions.bool():
+            rate = self.world.learning_rate / int(chosen.sum())
+            self._weight = start[0] - rate * errors[chosen].T @ points[chosen]
+            self._bias = start[1] - rate * errors[chosen].sum(dim=0)
+            losses.append(self._validation_loss())
+            if len(losses) == 1:
+                first = (self._weight, self._bias)
+        self._weight, self._bias = start if ask.roll_back else first
+        return Outcome(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """All-zero weights: every class equally likely."""
@@ -116,9 +133,9 @@ class GaussianEnvironment:
     def _one_hot(self, classes: Tensor) -> Tensor:
         return functional.one_hot(classes, self.world.classes).float()
 
-    def _classify(self, features: Tensor) -> Tensor:
-        return (features @ self._weight.T + self._bias).softmax(dim=1)
+    def _classify(self, points: Tensor) -> Tensor:
+        return (points @ self._weight.T + self._bias).softmax(dim=1)
 
     def _validation_loss(self) -> float:
-        logits = self._val_features @ self._weight.T + self._bias
+        logits = self._val_points @ self._weight.T + self._bias
         return float(functional.cross_entropy(logits, self._val_targets))

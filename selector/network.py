@@ -3,14 +3,15 @@
 Learn2Augment, Sec. 3.1: the trunk's features of both videos and their labels are concatenated and
 go through hidden layers of 2048, 1024 and 512 to one logit, whose sigmoid is the score ω.
 
-Two things are added, without which it does not learn on real clips: features are standardised by
-the statistics of the training videos, and label vectors are scaled to a norm that the features do
-not drown.
+Added, because without them it does not learn on real clips: features are standardised by the
+statistics of the training videos; label vectors are scaled to a norm that the features do not
+drown; each video comes with its label agreement (`selector.agreement`); in training, features and
+label vectors are hidden at random, so that the Selector does not learn each video by heart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Literal
 
@@ -29,9 +30,9 @@ class SelectorConfig:
     """The sizes of a Selector, as its checkpoint keeps them.
 
     Attributes:
-        feature_dim: D, the length of the trunk's feature vector.
+        feature_dim: length of the trunk's feature vector.
         label_dim: E, the length of a label vector: the embedder's, or the number of classes.
-        labels, hidden, label_scale: as in `SelectorSettings`.
+        labels, hidden, label_scale, agreement_scale, dropout: as in `SelectorSettings`.
     """
 
     feature_dim: int
@@ -39,19 +40,32 @@ class SelectorConfig:
     labels: LabelMode = "embedding"
     hidden: tuple[int, ...] = (2048, 1024, 512)
     label_scale: float = 3.0
+    agreement_scale: float = 0.0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "label_dim"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give 1 or more.")
-        SelectorSettings(self.labels, self.hidden, self.label_scale)  # the same checks
+        _ = self.settings  # the same checks
+
+    @property
+    def settings(self) -> SelectorSettings:
+        """The sizes that a person sets."""
+        chosen = {part.name: getattr(self, part.name) for part in fields(SelectorSettings)}
+        return SelectorSettings(**chosen)
+
+    @property
+    def input_dim(self) -> int:
+        """D, how many numbers describe a video: the feature, and behind it its label agreement."""
+        return self.feature_dim + (self.agreement_scale > 0)
 
     @classmethod
     def from_settings(
         cls, settings: SelectorSettings, feature_dim: int, label_dim: int
     ) -> SelectorConfig:
         """The settings with the two sizes that only the data knows."""
-        return cls(feature_dim, label_dim, settings.labels, settings.hidden, settings.label_scale)
+        return cls(feature_dim, label_dim, **asdict(settings))
 
 
 class Selector(nn.Module):
@@ -59,7 +73,8 @@ class Selector(nn.Module):
 
     Attributes:
         config: the sizes.
-        feature_mean, feature_scale: float32 [D] buffers, set by `fit_standardiser`.
+        feature_mean, feature_scale: float32 [D] buffers, set by `fit_standardiser`; 0 and 1 for
+            the label agreement, which is standardised where it is computed.
     """
 
     feature_mean: Tensor
@@ -68,13 +83,13 @@ class Selector(nn.Module):
     def __init__(self, config: SelectorConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = 2 * (config.feature_dim + config.label_dim)
+        inputs = 2 * (config.input_dim + config.label_dim)
         self.first = nn.Linear(inputs, config.hidden[0])
         self.rest = nn.Sequential()
         for size, following in pairwise((*config.hidden, 1)):
             self.rest.extend([nn.ReLU(), nn.Linear(size, following)])
-        self.register_buffer("feature_mean", torch.zeros(config.feature_dim))
-        self.register_buffer("feature_scale", torch.ones(config.feature_dim))
+        self.register_buffer("feature_mean", torch.zeros(config.input_dim))
+        self.register_buffer("feature_scale", torch.ones(config.input_dim))
 
     def forward(
         self, features_f: Tensor, features_b: Tensor, labels_f: Tensor, labels_b: Tensor
@@ -82,7 +97,8 @@ class Selector(nn.Module):
         """Logits of B pairs.
 
         Args:
-            features_f: float32 [B, D], the trunk's features of the foreground videos.
+            features_f: float32 [B, D], the trunk's features of the foreground videos, and where
+                `config.agreement_scale` is not 0 their label agreement as the last column.
             features_b: float32 [B, D], of the background videos.
             labels_f: float32 [B, E], label vectors of the foreground videos, at any scale.
             labels_b: float32 [B, E], of the background videos.
@@ -124,7 +140,7 @@ class Selector(nn.Module):
             float32 [N, hidden[0]], for `score_projected`.
         """
         features, labels = self._standardised(features, labels)
-        size, label_size = self.config.feature_dim, self.config.label_dim
+        size, label_size = self.config.input_dim, self.config.label_dim
         blocks = self.first.weight.split((size, size, label_size, label_size), dim=1)
         features_f, features_b, labels_f, labels_b = blocks
         if side == "foreground":
@@ -147,27 +163,38 @@ class Selector(nn.Module):
         A feature that hardly varies is divided by a hundredth of the mean spread instead of its
         own, so that a video in which it does vary cannot swamp the input.
         """
-        self._check("features", features, self.config.feature_dim)
+        self._check("features", features, self.config.input_dim)
         if len(features) == 0:
             raise ValueError("There are no features to standardise by; give at least one row.")
         mean = features.mean(dim=0)
         spread = features.std(dim=0, correction=0)
         floor = 0.01 * spread.mean()
         scale = spread.clamp_min(floor) if floor > 0 else torch.ones_like(spread)
+        if self.config.agreement_scale:
+            mean[-1], scale[-1] = 0, 1
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(scale)
 
     def _standardised(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        self._check("features", features, self.config.feature_dim)
+        self._check("features", features, self.config.input_dim)
         self._check("labels", labels, self.config.label_dim)
         if len(features) != len(labels):
             raise ValueError(
                 f"There are {len(features)} rows of features and {len(labels)} of labels; "
                 "give one of each for every video."
             )
-        unit = functional.normalize(labels, dim=1)  # leaves a zero row zero
+        config = self.config
+        scaled = functional.normalize(labels, dim=1) * config.label_scale  # a zero row stays zero
         standard = (features - self.feature_mean) / self.feature_scale
-        return standard, unit * self.config.label_scale
+        if self.training and config.dropout:
+            scaled = functional.dropout(scaled, config.dropout)
+            hidden = functional.dropout(standard[:, : config.feature_dim], config.dropout)
+            standard = torch.cat([hidden, standard[:, config.feature_dim :]], dim=1)
+        if config.agreement_scale:
+            weights = torch.ones_like(self.feature_scale)
+            weights[-1] = config.agreement_scale
+            standard = standard * weights
+        return standard, scaled
 
     @staticmethod
     def _check(name: str, rows: Tensor, size: int) -> None:

@@ -7,15 +7,30 @@ Learn2Augment Eq. 2-6 have two misprints, mended here:
 - Eq. 6 prints δ_t = (S−1)/S · δ_{t−1} + loss, whose limit is S times the loss and so no average.
   We take loss/S. It also prints f_θ; the loss is the classifier's, f_φ.
 
-The credit per pair is ours. With the paper's reward every pair of a batch shares one number, and
-64 coin flips hide each other's effect; a gradient tells them apart at once.
+The counterfactual reward is the paper's without its moving average: the loss before a step is what
+the loss after it is compared with.
+
+The credit per pair is ours. With a reward for the subset every pair of a batch shares one number,
+and a hundred coin flips hide each other's effect; a gradient tells them apart at once.
+
+`REWARDS` puts them behind one Protocol.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from selector.environment import Ask, Outcome, PairBatch
+from selector.settings import ReinforceSettings, RewardName
+
+PRIOR_PAIRS = 1.0
+"""How many pairs the mean of all counts for, beside the pairs of the class in the batch."""
 
 
 def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:
@@ -35,6 +50,23 @@ def moving_average_reward(loss: float, delta: float | None) -> float:
     The first step has nothing to be compared with and gets 0.
     """
     return 0.0 if delta is None else delta - loss
+
+
+def counterfactual_reward(before: float, after: Tensor) -> Tensor:
+    """How far each subset's step lowered the validation loss, against the other subsets tried.
+
+    Args:
+        before: the validation loss before the step.
+        after: float [M], the loss after a step on each of M subsets, all from the same classifier.
+
+    Returns:
+        float [M]: before − after, and for M > 1 minus the mean of the other M − 1 (the
+        leave-one-out baseline of Kool et al., 2019, which leaves the gradient unbiased).
+    """
+    gain = before - after
+    if len(gain) == 1:
+        return gain
+    return (gain - gain.mean()) * len(gain) / (len(gain) - 1)
 
 
 def last_layer_credit(
@@ -84,13 +116,24 @@ def last_layer_credit(
     return (errors * (features @ weight_gradient.T + bias_gradient)).sum(dim=1)
 
 
-def standardise_credit(credit: Tensor) -> Tensor:
-    """Credit [B] with zero mean and unit spread over the batch; all zeros when it has no spread.
+def standardise_credit(credit: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Credit [B] against a baseline, with unit spread over the batch; zeros when it has no spread.
 
-    The mean is the baseline: without it every credit of an early batch is positive and ω goes
-    to 1 for all pairs.
+    Without a baseline every credit of an early batch is positive and ω goes to 1 for all pairs.
+
+    Args:
+        credit: float [B].
+        classes: int64 [B], the class of each pair's foreground. The baseline of a pair is then the
+            mean of its class in the batch, drawn towards the mean of all as if PRIOR_PAIRS more
+            pairs had that one: actions differ in how much their pairs are worth, and without it
+            choosing the best pairs is choosing classes. None compares with the mean of all.
     """
     centred = credit - credit.mean()
+    if classes is not None:
+        members = functional.one_hot(classes).to(centred.dtype)  # [B, C]
+        means = members.T @ centred / (members.sum(dim=0) + PRIOR_PAIRS)
+        centred = centred - members @ means
+        centred = centred - centred.mean()
     spread = centred.square().mean().sqrt()
     # Rounding leaves a little spread in equal credits; blown up to 1 it would be pure noise.
     flat = spread <= 1e-6 * credit.abs().max()
@@ -111,31 +154,43 @@ def log_policy(logits: Tensor, actions: Tensor) -> Tensor:
     return -functional.binary_cross_entropy_with_logits(logits, actions, reduction="none")
 
 
-def policy_loss(logits: Tensor, actions: Tensor, reward: Tensor) -> Tensor:
-    """What gradient descent lowers to raise the expected reward (Eq. 5 with its sign turned).
+def subset_policy_loss(logits: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
+    """What gradient descent lowers to raise the expected reward of a subset (Eq. 5, mended).
 
-    - A reward for the subset, a scalar R: −R · Σ_i log π(a_i|s_i), as in DVRL.
-    - A credit for each pair: −mean_i credit_i · (2a_i − 1) · log π(a_i|s_i). The factor turns
-      the sign for a pair that was left out: leaving out a good one is a bad action.
+    −mean_m R_m · Σ_i log π(a_mi|s_i), as in DVRL.
 
     Args:
-        logits: float [B]. actions: float [B], 0 or 1. reward: float [] or [B], no gradient.
+        logits: float [B]. actions: float [M, B], 0 or 1. rewards: float [M], no gradient.
 
     Returns:
         float [].
-
-    Raises:
-        ValueError: the reward is neither one number nor one per pair.
     """
-    log_pi = log_policy(logits, actions)
-    if reward.ndim == 0:
-        return -reward * log_pi.sum()
-    if reward.shape != logits.shape:
-        raise ValueError(
-            f"The reward has shape {list(reward.shape)}; give one number, or one for each of "
-            f"the {len(logits)} pairs."
-        )
-    return -(reward * (2 * actions - 1) * log_pi).mean()
+    log_pi = log_policy(logits.expand_as(actions), actions).sum(dim=1)
+    return -(rewards * log_pi).mean()
+
+
+def pair_policy_loss(logits: Tensor, actions: Tensor, credit: Tensor) -> Tensor:
+    """The same with a reward for each pair: −mean_i credit_i · (2a_i − 1) · log π(a_i|s_i).
+
+    The factor turns the sign for a pair that was left out: leaving out a good one is a bad action.
+
+    Args:
+        logits: float [B]. actions: float [B], 0 or 1. credit: float [B], no gradient.
+
+    Returns:
+        float [].
+    """
+    return -(credit * (2 * actions - 1) * log_policy(logits, actions)).mean()
+
+
+def policy_entropy(logits: Tensor) -> Tensor:
+    """Mean entropy of π over the pairs, float [] in nats, log 2 at most.
+
+    Its weight τ in the objective gives ω a place to rest: with a credit of expectation c, the
+    logit's is 2c/τ and not infinity, so that the ranking goes on to be learned.
+    """
+    omega = logits.sigmoid()
+    return functional.binary_cross_entropy_with_logits(logits, omega)
 
 
 def exploration_penalty(
@@ -147,3 +202,104 @@ def exploration_penalty(
     """
     mean = omega.mean()
     return weight * (functional.relu(mean - high) + functional.relu(low - mean))
+
+
+class Reward(Protocol):
+    """How actions are paid."""
+
+    @property
+    def ask(self) -> Ask:
+        """What the environment must measure."""
+
+    @property
+    def trajectories(self) -> int:
+        """M, how many subsets are tried in a step."""
+
+    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+        """The pay of an action: float [M] for its subsets, or [B] for its pairs.
+
+        Args:
+            outcome: what the environment measured.
+            delta: δ before the step; None before the first one.
+            batch: the pairs.
+        """
+
+    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+        """What gradient descent lowers, float []: logits [B], actions [M, B], `pay` as above."""
+
+
+@dataclass(frozen=True)
+class MovingAverage:
+    """The paper's reward (Eq. 2 and 6, mended)."""
+
+    trajectories: int = 1
+
+    @property
+    def ask(self) -> Ask:
+        """The loss after the step is all it needs."""
+        return Ask()
+
+    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+        """δ − loss, [1]."""
+        reward = moving_average_reward(float(outcome.after[0]), delta)
+        return torch.tensor([reward])
+
+    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+        """See `subset_policy_loss`."""
+        return subset_policy_loss(logits, actions, pay)
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """Loss before − loss after one step, for each of M subsets."""
+
+    trajectories: int = 1
+    roll_back: bool = False
+
+    @property
+    def ask(self) -> Ask:
+        """The loss before the step."""
+        return Ask(before=True, roll_back=self.roll_back)
+
+    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+        """See `counterfactual_reward`, [M]."""
+        if outcome.before is None:
+            raise ValueError("The environment gave no loss before the step; `ask` wants it.")
+        return counterfactual_reward(outcome.before, outcome.after)
+
+    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+        """See `subset_policy_loss`."""
+        return subset_policy_loss(logits, actions, pay)
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Credit per pair, against the pairs of its class or against all."""
+
+    within_class: bool = True
+    trajectories: int = 1
+
+    @property
+    def ask(self) -> Ask:
+        """Credit of every pair."""
+        return Ask(credit=True)
+
+    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+        """See `standardise_credit`, [B]."""
+        if outcome.credit is None:
+            raise ValueError("The environment gave no credit; `ask` wants it.")
+        credit = outcome.credit.detach()
+        classes = batch.classes[:, 0].to(credit.device) if self.within_class else None
+        return standardise_credit(credit, classes)
+
+    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+        """See `pair_policy_loss`."""
+        return pair_policy_loss(logits, actions[0], pay)
+
+
+REWARDS: Mapping[RewardName, Callable[[ReinforceSettings], Reward]] = {
+    "credit": lambda settings: Credit(settings.within_class),
+    "counterfactual": lambda settings: Counterfactual(settings.trajectories, settings.roll_back),
+    "moving-average": lambda settings: MovingAverage(),
+}
+"""Each reward by its name."""

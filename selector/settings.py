@@ -7,13 +7,16 @@ Nothing heavy is imported here: reading `--help` must not load PyTorch.
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
 from l2a.errors import InputError
 
-RewardName = Literal["credit", "moving-average"]
+RewardName = Literal["credit", "counterfactual", "moving-average"]
 LabelMode = Literal["embedding", "one-hot"]
+Balance = Literal["none", "equal", "data"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,17 @@ class SelectorSettings:
         hidden: sizes of the hidden layers. The paper's are 2048, 1024 and 512.
         label_scale: norm that label vectors are brought to. At 1 the hundreds of standardised
             features drown them; 3 is what a study on real clips found to work.
+        agreement_scale: weight among the inputs of how far videos that look alike carry the same
+            label; 0 leaves it out, as in the paper.
+        dropout: share of features and label vectors that each step of training hides, so that the
+            Selector learns what holds for other videos too, and not each video by heart.
     """
 
     labels: LabelMode = "embedding"
     hidden: tuple[int, ...] = (2048, 1024, 512)
     label_scale: float = 3.0
+    agreement_scale: float = 64.0
+    dropout: float = 0.8
 
     def __post_init__(self) -> None:
         _refuse(
@@ -40,6 +49,9 @@ class SelectorSettings:
              "give at least one size, each 1 or more"),
             (not _positive(self.label_scale), "label_scale", self.label_scale,
              "give a number above 0"),
+            (not 0 <= self.agreement_scale < math.inf, "agreement_scale", self.agreement_scale,
+             "give 0 (not used) or more"),
+            (not 0 <= self.dropout < 1, "dropout", self.dropout, "give 0 or more, and below 1"),
         )  # fmt: skip
 
 
@@ -48,43 +60,66 @@ class ReinforceSettings:
     """How the Selector is trained (Learn2Augment, Sec. 4.1; DVRL for the exploration penalty).
 
     Attributes:
-        reward: "credit" rewards each pair by how far a step on it alone would lower the
-            validation loss, which is what learns in hundreds of steps; "moving-average" is the
-            paper's: one number for the whole subset, its loss against the moving average δ.
-        selector_steps: steps of training, each with one batch of pairs.
+        reward: "credit" pays each pair for how far a step on it alone would lower the validation
+            loss; "counterfactual" pays a subset for how far its step lowered the loss;
+            "moving-average" is the paper's: the loss of a subset against the moving average δ.
+        selector_steps: the most steps of training, each with one batch of pairs.
         selector_batch: pairs in a batch. 64-128 is what a study on real clips found to work.
         selector_lr: Adam's learning rate.
         baseline_window: S of Eq. 6, over how many steps δ averages.
+        within_class: with the reward credit, compare a pair with the pairs of its foreground class
+            in the batch, and not with all of them: which classes are worth more is decided by caps
+            and --balance.
+        trajectories: with the reward counterfactual, subsets tried in a step, each compared with
+            the mean of the others.
+        roll_back: with the reward counterfactual, put the classifier back after every step.
+        entropy: weight of the entropy of π, which keeps ω from saturating before the ranking is
+            found; 0 leaves it out, as in the paper.
         explore_low: mean ω of a batch below which exploration is enforced.
         explore_high: mean ω of a batch above which exploration is enforced.
         explore_weight: weight of that penalty; 0 leaves it out.
         restart_every: steps after which the classifier is put back to its start, so that bad
             pairs show again what they do to a fresh one; 0 never puts it back.
-        checkpoint_every: steps between two saved states that an interrupted training goes on from.
+        checkpoint_every: steps between two checkpoints: looks at ω's ranking, and saved states that
+            an interrupted training goes on from.
+        settle: stop when ω's ranking has kept this rank correlation from checkpoint to checkpoint,
+            three times in a row; 1 never stops early.
     """
 
     reward: RewardName = "credit"
-    selector_steps: int = 500
-    selector_batch: int = 64
-    selector_lr: float = 1e-4
+    selector_steps: int = 75
+    selector_batch: int = 128
+    selector_lr: float = 1e-5
     baseline_window: int = 5
+    within_class: bool = True
+    trajectories: int = 1
+    roll_back: bool = False
+    entropy: float = 0.1
     explore_low: float = 0.1
     explore_high: float = 0.9
     explore_weight: float = 1e3
-    restart_every: int = 50
-    checkpoint_every: int = 50
+    restart_every: int = 10
+    checkpoint_every: int = 25
+    settle: float = 0.98
 
     def __post_init__(self) -> None:
         ordered = 0 <= self.explore_low < self.explore_high <= 1
         window = f"{self.explore_low} to {self.explore_high}"
+        known = typing.get_args(RewardName)
+        several = self.trajectories > 1 and self.reward != "counterfactual"
         _refuse(
-            (self.reward not in ("credit", "moving-average"), "reward", self.reward,
-             "choose credit or moving-average"),
+            (self.reward not in known, "reward", self.reward, f"choose {', '.join(known)}"),
             (self.selector_steps < 1, "selector_steps", self.selector_steps, "give 1 or more"),
             (self.selector_batch < 2, "selector_batch", self.selector_batch, "give 2 or more"),
             (not _positive(self.selector_lr), "selector_lr", self.selector_lr,
              "give a number above 0"),
             (self.baseline_window < 1, "baseline_window", self.baseline_window, "give 1 or more"),
+            (self.trajectories < 1, "trajectories", self.trajectories, "give 1 or more"),
+            (several, "trajectories", self.trajectories,
+             f"only the reward counterfactual tries several subsets in a step, not {self.reward}"),
+            (self.roll_back and self.reward != "counterfactual", "roll_back", True,
+             f"only the reward counterfactual puts the classifier back, not {self.reward}"),
+            (not 0 <= self.entropy < math.inf, "entropy", self.entropy, "give 0 or more"),
             (not ordered, "explore_low to explore_high", window,
              "give two numbers in 0..1, the lower one first"),
             (not 0 <= self.explore_weight < math.inf, "explore_weight", self.explore_weight,
@@ -93,35 +128,52 @@ class ReinforceSettings:
              "give 0 (never) or more"),
             (self.checkpoint_every < 1, "checkpoint_every", self.checkpoint_every,
              "give 1 or more"),
+            (not 0 < self.settle <= 1, "settle", self.settle,
+             "give a rank correlation above 0, or 1 to never stop early"),
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RankSettings:
-    """How unevenly the budget may fall on videos and classes.
+    """How unevenly the budget may fall on videos and classes, and how exactly pairs are scored.
 
     Choosing the best pairs blindly collapses: on real clips a tenth of the foregrounds and a
     twentieth of the backgrounds took the whole budget, often all of one class. Each cap is a
     multiple of the even share (the budget divided by the number of videos or matches); 0 is none.
+
+    The caps alone prevent the collapse: with every match of classes held to one and a half even
+    shares, so is every class, and at least two thirds of the classes have pairs. Which of them
+    deserve more is left to the Selector, as in the paper, unless `balance` is set.
 
     Attributes:
         foreground_cap: how many even shares one foreground video may take.
         background_cap: how many even shares one background video may take.
         class_cap: how many even shares one match of a foreground class with a background class may
             take. Where one scene goes with one action only, the scene gives the action away.
+        balance: what each foreground class gets: none (whatever the ranking and the caps give it),
+            equal (the same number of pairs for each), or data (in proportion to its real training
+            videos). What a class has no pairs for goes to the others.
+        scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
+            whose scores are near each other.
     """
 
     foreground_cap: float = 2.0
     background_cap: float = 2.0
     class_cap: float = 1.5
+    balance: Balance = "none"
+    scoring: Precision = "float32"
 
     def __post_init__(self) -> None:
         remedy = "give 0 (no cap), or 1 (an even share) or more"
         caps = ("foreground_cap", "background_cap", "class_cap")
         values = {name: getattr(self, name) for name in caps}
         _refuse(
-            *((v != 0 and not 1 <= v < math.inf, name, v, remedy) for name, v in values.items())
-        )
+            *((v != 0 and not 1 <= v < math.inf, name, v, remedy) for name, v in values.items()),
+            (self.balance not in ("none", "equal", "data"), "balance", self.balance,
+             "choose none, equal or data"),
+            (self.scoring not in ("float32", "bfloat16"), "scoring", self.scoring,
+             "choose float32 or bfloat16"),
+        )  # fmt: skip
 
 
 def _positive(value: float) -> bool:

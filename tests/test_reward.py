@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -11,15 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from selector import reward
+from selector.environment import Ask, Outcome, PairBatch
 from selector.reward import (
+    PRIOR_PAIRS,
+    REWARDS,
+    counterfactual_reward,
     exploration_penalty,
     last_layer_credit,
     log_policy,
     moving_average_reward,
-    policy_loss,
+    pair_policy_loss,
+    policy_entropy,
     standardise_credit,
+    subset_policy_loss,
     update_baseline,
 )
+from selector.settings import ReinforceSettings, RewardName
 
 # The baseline and the paper's reward.
 
@@ -47,6 +57,39 @@ def test_a_falling_loss_is_rewarded() -> None:
     assert moving_average_reward(loss=2.5, delta=None) == 0.0
 
 
+# The counterfactual reward.
+
+
+def test_one_subset_is_compared_with_the_loss_before_it() -> None:
+    assert counterfactual_reward(2.0, torch.tensor([1.5])).tolist() == [0.5]
+    assert counterfactual_reward(2.0, torch.tensor([2.25])).tolist() == [-0.25]
+
+
+def test_several_subsets_are_each_compared_with_the_mean_of_the_others() -> None:
+    # Gains 1, 2 and 0; the others' means are (2 + 0)/2, (1 + 0)/2 and (1 + 2)/2.
+    found = counterfactual_reward(4.0, torch.tensor([3.0, 2.0, 4.0]))
+    assert found.tolist() == pytest.approx([0.0, 1.5, -1.5])
+    pair = counterfactual_reward(4.0, torch.tensor([3.0, 2.5]))
+    assert pair.tolist() == pytest.approx([-0.5, 0.5])
+
+
+@given(
+    st.floats(-9, 9),
+    st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=6),
+)
+def test_leave_one_out_sums_to_zero_and_does_not_ask_the_loss_before(
+    before: float, after: list[float]
+) -> None:
+    losses = torch.tensor(after, dtype=torch.float64)
+    found = counterfactual_reward(before, losses)
+    expected = [
+        (sum(after) - loss) / (len(after) - 1) - loss  # the others' mean loss, less one's own
+        for loss in after
+    ]
+    assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), atol=1e-9)
+    assert abs(float(found.sum())) < 1e-9
+
+
 # The policy.
 
 
@@ -58,29 +101,41 @@ def test_log_policy_by_hand_and_far_out() -> None:
     assert torch.allclose(far, torch.tensor([0.0, -200.0, -200.0]))
 
 
-def gradient(logits: Tensor, actions: Tensor, reward: Tensor) -> Tensor:
+def slope_of(function: Callable[..., Tensor], logits: Tensor, *others: Tensor) -> Tensor:
+    """The gradient of a loss in the logits."""
     logits = logits.clone().requires_grad_()
-    (found,) = torch.autograd.grad(policy_loss(logits, actions, reward), logits)
+    (found,) = torch.autograd.grad(function(logits, *others), logits)
     return found
 
 
 def test_policy_loss_of_a_subset_reward_is_summed_as_in_dvrl() -> None:
-    logits, actions = torch.tensor([0.0, math.log(3)]), torch.tensor([1.0, 0.0])
-    loss = policy_loss(logits, actions, torch.tensor(2.0))
+    logits, actions = torch.tensor([0.0, math.log(3)]), torch.tensor([[1.0, 0.0]])
+    loss = subset_policy_loss(logits, actions, torch.tensor([2.0]))
     assert loss.item() == pytest.approx(-2 * (math.log(0.5) + math.log(0.25)))
     # d log π / d logit = a − ω
-    assert torch.allclose(
-        gradient(logits, actions, torch.tensor(2.0)), -2 * torch.tensor([0.5, -0.75])
-    )
+    slope = slope_of(subset_policy_loss, logits, actions, torch.tensor([2.0]))
+    assert torch.allclose(slope, -2 * torch.tensor([0.5, -0.75]))
+
+
+def test_policy_loss_of_several_subsets_is_their_mean() -> None:
+    logits = torch.tensor([0.0, math.log(3)])
+    actions, rewards = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([2.0, -1.0])
+    loss = subset_policy_loss(logits, actions, rewards)
+    # −½ · (2 · log(½ · ¼) − 1 · log(½ · ¾))
+    assert loss.item() == pytest.approx(-(2 * math.log(1 / 8) - math.log(3 / 8)) / 2)
+    slope = slope_of(subset_policy_loss, logits, actions, rewards)
+    # −½ · (2 · (½, −¾) − 1 · (½, ¼))
+    assert torch.allclose(slope, torch.tensor([-0.25, 0.875]))
 
 
 def test_policy_loss_of_credit_per_pair() -> None:
     logits, actions = torch.tensor([0.0, math.log(3)]), torch.tensor([1.0, 0.0])
     credit = torch.tensor([1.0, -2.0])
-    loss = policy_loss(logits, actions, credit)
+    loss = pair_policy_loss(logits, actions, credit)
     assert loss.item() == pytest.approx(-(math.log(0.5) + 2 * math.log(0.25)) / 2)
-    with pytest.raises(ValueError, match=r"shape \[3\].*2 pairs"):
-        policy_loss(logits, actions, torch.ones(3))
+    # −½ · credit · (2a − 1) · (a − ω) = −½ · (1 · 1 · ½, −2 · −1 · −¾)
+    slope = slope_of(pair_policy_loss, logits, actions, credit)
+    assert torch.allclose(slope, torch.tensor([-0.25, 0.75]))
 
 
 @pytest.mark.parametrize("action", [0.0, 1.0])
@@ -88,8 +143,56 @@ def test_policy_loss_of_credit_per_pair() -> None:
 def test_good_pairs_rise_and_bad_ones_fall_whether_chosen_or_not(
     action: float, credit: float
 ) -> None:
-    slope = gradient(torch.zeros(1), torch.tensor([action]), torch.tensor([credit]))
-    assert math.copysign(1, -slope.item()) == credit
+    slope = slope_of(
+        pair_policy_loss, torch.zeros(1), torch.tensor([action]), torch.tensor([credit])
+    )
+    assert slope.item() == -0.5 * credit
+
+
+@given(logit=st.floats(-5, 5), credit=st.floats(-3, 3))
+def test_the_expected_slope_of_a_pair_is_that_of_twice_its_credit(
+    logit: float, credit: float
+) -> None:
+    """−2 · credit · ω(1 − ω): over both actions, weighted with their probability."""
+    at = torch.tensor([logit], dtype=torch.float64)
+    omega = float(at.sigmoid())
+    slopes = [
+        float(slope_of(pair_policy_loss, at, torch.full_like(at, a), torch.full_like(at, credit)))
+        for a in (0.0, 1.0)
+    ]
+    expected = -2 * credit * omega * (1 - omega)
+    assert (1 - omega) * slopes[0] + omega * slopes[1] == pytest.approx(expected, abs=1e-9)
+
+
+def test_entropy_by_hand() -> None:
+    assert policy_entropy(torch.zeros(3)).item() == pytest.approx(math.log(2))
+    # ω = ¾: −¾ log ¾ − ¼ log ¼; ω = ½ beside it: the mean of both.
+    three = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert policy_entropy(torch.tensor([math.log(3)])).item() == pytest.approx(three)
+    both = policy_entropy(torch.tensor([-math.log(3), 0.0]))
+    assert both.item() == pytest.approx((three + math.log(2)) / 2)
+    assert policy_entropy(torch.tensor([300.0, -300.0])).item() == 0
+    # dH/d logit = −logit · ω(1 − ω)
+    slope = slope_of(policy_entropy, torch.tensor([math.log(3)]))
+    assert slope.item() == pytest.approx(-math.log(3) * 3 / 16)
+
+
+@pytest.mark.parametrize(("credit", "tau"), [(0.3, 0.2), (-0.5, 1.0), (0.0, 0.1)])
+def test_entropy_gives_the_logit_a_place_to_rest(credit: float, tau: float) -> None:
+    """The slope −2 · credit · ω(1 − ω) + τ · logit · ω(1 − ω) is zero at 2 · credit / τ."""
+    logit = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    pay = torch.tensor([credit], dtype=torch.float64)
+    optimiser = torch.optim.Adam([logit], lr=0.05)
+    for _ in range(600):
+        chance = logit.detach().sigmoid()
+        loss = sum(
+            weight * pair_policy_loss(logit, torch.full_like(pay, action), pay)
+            for action, weight in ((0.0, 1 - chance), (1.0, chance))
+        ) - tau * policy_entropy(logit)
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.step()
+    assert logit.item() == pytest.approx(2 * credit / tau, abs=1e-3)
 
 
 def test_exploration_penalty_by_hand() -> None:
@@ -206,3 +309,101 @@ def test_standardised_credit_does_not_depend_on_scale_and_offset(
     if credit.std() > 1e-2:
         assert found.square().mean().item() == pytest.approx(1)
         assert torch.allclose(standardise_credit(credit * scale + offset), found, atol=1e-5)
+
+
+# The baseline of a class.
+
+
+def test_the_baseline_of_a_class_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes 0, 0, 0, 1 with credit 4, 2, 0, −6: their mean is 0, so nothing moves at first."""
+    monkeypatch.setattr(reward, "PRIOR_PAIRS", 4.0)
+    found = standardise_credit(torch.tensor([4.0, 2.0, 0.0, -6.0]), torch.tensor([0, 0, 0, 1]))
+    # Baselines: (4 + 2 + 0) / (3 + 4) = 6/7 and −6 / (1 + 4) = −6/5; times 35:
+    # 110, 40, −30, −168; their mean is −12, so 122, 52, −18, −156.
+    centred = torch.tensor([122.0, 52.0, -18.0, -156.0])
+    assert torch.allclose(found, centred / centred.square().mean().sqrt())
+
+
+def test_without_classes_all_pairs_are_the_baseline() -> None:
+    credit = torch.tensor([4.0, 2.0, 0.0, -6.0])
+    assert torch.allclose(standardise_credit(credit), credit / credit.square().mean().sqrt())
+    one_class = standardise_credit(credit, torch.full((4,), 7))
+    assert torch.allclose(one_class, standardise_credit(credit))
+
+
+def test_what_a_class_is_worth_weighs_less_the_more_pairs_show_it() -> None:
+    """Two classes whose pairs differ in nothing else: their gap shrinks to P / (n + P)."""
+    noise = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50)
+    for count in (4, 100):
+        credit = torch.cat([10 + noise[:count], -10 + noise[:count]])
+        classes = torch.arange(2).repeat_interleave(count)
+        found = standardise_credit(credit, classes)
+        within = found[:count].std(correction=0)
+        gap = (found[:count].mean() - found[count:].mean()) / within
+        assert gap.item() == pytest.approx(20 * PRIOR_PAIRS / (count + PRIOR_PAIRS))
+
+
+def test_equal_credit_within_classes_is_no_noise() -> None:
+    classes = torch.tensor([0, 0, 1, 1])
+    assert torch.equal(standardise_credit(torch.full((4,), 0.1), classes), torch.zeros(4))
+
+
+# The rewards by name.
+
+
+def batch_of(classes: list[int]) -> PairBatch:
+    """Pairs of which only the foregrounds' classes matter."""
+    count = len(classes)
+    sides = torch.stack([torch.tensor(classes), torch.arange(count) % 2], dim=1)
+    nothing = torch.zeros(count, 1)
+    return PairBatch(sides, sides, nothing, nothing, nothing, nothing)
+
+
+def reward_of(name: RewardName, **changes: object):
+    return REWARDS[name](ReinforceSettings(reward=name, **changes))
+
+
+def test_every_reward_that_can_be_set_is_there() -> None:
+    assert set(REWARDS) == set(get_args(RewardName))
+
+
+def test_each_reward_asks_for_what_it_needs_and_no_more() -> None:
+    assert reward_of("credit", within_class=True).ask == Ask(credit=True)
+    assert reward_of("moving-average").ask == Ask()
+    several = reward_of("counterfactual", trajectories=3, roll_back=True)
+    assert several.ask == Ask(before=True, roll_back=True)
+    assert several.trajectories == 3
+    assert reward_of("counterfactual", roll_back=False).ask == Ask(before=True)
+    assert [reward_of(name).trajectories for name in get_args(RewardName)] == [1, 1, 1]
+
+
+def test_each_reward_pays_by_its_formula() -> None:
+    batch = batch_of([0, 0, 0, 1])
+    credit = torch.tensor([4.0, 2.0, 0.0, -6.0])
+    outcome = Outcome(torch.tensor([3.0, 2.0, 4.0]), before=4.0, credit=credit)
+    paid = reward_of("counterfactual", trajectories=3).pay(outcome, 9.0, batch)
+    assert paid.tolist() == pytest.approx([0.0, 1.5, -1.5])
+    assert reward_of("moving-average").pay(outcome, 3.5, batch).tolist() == [0.5]
+    assert reward_of("moving-average").pay(outcome, None, batch).tolist() == [0.0]
+    within = reward_of("credit", within_class=True).pay(outcome, 9.0, batch)
+    assert torch.equal(within, standardise_credit(credit, torch.tensor([0, 0, 0, 1])))
+    among_all = reward_of("credit", within_class=False).pay(outcome, 9.0, batch)
+    assert torch.equal(among_all, standardise_credit(credit))
+
+
+def test_what_was_not_measured_cannot_be_paid() -> None:
+    empty = Outcome(torch.tensor([1.0]))
+    with pytest.raises(ValueError, match="gave no credit"):
+        reward_of("credit").pay(empty, None, batch_of([0]))
+    with pytest.raises(ValueError, match="no loss before"):
+        reward_of("counterfactual").pay(empty, None, batch_of([0]))
+
+
+def test_each_reward_has_the_loss_of_its_kind() -> None:
+    logits, actions = torch.tensor([0.0, math.log(3)]), torch.tensor([[1.0, 0.0]])
+    per_pair, per_subset = torch.tensor([1.0, -2.0]), torch.tensor([2.0])
+    loss = reward_of("credit").loss(logits, actions, per_pair)
+    assert loss == pair_policy_loss(logits, actions[0], per_pair)
+    for name in ("counterfactual", "moving-average"):
+        loss = reward_of(name).loss(logits, actions, per_subset)
+        assert loss == subset_policy_loss(logits, actions, per_subset)

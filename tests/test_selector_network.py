@@ -27,14 +27,14 @@ from selector.checkpoint import (
     save_selector,
 )
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
+from selector.settings import RankSettings, ReinforceSettings, RewardName, SelectorSettings
 
 SMALL = SelectorConfig(feature_dim=5, label_dim=3, hidden=(16, 8))
 
 
 def random_inputs(config: SelectorConfig, count: int, seed: int = 0) -> list[Tensor]:
     draw = torch.Generator().manual_seed(seed)
-    sizes = (config.feature_dim, config.feature_dim, config.label_dim, config.label_dim)
+    sizes = (config.input_dim, config.input_dim, config.label_dim, config.label_dim)
     return [torch.randn(count, size, generator=draw) for size in sizes]
 
 
@@ -42,6 +42,8 @@ def card(config: SelectorConfig = SMALL, **changes: Any) -> SelectorCard:
     plain = SelectorCard(
         config=config,
         trunk="tiny3d",
+        trunk_weights="random, then 10 epochs as the classifier's",
+        trunk_trained=False,
         embedder="static:0123",
         num_frames=8,
         height=64,
@@ -105,13 +107,19 @@ def test_a_feature_that_never_varies_does_not_swamp_the_input() -> None:
     label_dim=st.integers(1, 5),
     count=st.integers(1, 9),
     hidden=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    agreement_scale=st.sampled_from([0.0, 0.5, 8.0]),
+    dropout=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 99),
 )
 def test_projected_scores_equal_the_plain_forward(
-    feature_dim: int, label_dim: int, count: int, hidden: list[int], seed: int
-) -> None:
-    config = SelectorConfig(feature_dim, label_dim, hidden=tuple(hidden))
-    selector = new_selector(config, seed)
+    feature_dim: int, label_dim: int, count: int, hidden: list[int], agreement_scale: float,
+    dropout: float, seed: int,
+) -> None:  # fmt: skip
+    config = SelectorConfig(
+        feature_dim, label_dim, hidden=tuple(hidden), agreement_scale=agreement_scale,
+        dropout=dropout,
+    )  # fmt: skip
+    selector = new_selector(config, seed).eval()
     features_f, features_b, labels_f, labels_b = random_inputs(config, count, seed)
     selector.fit_standardiser(features_f * 3 + 1)
     halves = (
@@ -121,6 +129,62 @@ def test_projected_scores_equal_the_plain_forward(
     plain = selector(features_f, features_b, labels_f, labels_b)
     assert plain.shape == (count,)
     assert torch.allclose(selector.score_projected(*halves), plain, atol=1e-4)
+
+
+def test_label_agreement_enters_weighted_and_not_standardised_again() -> None:
+    config = SelectorConfig(1, 1, hidden=(1,), label_scale=3.0, agreement_scale=4.0)
+    assert config.input_dim == 2
+    selector = Selector(config)
+    first_weight, first_bias, last_weight, last_bias = selector.parameters()
+    with torch.no_grad():
+        first_weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1e3, 1e4, 1e5]]))
+        first_bias.zero_()
+        last_weight.fill_(1.0)
+        last_bias.zero_()
+    selector.fit_standardiser(torch.tensor([[1.0, 0.5], [5.0, 2.5]]))
+    assert selector.feature_mean.tolist() == [3, 0]
+    assert selector.feature_scale.tolist() == [2, 1]
+    # Features 7 ─► 2 and 5 ─► 1; agreement 0.5 ─► 2 and 0.25 ─► 1; labels ─► 3.
+    inputs = [[7.0, 0.5], [5.0, 0.25], [0.2], [9.0]]
+    logit = selector.eval()(*(torch.tensor([row]) for row in inputs))
+    assert logit.item() == pytest.approx(2 + 2 * 10 + 100 + 1e3 + 3e4 + 3e5)
+
+
+def test_without_agreement_a_selector_takes_the_features_alone() -> None:
+    config = SelectorConfig(5, 3, hidden=(4,), agreement_scale=0.0)
+    assert config.input_dim == 5
+    with_it = dataclasses.replace(config, agreement_scale=0.5)
+    assert with_it.input_dim == 6
+    with pytest.raises(ValueError, match=r"features have shape \[4, 5\].*\[rows, 6\]"):
+        new_selector(with_it, 0)(*random_inputs(config, 4))
+
+
+DROPPING = dataclasses.replace(SMALL, agreement_scale=2.0, dropout=0.5)
+
+
+def test_in_evaluation_nothing_is_hidden() -> None:
+    inputs = random_inputs(DROPPING, 4)
+    selector = new_selector(DROPPING, 0)
+    without = new_selector(dataclasses.replace(DROPPING, dropout=0.0), 0)
+    assert torch.equal(selector.eval()(*inputs), without.train()(*inputs))
+    assert torch.equal(selector(*inputs), selector(*inputs))
+
+
+def test_in_training_features_and_labels_are_hidden_and_agreement_is_not() -> None:
+    selector = new_selector(DROPPING, 0).train()
+    features, labels = torch.full((2000, 6), 2.0), torch.ones(2000, 3)
+    torch.manual_seed(0)
+    standard, scaled = selector._standardised(features, labels)
+    assert standard[:, 5].tolist() == [4.0] * 2000  # agreement 2, weighted with 2
+    # What is left is doubled, so that the mean stays.
+    assert set(standard[:, :5].unique().tolist()) == {0.0, 4.0}
+    assert (standard[:, :5] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    size = 2 * 3.0 / 3**0.5
+    assert scaled.unique().tolist() == pytest.approx([0.0, size])
+    # Each row by itself: the foreground's share hides nothing of the background.
+    assert len({tuple(row) for row in standard[:, :5].tolist()}) == 2**5
+    gentle = new_selector(dataclasses.replace(DROPPING, dropout=0.1), 0).train()
+    assert (gentle._standardised(features, labels)[0] == 0).sum() < 0.2 * 5 * 2000
 
 
 def test_foreground_and_background_are_told_apart() -> None:
@@ -171,6 +235,20 @@ def test_all_wrong_settings_are_reported_together() -> None:
         RankSettings(background_cap=0.5)
     with pytest.raises(InputError, match="feature_dim is 0"):
         SelectorConfig(feature_dim=0, label_dim=3)
+    with pytest.raises(InputError, match=r"agreement_scale is -1.*dropout is 1.*below 1"):
+        SelectorConfig(5, 3, agreement_scale=-1, dropout=1)
+    with pytest.raises(InputError, match=r"entropy is nan.*settle is 0"):
+        ReinforceSettings(entropy=float("nan"), settle=0)
+
+
+@pytest.mark.parametrize("reward", ["credit", "moving-average"])
+def test_what_only_one_reward_can_do_is_refused_with_another(reward: RewardName) -> None:
+    with pytest.raises(InputError, match=rf"trajectories is 2: only the reward counterf.*{reward}"):
+        ReinforceSettings(reward=reward, trajectories=2)
+    with pytest.raises(InputError, match=rf"roll_back is True: only the reward count.*{reward}"):
+        ReinforceSettings(reward=reward, roll_back=True)
+    with pytest.raises(InputError, match="reward is 'luck': choose credit, counterfactual, mov"):
+        ReinforceSettings(reward="luck")  # type: ignore[arg-type]
 
 
 def test_field_names_are_unique_and_documented() -> None:
@@ -211,6 +289,26 @@ def test_a_selector_without_trunk_and_an_integer_scale(tmp_path: Path) -> None:
     loaded = load_selector(tmp_path)
     assert loaded.trunk is None
     assert loaded.card.config == config
+
+
+def test_all_that_a_card_can_say_comes_back(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, agreement_scale=8.0, dropout=0.25, label_scale=2.5)
+    said = card(
+        config, trunk_trained=True, verdict="ranking settled at step 50", probe_auroc=0.75,
+        finetuned_from=("run", "walk"),
+    )  # fmt: skip
+    selector = new_selector(config, 0)
+    inputs = random_inputs(config, 4)
+    selector.fit_standardiser(inputs[0])
+    save_selector(tmp_path, selector.train(), None, said)
+    loaded = load_selector(tmp_path)
+    assert loaded.card == said
+    assert not loaded.selector.training  # or dropout would hide what it scores by
+    assert torch.equal(loaded.selector(*inputs), selector.eval()(*inputs))
+    rewrite_card(tmp_path, probe_auroc=1)
+    assert load_selector(tmp_path).card.probe_auroc == 1.0
+    rewrite_card(tmp_path, probe_auroc=None)
+    assert load_selector(tmp_path).card.probe_auroc is None
 
 
 def test_same_selector_same_bytes_and_no_leftovers(tmp_path: Path) -> None:
@@ -268,9 +366,10 @@ def test_weights_of_another_card_are_refused(stored: Path, tmp_path: Path) -> No
         load_selector(stored)
 
 
-def test_an_unknown_format_version_is_refused(stored: Path) -> None:
-    rewrite_card(stored, format_version=99)
-    with pytest.raises(InputError, match="format version 99 and this program reads 1"):
+@pytest.mark.parametrize("version", [1, 99])
+def test_an_unknown_format_version_is_refused(stored: Path, version: int) -> None:
+    rewrite_card(stored, format_version=version)
+    with pytest.raises(InputError, match=f"format version {version} and this program reads 2"):
         load_selector(stored)
 
 
@@ -281,6 +380,12 @@ def test_an_unknown_format_version_is_refused(stored: Path) -> None:
         ({"seed": True}, "seed True, which is no int"),
         ({"classes": ["clap", 3]}, "1 3, which is no str"),
         ({"config": None}, "config None, which is no dict"),
+        ({"trunk_trained": 1}, "trunk_trained 1, which is no bool"),
+        ({"probe_auroc": "good"}, "probe_auroc 'good', which is no float"),
+        ({"finetuned_from": None}, "finetuned_from None, which is no list"),
+        ({"config": dataclasses.asdict(SMALL) | {"dropout": True}}, "dropout True, which is no fl"),
+        ({"config": dataclasses.asdict(SMALL) | {"dropout": 2.0}}, r"dropout is 2\.0"),
+        ({"config": dataclasses.asdict(SMALL) | {"agreement_scale": 8.0}}, r"should have \[6\]"),
         ({"config": dataclasses.asdict(SMALL) | {"labels": "other"}}, "labels is 'other'"),
         ({"config": dataclasses.asdict(SMALL) | {"hidden": [16, 9]}}, r"should have \[9\]"),
     ],

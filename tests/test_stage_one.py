@@ -1,127 +1,332 @@
-"""Stage one's environment: what a step does, what it is measured on, what restarting means."""
+"""Stage one on tiny videos: it runs, goes on where it was cut, and says what it came to."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from banks import make_source
+from PIL import Image
+from tiny_data import CLASSES, write_tiny
 
-from selector.network import SelectorConfig, new_selector
-from selector.reinforce import train_selector
-from selector.settings import ReinforceSettings
-from semantic_match.match import ClassMatch
-from semantic_match.pool import Pool
-from train.batches import ClipSource
-from train.classifier import make_classifier, soft_loss
-from train.settings.full import ClassifierSettings
-from train.stage_one import CompositingEnvironment
+from compositing.engines import make_engine
+from compositing.layers import LayerStore
+from compositing.settings import EngineSettings, PrepareSettings
+from l2a.checkpoints import load_tensors, save_tensors
+from l2a.clips import ClipSettings
+from l2a.errors import L2AError
+from selector.agreement import label_agreement
+from selector.checkpoint import load_selector
+from selector.network import SelectorConfig
+from selector.settings import ReinforceSettings, SelectorSettings
+from train import stage_one
+from train.probe import exchange_labels
+from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
+from train.stage_one import (
+    Scorer,
+    all_features,
+    described,
+    load_scorer,
+    run_stage_one,
+    validation_subset,
+)
+from train.tracking import draw_curves
+from train.workspace import Matching, Workspace, build_matching, build_workspace, open_videos
 
 CPU = torch.device("cpu")
-VALIDATION = np.array([9, 10, 11])
+GEOMETRY = ClipSettings(num_frames=4, height=32, width=40, crop=32)
+
+
+def settings_of(reinforce: dict[str, Any] | None = None, **stage: Any) -> FullSettings:
+    plain: dict[str, Any] = {"selector_steps": 6, "selector_batch": 6, "checkpoint_every": 2,
+                             "restart_every": 4, "settle": 1.0, "reward": "credit"}  # fmt: skip
+    return FullSettings(
+        clips=GEOMETRY,
+        prepare=PrepareSettings(min_gamma=0.005),
+        selector=SelectorSettings(hidden=(16, 8), agreement_scale=2.0, dropout=0.5),
+        reinforce=ReinforceSettings(**(plain | (reinforce or {}))),
+        classifier=ClassifierSettings(network="tiny3d", lr=0.01, device="cpu"),
+        stage_one=StageOneSettings(warmup_epochs=1, validation_clips=6, **stage),
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """These networks are too small to share among threads, which only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> ClipSource:
-    return make_source(tmp_path_factory.mktemp("bank") / "bank")
-
-
-@pytest.fixture
-def environment(source: ClipSource) -> CompositingEnvironment:
-    network = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
-    by_class = [[row for row in range(9) if row % 3 == c] for c in range(3)]
-    matches = (ClassMatch(0, 1, 0.5), ClassMatch(1, 2, 0.5), ClassMatch(2, 0, 0.5))
-    generator = torch.Generator().manual_seed(0)
-    return CompositingEnvironment(
-        network, source, Pool(by_class, by_class, matches),
-        torch.randn(12, 5, generator=generator), torch.eye(3)[torch.arange(12) % 3],
-        VALIDATION, lr=0.05, flip=True,
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Matching]:
+    folder, settings = tmp_path_factory.mktemp("tiny"), settings_of()
+    data = write_tiny(folder / "data")
+    space = build_workspace(
+        folder / "run", open_videos(data, settings.data, 0),
+        LayerStore(folder / "layers", settings.prepare), settings.clips, settings.composite,
+        make_engine(EngineSettings(workers=1)),
     )  # fmt: skip
+    return space, build_matching(space, settings.match)
 
 
-def draw(environment: CompositingEnvironment, count: int = 6, seed: int = 1):
-    return environment.sample(count, torch.Generator().manual_seed(seed))
+def trained(
+    world: tuple[Workspace, Matching], settings: FullSettings, out: Path,
+    start: Scorer | None = None,
+) -> Scorer:  # fmt: skip
+    return run_stage_one(*world, settings, out / "stage_one", out / "selector", start)
 
 
-def test_pairs_carry_the_features_and_labels_of_their_rows(
-    environment: CompositingEnvironment,
+@pytest.fixture(scope="module")
+def whole(
+    world: tuple[Workspace, Matching], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Scorer]:
+    out = tmp_path_factory.mktemp("whole")
+    return out, trained(world, settings_of(), out)
+
+
+def reopened(out: Path) -> Scorer:
+    return load_scorer(out / "selector", GEOMETRY, CPU, "the Selector before")
+
+
+# What a training leaves behind.
+
+
+def test_it_leaves_a_checkpoint_a_verdict_and_a_picture(whole: tuple[Path, Scorer]) -> None:
+    out, scorer = whole
+    card = load_selector(out / "selector").card
+    assert card == scorer.card
+    assert card.classes == tuple(sorted(CLASSES))
+    assert (card.trunk, card.trunk_trained, card.finetuned_from) == ("tiny3d", False, ())
+    assert card.trunk_weights == "random, then 1 epochs as the classifier's"
+    assert (card.reward, card.steps, card.seed, card.probe_auroc) == ("credit", 6, 0, None)
+    assert card.config.input_dim == 129
+    verdict = json.loads((out / "stage_one" / "verdict.json").read_text())
+    assert verdict["steps"] == 6
+    assert verdict["probe"] is None
+    assert verdict["text"] == card.verdict != ""
+    with Image.open(out / "stage_one" / "selector.png") as picture:
+        assert picture.size == (1210, 715)
+    assert not scorer.selector.training
+    assert not any(parameter.requires_grad for parameter in scorer.trunk.parameters())
+
+
+def test_what_is_stored_scores_as_what_was_trained(
+    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer]
 ) -> None:
-    batch = draw(environment)
-    f, b = batch.rows[:, 0], batch.rows[:, 1]
-    assert set(batch.rows.unique().tolist()) <= set(range(9))
-    assert ((f + 1) % 3 == b % 3).all()
-    assert batch.labels_f.argmax(1).tolist() == (f % 3).tolist()
-    assert torch.equal(batch.features_b, environment._features[b])
+    space, matching = world
+    logits = []
+    for scorer in (whole[1], reopened(whole[0])):
+        plain = all_features(scorer.trunk, space, matching.rows)
+        inputs = described(plain, space, matching.rows, scorer.card.config)[matching.rows[:4]]
+        labels = torch.from_numpy(matching.vectors[space.source.labels[matching.rows[:4]]])
+        with torch.no_grad():
+            logits.append(scorer.selector(inputs, inputs.flip(0), labels, labels.flip(0)))
+    assert torch.equal(*logits)
 
 
-def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
-    environment: CompositingEnvironment,
+def test_one_figure_a_step_is_kept(whole: tuple[Path, Scorer]) -> None:
+    _, facts = load_tensors(whole[0] / "stage_one" / "selector-state.safetensors")
+    assert len(facts["curves"]) == 6
+    assert all("validation_loss" in row for row in facts["curves"])
+    assert ["rank_correlation" in row for row in facts["curves"]] == [False, True] * 3
+
+
+def test_without_validation_there_is_nothing_to_measure(
+    world: tuple[Workspace, Matching], tmp_path: Path
 ) -> None:
-    batch = draw(environment)
-    one = torch.tensor([1.0, 1, 0, 0, 0, 0])
-    environment.step(batch, one, wants_credit=False)
-    after = environment.state_dict()["head.weight"].clone()
-    environment.restart()
-    # The same two pairs drawn among others: what was not chosen plays no part.
-    environment.step(batch, one, wants_credit=False)
-    assert torch.equal(environment.state_dict()["head.weight"], after)
-    environment.restart()
-    environment.step(batch, one, wants_credit=True)
-    assert torch.equal(environment.state_dict()["head.weight"], after)
-    environment.restart()
-    environment.step(batch, torch.ones(6), wants_credit=False)
-    assert not torch.equal(environment.state_dict()["head.weight"], after)
+    space, matching = world
+    rows = space.rows | {"val": space.rows["val"][:0]}
+    with pytest.raises(L2AError, match="no validation clips"):
+        trained((dataclasses.replace(space, rows=rows), matching), settings_of(), tmp_path)
 
 
-def test_the_loss_is_that_of_the_validation_rows_after_the_step(
-    environment: CompositingEnvironment, source: ClipSource
+# That it goes on where it was cut.
+
+
+class Killed(Exception):
+    """Stands for a signal."""
+
+
+def cut_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stage one die when it has saved the Selector's state so many times."""
+    left = iter(range(saves - 1, -1, -1))
+
+    def save_and_die(*state: Any) -> None:
+        save_tensors(*state)
+        if next(left) == 0:
+            raise Killed
+
+    monkeypatch.setattr(stage_one, "save_tensors", save_and_die)
+
+
+@pytest.mark.parametrize("kind", ["plain", "everything", "everything finetuned"])
+def test_cut_at_a_checkpoint_it_ends_with_the_same_bytes(
+    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path, kind: str
 ) -> None:
-    outcome = environment.step(draw(environment), torch.ones(6), wants_credit=False)
-    network = environment._network.eval()
-    with torch.inference_mode():
-        expected = soft_loss(network, source.real(VALIDATION))
-    assert outcome.validation_loss == pytest.approx(float(expected), rel=1e-4)
+    settings, once, cut = settings_of(), whole[0], tmp_path / "cut"
+    if kind != "plain":
+        subsets = {"reward": "counterfactual", "trajectories": 2}
+        settings, once = settings_of(subsets, probe=0.2, trunk_lr=1e-3), tmp_path / "once"
+
+    def run(out: Path) -> None:
+        trained(world, settings, out, reopened(whole[0]) if "finetuned" in kind else None)
+
+    if kind != "plain":
+        run(once)
+    for saves in (2, 1):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            cut_after(saves, patch)
+            run(cut)
+    assert not (cut / "selector").exists()
+    run(cut)
+    files = ["selector/selector.safetensors", "selector/selector.json", "stage_one/verdict.json"]
+    for file in files:
+        assert (cut / file).read_bytes() == (once / file).read_bytes()
+    curves = [
+        load_tensors(out / "stage_one" / "selector-state.safetensors")[1]["curves"]
+        for out in (cut, once)
+    ]
+    assert curves[0] == curves[1]
+    assert (cut / "stage_one" / "selector.png").is_file()
 
 
-def test_credit_is_given_for_every_pair_chosen_or_not(
-    environment: CompositingEnvironment,
+def test_a_training_that_stops_early_stops_there_again(
+    world: tuple[Workspace, Matching], tmp_path: Path
 ) -> None:
-    batch, actions = draw(environment), torch.tensor([1.0, 1, 0, 0, 0, 0])
-    some = environment.step(batch, actions, wants_credit=True).credit
-    environment.restart()
-    every = environment.step(batch, torch.ones(6), wants_credit=True).credit
-    assert some is not None
-    assert every is not None
-    assert torch.equal(some, every)  # credit is that before the step
-    assert some.shape == (6,)
+    quick = {"selector_steps": 20, "selector_lr": 1e-2, "checkpoint_every": 1, "settle": 0.05}
+    scorer = trained(world, settings_of(quick), tmp_path)
+    assert scorer.card.steps < 20
+    again = trained(world, settings_of(quick), tmp_path)
+    assert again.card == scorer.card
 
 
-def test_restarting_puts_weights_and_statistics_back(
-    environment: CompositingEnvironment,
+# The probe.
+
+
+def test_a_probe_is_reported_and_leaves_the_labels_alone(
+    world: tuple[Workspace, Matching], tmp_path: Path
 ) -> None:
-    before = {key: value.clone() for key, value in environment.state_dict().items()}
-    environment.step(draw(environment), torch.ones(6), wants_credit=True)
-    assert not torch.equal(
-        environment.state_dict()["trunk.1.running_mean"], before["trunk.1.running_mean"]
-    )
-    environment.restart()
-    for key, value in before.items():
-        assert torch.equal(environment.state_dict()[key], value), key
+    before = world[0].source.labels.copy()
+    scorer = trained(world, settings_of(probe=0.3), tmp_path)
+    assert np.array_equal(world[0].source.labels, before)
+    assert scorer.card.probe_auroc is not None
+    assert "probe AUROC" in scorer.card.verdict
+    verdict = json.loads((tmp_path / "stage_one" / "verdict.json").read_text())
+    assert verdict["probe"]["auroc"] == scorer.card.probe_auroc
+    assert verdict["probe"]["planted"] + verdict["probe"]["others"] <= len(world[0].rows["train"])
+    _, facts = load_tensors(tmp_path / "stage_one" / "selector-state.safetensors")
+    assert facts["curves"][-1]["probe_auroc"] == scorer.card.probe_auroc
 
 
-def test_the_loop_learns_against_it_and_leaves_the_validation_rows_alone(
-    environment: CompositingEnvironment, tmp_path: Path
+def test_everything_in_a_probe_carries_the_exchanged_labels(
+    world: tuple[Workspace, Matching], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    selector = new_selector(SelectorConfig(5, 3, hidden=(16, 8)), 0)
-    before = [p.clone() for p in selector.parameters()]
-    validation = environment._val_clips.clone()
-    losses = []
-    train_selector(
-        selector, environment, ReinforceSettings(selector_steps=4, selector_batch=4), 0,
-        log=lambda step, figures: losses.append(figures.get("validation_loss")),
+    seen: dict[str, Any] = {}
+
+    class Watched(stage_one.CompositingEnvironment):
+        def __init__(self, network: Any, source: Any, pool: Any, features: Any, *rest: Any) -> None:
+            seen.update(source=source, pool=pool, table=features.table, labels=rest[0])
+            super().__init__(network, source, pool, features, *rest)
+
+    monkeypatch.setattr(stage_one, "CompositingEnvironment", Watched)
+    settings = settings_of(probe=0.3)
+    scorer = trained(world, settings, tmp_path)
+    space, matching = world
+    planted, wrong = exchange_labels(space, 0.3, 0)
+    labels = planted.source.labels
+    assert np.array_equal(seen["source"].labels, labels)
+    assert torch.equal(seen["labels"], torch.from_numpy(matching.vectors[labels]))
+    matched = {(match.foreground, match.background) for match in matching.matches}
+    assert {tuple(labels[list(pair)].tolist()) for pair in seen["pool"]} <= matched
+    assert any(wrong[list(pair)].any() for pair in seen["pool"])
+    features = all_features(scorer.trunk, space, matching.rows)[matching.rows]
+    agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]))
+    assert torch.equal(seen["table"][matching.rows, -1], agreement)
+
+
+# The trunk.
+
+
+def test_a_trained_trunk_is_stored_and_another_than_the_frozen_one(
+    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path
+) -> None:
+    scorer = trained(world, settings_of(trunk_lr=1e-3), tmp_path)
+    assert scorer.card.trunk_trained
+    assert not any(parameter.requires_grad for parameter in scorer.trunk.parameters())
+    stored, frozen = reopened(tmp_path).trunk.state_dict(), whole[1].trunk.state_dict()
+    for name, value in scorer.trunk.state_dict().items():
+        assert torch.equal(value, stored[name]), name
+        learned = name.endswith(("weight", "bias"))
+        assert torch.equal(value, frozen[name]) != learned, name
+
+
+# Fine-tuning.
+
+
+@pytest.mark.parametrize("trunk_lr", [0.0, 1e-3])
+def test_finetuning_begins_with_what_was_learned(
+    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path, trunk_lr: float
+) -> None:
+    out, before = whole
+    slow = settings_of({"selector_steps": 1, "selector_lr": 1e-4}, trunk_lr=trunk_lr)
+    scorer = trained(world, slow, tmp_path, reopened(out))
+    assert scorer.card == dataclasses.replace(
+        before.card, steps=7, trunk_trained=trunk_lr > 0, verdict=scorer.card.verdict,
+        finetuned_from=before.card.classes,
     )  # fmt: skip
-    assert len(losses) == 4
-    assert any(not torch.equal(a, b) for a, b in zip(before, selector.parameters(), strict=True))
-    assert torch.equal(environment._val_clips, validation)
+    assert "at step 1" in scorer.card.verdict
+    old, new = before.selector.state_dict(), scorer.selector.state_dict()
+    for name in ("feature_mean", "feature_scale"):
+        assert torch.equal(old[name], new[name])
+    step = (old["first.weight"] - new["first.weight"]).abs()
+    assert 0 < step.max().item() <= 1.01e-4  # one step of Adam away
+    trunk, other = before.trunk.state_dict(), scorer.trunk.state_dict()
+    moved = {name for name in trunk if not torch.equal(trunk[name], other[name])}
+    assert bool(moved) == (trunk_lr > 0)
+
+
+# Its parts.
+
+
+def test_validation_rows_are_few_even_and_drawn_once(world: tuple[Workspace, Matching]) -> None:
+    space, _ = world
+    rows = validation_subset(space, 3, seed=0)
+    assert set(rows) <= set(space.rows["val"])
+    assert sorted(space.source.labels[rows]) == [0, 1, 2]
+    assert np.array_equal(rows, validation_subset(space, 3, seed=0))
+    assert np.array_equal(validation_subset(space, 99, seed=1), np.sort(space.rows["val"]))
+
+
+def test_agreement_stands_behind_the_features_of_the_rows_it_is_among(
+    world: tuple[Workspace, Matching],
+) -> None:
+    space, matching = world
+    features = torch.randn(len(space.bank), 4, generator=torch.Generator().manual_seed(0))
+    rows = matching.rows[1:]
+    config = SelectorConfig(4, 3, agreement_scale=2.0)
+    found = described(features, space, rows, config)
+    assert torch.equal(found[:, :4], features)
+    classes = torch.from_numpy(space.source.labels[rows])
+    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes))
+    assert found[np.setdiff1d(np.arange(len(space.bank)), rows), 4].abs().max() == 0
+    without = dataclasses.replace(config, agreement_scale=0.0)
+    assert torch.equal(described(features, space, rows, without), features)
+
+
+def test_curves_are_drawn_from_whatever_there_is(tmp_path: Path) -> None:
+    for name, curves in (("none", []), ("one", [{"omega_mean": 0.5}])):
+        draw_curves(tmp_path / f"{name}.png", curves, "nothing yet")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_a_card_of_another_geometry_is_refused(whole: tuple[Path, Scorer]) -> None:
+    other = dataclasses.replace(GEOMETRY, num_frames=8)
+    with pytest.raises(L2AError, match=r"num_frames 4 and not 8.*--num-frames 4"):
+        load_scorer(whole[0] / "selector", other, CPU, "the Selector before")

@@ -6,8 +6,8 @@ one step on them, and the loss on a fixed validation subset says what they were 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +19,27 @@ from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
-from l2a.networks import VideoNetwork, build_network, to_input
-from l2a.progress import progress
+from l2a.files import write_json
+from l2a.networks import VideoNetwork, build_network
+from l2a.progress import progress, say
+from selector.agreement import label_agreement
 from selector.checkpoint import (
     SelectorCard,
     check_classes,
     check_embedder,
     load_selector,
+    package_versions,
     save_selector,
 )
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.reinforce import Outcome, PairBatch, train_selector
-from selector.reward import last_layer_credit
+from selector.reinforce import TrainingReport, train_selector
 from semantic_match.embed import Embedder
-from semantic_match.pool import Pool
-from train.batches import Augment, Batch, ClipSource
-from train.classifier import Diet, fit, make_classifier, soft_loss, trunk_features
+from train.classifier import Diet, fit, make_classifier, trunk_features
+from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
+from train.probe import exchange_labels
 from train.settings.full import FullSettings
-from train.tracking import Tracker
-from train.workspace import Matching, Workspace
-
-# Clips in one pass through the classifier when nothing is learned from them.
-_FORWARD_BATCH = 32
+from train.tracking import Tracker, draw_curves
+from train.workspace import Matching, Workspace, rematch
 
 
 @dataclass(frozen=True)
@@ -65,203 +64,184 @@ def label_vectors(matching: Matching, labels: str, num_classes: int) -> Tensor:
     return torch.from_numpy(matching.vectors)
 
 
-class CompositingEnvironment:
-    """`selector.reinforce.Environment` on composites of real clips.
-
-    Rewards and credit are measured on `validation` rows that never change, so that losses of
-    different steps compare the pairs and not the clips.
-    """
-
-    def __init__(
-        self,
-        network: VideoNetwork,
-        source: ClipSource,
-        pool: Pool,
-        features: Tensor,
-        labels: Tensor,
-        validation: NDArray[np.int64],
-        lr: float,
-        flip: bool,
-    ) -> None:
-        """
-        Args:
-            network: the warmed-up classifier, on its device; it is trained in place.
-            source: clips and composites.
-            pool: pairs of bank rows to sample from.
-            features: float32 `[N, D]`, the Selector's feature of every row of the bank.
-            labels: float32 `[N, E]`, the label vector of every row of the bank.
-            validation: bank rows of the validation subset.
-            lr: learning rate of the classifier's step.
-            flip: mirror composites at random.
-        """
-        self._network = network
-        self._source = source
-        self._pool = pool
-        self._features = features
-        self._labels = labels
-        self._flip = flip
-        self._device = next(network.parameters()).device
-        self._optimizer = torch.optim.SGD(network.parameters(), lr=lr)
-        self._start = {key: value.clone() for key, value in network.state_dict().items()}
-        real = source.real(validation)
-        self._val_clips = real.clips
-        self._val_labels = real.labels.to(self._device)
-
-    def sample(self, count: int, generator: torch.Generator) -> PairBatch:
-        """`count` pairs, uniformly over the pool; see `Environment.sample`."""
-        seed = int(torch.randint(2**62, (1,), generator=generator))
-        rows = torch.from_numpy(self._pool.sample(count, np.random.default_rng(seed)))
-        f, b = rows[:, 0], rows[:, 1]
-        return PairBatch(
-            rows, self._features[f], self._features[b], self._labels[f], self._labels[b], seed
-        )
-
-    def step(self, batch: PairBatch, actions: Tensor, wants_credit: bool) -> Outcome:
-        """One classifier step on the chosen composites, then its validation loss."""
-        chosen = actions.bool().cpu()
-        augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), self._flip)
-        # Only credit needs the composites of pairs that were not chosen.
-        rows = batch.rows if wants_credit else batch.rows[chosen]
-        clips = self._source.composites(rows.numpy(), augment)
-        credit = self._credit(clips) if wants_credit else None
-        if wants_credit:
-            clips = Batch(clips.clips[chosen], clips.labels[chosen])
-        self._network.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        soft_loss(self._network, clips).backward()
-        self._optimizer.step()
-        return Outcome(self._validation_loss(), credit)
-
-    def restart(self) -> None:
-        """Put the classifier back to where its warming up left it."""
-        self._network.load_state_dict(self._start)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The classifier's weights: its optimiser has no momentum, and sampling no memory."""
-        return dict(self._network.state_dict())
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`."""
-        self._network.load_state_dict(state)
-
-    @torch.inference_mode()
-    def _credit(self, composites: Batch) -> Tensor:
-        """Credit of each composite under the classifier as it is before the step."""
-        val_features, val_probabilities = self._forward(self._val_clips)
-        features, probabilities = self._forward(composites.clips)
-        return last_layer_credit(
-            val_probabilities, self._val_labels, val_features,
-            probabilities, composites.labels.to(self._device), features,
-        )  # fmt: skip
-
-    @torch.inference_mode()
-    def _validation_loss(self) -> float:
-        _, probabilities = self._forward(self._val_clips)
-        likelihood = (probabilities * self._val_labels).sum(dim=1)
-        return float(-likelihood.clamp_min(1e-12).log().mean())
-
-    def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Last-layer features `[n, D]` and probabilities `[n, C]` of uint8 clips, in order."""
-        self._network.eval()
-        features = torch.cat(
-            [
-                self._network.trunk(to_input(part.to(self._device)))
-                for part in clips.split(_FORWARD_BATCH)
-            ]
-        )
-        return features, self._network.head(features).softmax(dim=1)
-
-
 def run_stage_one(
-    space: Workspace, matching: Matching, settings: FullSettings, folder: Path, out: Path
+    space: Workspace,
+    matching: Matching,
+    settings: FullSettings,
+    folder: Path,
+    out: Path,
+    start: Scorer | None = None,
 ) -> Scorer:
     """Warm the classifier up, train the Selector against it, and save the checkpoint to `out`.
 
     Goes on where an earlier call in `folder` stopped, with the same result.
 
+    Args:
+        space, matching: the data set.
+        settings: everything that can be set.
+        folder: states to go on from, curves, the verdict.
+        out: the checkpoint's folder.
+        start: a Selector to begin with instead of a new one, with its trunk.
+
     Raises:
         L2AError: there is no validation clip to measure rewards on.
     """
+    stage, seed = settings.stage_one, settings.run.seed
     device = pick_device(settings.classifier.device)
-    seed = settings.run.seed
     if len(space.rows["val"]) == 0:
         raise L2AError("There are no validation clips for stage one; raise val_share.")
+    planted = None
+    if stage.probe:
+        space, wrong = exchange_labels(space, stage.probe, seed)
+        matching, planted = rematch(matching, space), torch.from_numpy(wrong)
     network = warm_up(space, settings, folder, device)
-    trunk = selector_trunk(network, settings, device)
-    features = all_features(trunk, space, matching.rows)
+    trunk = start.trunk if start else selector_trunk(network, settings, device)
     vectors = label_vectors(matching, settings.selector.labels, len(space.videos.classes))
     labels = vectors[torch.from_numpy(space.source.labels)]
-    config = SelectorConfig.from_settings(settings.selector, features.shape[1], labels.shape[1])
-    selector = new_selector(config, seed).to(device)
-    selector.fit_standardiser(features[torch.from_numpy(matching.rows)].to(device))
+    plain = all_features(trunk, space, matching.rows)
+    if start:
+        config, selector = start.selector.config, start.selector
+        inputs = described(plain, space, matching.rows, config)
+    else:
+        config = SelectorConfig.from_settings(settings.selector, plain.shape[1], labels.shape[1])
+        inputs = described(plain, space, matching.rows, config)
+        selector = new_selector(config, seed).to(device)
+        selector.fit_standardiser(inputs[torch.from_numpy(matching.rows)].to(device))
+    features: Features = FrozenFeatures(inputs)
+    if stage.trunk_lr:
+        features = TrainedFeatures(trunk.requires_grad_(True), space.source, inputs)
     environment = CompositingEnvironment(
         network, space.source, matching.pool, features, labels,
-        validation_subset(space, settings.stage_one.validation_clips, seed),
-        settings.stage_one.environment_lr, settings.classifier.flip,
+        validation_subset(space, stage.validation_clips, seed),
+        stage.environment_lr, settings.classifier.flip, stage.fresh_head,
     )  # fmt: skip
+    report = _train(selector, environment, settings, folder, planted, trunk, start is not None)
+    trunk.requires_grad_(False)
+    card = make_card(matching, space, settings, config, report, start)
+    save_selector(out, selector, trunk, card)
+    say(f"Selector: {report.verdict}")
+    write_json(folder / "verdict.json", asdict(report.verdict) | {"text": str(report.verdict)})
+    return Scorer(selector.eval(), trunk, card)
+
+
+def _train(
+    selector: Selector,
+    environment: CompositingEnvironment,
+    settings: FullSettings,
+    folder: Path,
+    planted: Tensor | None,
+    trunk: nn.Module,
+    trained_before: bool,
+) -> TrainingReport:
+    """Train with curves, histograms and a state to go on from; draw the curves at the end."""
     state = folder / "selector-state.safetensors"
     resume = load_tensors(state) if state.is_file() else None
-    first = int(resume[1]["progress"]["step"]) if resume else 0
+    curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
     total = settings.reinforce.selector_steps
     with (
         progress("Selector", "steps") as report,
-        Tracker(folder / "tensorboard", purge_step=first) as tracker,
+        Tracker(folder / "tensorboard", purge_step=len(curves)) as tracker,
     ):
 
         def log(step: int, figures: dict[str, float]) -> None:
+            curves.append(figures)
             tracker.scalars("selector", figures, step)
             if step % 50 == 0 or step + 1 == total:
                 tracker.histogram("selector/omega", sample_omega(selector, environment), step)
             report(step + 1, total)
 
-        train_selector(
-            selector, environment, settings.reinforce, seed, log=log,
-            save=lambda tensors, facts: save_tensors(state, tensors, facts), resume=resume,
+        trained = train_selector(
+            selector, environment, settings.reinforce, settings.run.seed, log=log,
+            save=lambda tensors, facts: save_tensors(state, tensors, facts | {"curves": curves}),
+            resume=resume, planted=planted,
+            trunk=trunk.parameters() if settings.stage_one.trunk_lr else (),
+            trunk_lr=settings.stage_one.trunk_lr, trained_before=trained_before,
         )  # fmt: skip
-    card = make_card(matching, space, settings, selector.config)
-    save_selector(out, selector, trunk, card)
-    return Scorer(selector.eval(), trunk, card)
+        tracker.text("selector/verdict", str(trained.verdict), trained.steps)
+    draw_curves(folder / "selector.png", curves, trained.verdict)
+    return trained
 
 
 def make_card(
-    matching: Matching, space: Workspace, settings: FullSettings, config: SelectorConfig
+    matching: Matching,
+    space: Workspace,
+    settings: FullSettings,
+    config: SelectorConfig,
+    report: TrainingReport,
+    start: Scorer | None = None,
 ) -> SelectorCard:
     """What the checkpoint says of itself."""
-    named = settings.stage_one.trunk
-    geometry = space.bank.settings
-    return SelectorCard(
-        config=config,
-        trunk=settings.classifier.network if named == "classifier" else named,
-        embedder=matching.embedder if config.labels == "embedding" else "",
-        num_frames=geometry.num_frames,
-        height=geometry.height,
-        width=geometry.width,
-        crop=geometry.crop,
-        classes=space.videos.classes,
-        reward=settings.reinforce.reward,
-        steps=settings.reinforce.selector_steps,
-        seed=settings.run.seed,
+    stage, named = settings.stage_one, settings.stage_one.trunk
+    geometry, verdict = space.bank.settings, report.verdict
+    return (
+        SelectorCard(
+            config=config,
+            trunk=settings.classifier.network if named == "classifier" else named,
+            trunk_weights=_trunk_weights(settings),
+            trunk_trained=stage.trunk_lr > 0,
+            embedder=matching.embedder if config.labels == "embedding" else "",
+            num_frames=geometry.num_frames,
+            height=geometry.height,
+            width=geometry.width,
+            crop=geometry.crop,
+            classes=space.videos.classes,
+            reward=settings.reinforce.reward,
+            steps=report.steps,
+            seed=settings.run.seed,
+            verdict=str(verdict),
+            probe_auroc=verdict.probe.auroc if verdict.probe else None,
+        )
+        if start is None
+        else replace(
+            start.card,
+            classes=space.videos.classes,
+            trunk_trained=start.card.trunk_trained or stage.trunk_lr > 0,
+            reward=settings.reinforce.reward,
+            steps=start.card.steps + report.steps,
+            versions=package_versions(),
+            seed=settings.run.seed,
+            verdict=str(verdict),
+            probe_auroc=verdict.probe.auroc if verdict.probe else None,
+            finetuned_from=start.card.classes,
+        )
     )
 
 
-def load_scorer(path: Path, clips: ClipSettings, device: torch.device) -> Scorer:
+def _trunk_weights(settings: FullSettings) -> str:
+    """Where the trunk's weights came from, for a person."""
+    stage, classifier = settings.stage_one, settings.classifier
+    if stage.trunk != "classifier":
+        return stage.trunk_weights or "random"
+    began = classifier.weights or "random"
+    return f"{began}, then {stage.warmup_epochs} epochs as the classifier's"
+
+
+def load_scorer(path: Path, clips: ClipSettings, device: torch.device, given: str) -> Scorer:
     """A Selector that was trained before, with the trunk that it was stored with.
 
+    Args:
+        path: its folder, or the `.safetensors` file in it.
+        clips: geometry of the clips that it is to score.
+        device: where it is to run.
+        given: what a person called it, for messages.
+
     Raises:
-        InputError: it has no trunk, or was trained on clips of another geometry.
+        InputError: it is missing or damaged, has no trunk, or was trained on clips of another
+            geometry.
     """
     loaded = load_selector(path)
-    card = loaded.card
     if loaded.trunk is None:
-        raise InputError(f"{path} holds no trunk, so it cannot score videos; train it again.")
-    for name, value in vars(clips).items():
-        if getattr(card, name) != value:
-            raise InputError(
-                f"The Selector {path} was trained on clips with {name} {getattr(card, name)} and "
-                f"not {value}; set --{name.replace('_', '-')} {getattr(card, name)}."
-            )
+        raise InputError(
+            f"The Selector {given} was stored without its trunk, so it cannot score videos; train "
+            "it again."
+        )
+    own = {name: getattr(loaded.card, name) for name in vars(clips)}
+    if other := [name for name, value in vars(clips).items() if own[name] != value]:
+        learned = ", ".join(f"{name} {own[name]} and not {getattr(clips, name)}" for name in other)
+        remedy = " ".join(f"--{name.replace('_', '-')} {own[name]}" for name in other)
+        raise InputError(f"The Selector {given} was trained on clips with {learned}; set {remedy}.")
     trunk = loaded.trunk.requires_grad_(False).to(device)
-    return Scorer(loaded.selector.to(device), trunk, card)
+    return Scorer(loaded.selector.to(device), trunk, loaded.card)
 
 
 def check_scorer(scorer: Scorer, embedder: Embedder, classes: Sequence[str]) -> None:
@@ -324,10 +304,30 @@ def validation_subset(space: Workspace, count: int, seed: int) -> NDArray[np.int
     return np.sort(np.array(rows, dtype=np.int64))
 
 
+def described(
+    features: Tensor, space: Workspace, rows: NDArray[np.int64], config: SelectorConfig
+) -> Tensor:
+    """What the Selector sees of the bank's `rows`: features, and behind them label agreement.
+
+    Args:
+        features: float32 `[N, F]`, of `all_features`.
+        rows: bank rows that may stand in a pair; agreement is among them.
+        config: of the Selector; without an agreement scale the features stay as they are.
+
+    Returns:
+        float32 `[N, config.input_dim]`; zeros outside of `rows`.
+    """
+    if not config.agreement_scale:
+        return features
+    used = torch.from_numpy(rows)
+    column = torch.zeros(len(features), 1)
+    classes = torch.from_numpy(space.source.labels)[used]
+    column[used, 0] = label_agreement(features[used], classes)
+    return torch.cat([features, column], dim=1)
+
+
 @torch.inference_mode()
 def sample_omega(selector: Selector, environment: CompositingEnvironment) -> Tensor:
     """ω of 512 pairs that are the same at every call, for a histogram."""
     batch = environment.sample(512, torch.Generator().manual_seed(0))
-    device = selector.feature_mean.device
-    parts = (batch.features_f, batch.features_b, batch.labels_f, batch.labels_b)
-    return selector.omega(*(part.to(device) for part in parts)).cpu()
+    return selector.eval().omega(*batch.to(selector.feature_mean.device)).cpu()

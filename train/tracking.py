@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from l2a.files import written_whole
 
 
 class Tracker:
@@ -34,6 +38,10 @@ class Tracker:
     def histogram(self, name: str, values: Tensor | NDArray[np.float64], step: int) -> None:
         """Write a histogram of `values`, of any shape."""
         self._writer.add_histogram(name, values, step)
+
+    def text(self, name: str, words: str, step: int) -> None:
+        """Write a sentence."""
+        self._writer.add_text(name, words, step)
 
     def video(self, name: str, frames: NDArray[np.uint8], step: int, fps: float = 8) -> None:
         """Write uint8 `[T, H, W, 3]` RGB frames as an animated picture.
@@ -63,3 +71,39 @@ class Tracker:
         trace: TracebackType | None,
     ) -> None:
         self._writer.close()
+
+
+_CURVES = (
+    ("validation loss, δ", ("validation_loss", "baseline")),
+    ("reward, mean and spread", ("reward_mean", "reward_sd")),
+    ("ω: mean, spread, entropy", ("omega_mean", "omega_sd", "omega_entropy", "share_selected")),
+    ("ranking", ("rank_correlation", "credit_correlation", "probe_auroc")),
+)
+
+
+def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object) -> None:
+    """Draw how a Selector was trained: losses, reward, ω, and whether its ranking means anything.
+
+    Args:
+        path: the PNG.
+        curves: figures of each step, as `selector.reinforce.train_selector` logs them.
+        title: what it came to.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    for axes, (name, keys) in zip(figure.subplots(2, 2).flat, _CURVES, strict=True):
+        for key in keys:
+            points = [(step, row[key]) for step, row in enumerate(curves) if key in row]
+            if points:
+                steps, values = zip(*points, strict=True)
+                few = len(points) < len(curves) / 4
+                axes.plot(steps, values, marker="o" if few else None, ms=3, lw=1,
+                          label=key.replace("_", " "))  # fmt: skip
+        axes.set(title=name, xlabel="step")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small", frameon=False)
+    figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium")
+    with written_whole(path) as aside:
+        figure.savefig(aside, format="png", dpi=110)

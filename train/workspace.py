@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -186,10 +186,7 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     matches = match_classes(classes, vectors, settings.matches)
     foregrounds = space.fit_rows("foreground_unfit")
     backgrounds = space.fit_rows("background_unfit")
-    sides = [
-        [rows.tolist() for rows in space.rows_by_class(side)] for side in (foregrounds, backgrounds)
-    ]
-    pool = Pool(sides[0], sides[1], matches)
+    pool = _pool(space, foregrounds, backgrounds, matches)
     fit = f"{len(foregrounds)} foregrounds and {len(backgrounds)} backgrounds"
     if len(pool) == 0:
         raise L2AError(
@@ -200,3 +197,21 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     return Matching(
         embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool
     )
+
+
+def rematch(matching: Matching, space: Workspace) -> Matching:
+    """The same matches of classes with the pool that the labels of `space` make."""
+    pool = _pool(space, matching.foregrounds, matching.backgrounds, matching.matches)
+    return replace(matching, pool=pool)
+
+
+def _pool(
+    space: Workspace,
+    foregrounds: NDArray[np.int64],
+    backgrounds: NDArray[np.int64],
+    matches: Sequence[ClassMatch],
+) -> Pool:
+    sides = [
+        [rows.tolist() for rows in space.rows_by_class(side)] for side in (foregrounds, backgrounds)
+    ]
+    return Pool(sides[0], sides[1], matches)

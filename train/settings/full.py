@@ -70,6 +70,14 @@ class StageOneSettings:
         trunk: what turns a video into the Selector's feature: "classifier" copies the trunk of
             the warmed-up classifier; a network's name takes that network with trunk_weights.
         trunk_weights: "kinetics" or a weight file, for a trunk given by name.
+        trunk_lr: Adam's learning rate for the trunk, which then learns with the Selector; 0 keeps
+            it as it is, so that features are computed once per video.
+        fresh_head: begin with a last layer of zeros on the warmed-up trunk, and put it back to that
+            at each restart. A head that has seen the real clips is sure of them by heart, and its
+            gradients say little of what a composite would teach.
+        probe: share of training videos whose classes are exchanged among them, in a copy of the
+            labels for stage one alone; how well ω tells them from the others is reported. 0 for
+            none.
     """
 
     warmup_epochs: int = 10
@@ -77,8 +85,15 @@ class StageOneSettings:
     validation_clips: int = 64
     trunk: str = "classifier"
     trunk_weights: str | None = None
+    trunk_lr: float = 0.0
+    fresh_head: bool = True
+    probe: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.probe <= 0.5:
+            raise InputError(f"probe is {self.probe}; give a share from 0 (none) to 0.5.")
+        if not 0 <= self.trunk_lr < 1:
+            raise InputError(f"trunk_lr is {self.trunk_lr}; give 0 (frozen) or more, and below 1.")
         if self.validation_clips < 1:
             raise InputError(f"validation_clips is {self.validation_clips}; it must be at least 1.")
         if self.trunk == "classifier" and self.trunk_weights is not None:

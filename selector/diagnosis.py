@@ -1,0 +1,203 @@
+"""Whether a Selector learned anything: looks at its ranking, and one sentence at the end.
+
+A Selector can look busy and learn nothing: ω spreads, the losses move, and the ranking is that of
+chance. So the same pairs are ranked at every checkpoint; the rank correlation between checkpoints
+says whether the ranking has settled, the correlation of logits and credit whether it means
+anything, and the probe, a few videos whose labels were exchanged on purpose, whether it means the
+right thing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+WATCHED = 4096
+"""Pairs that are ranked at every checkpoint."""
+IN_A_ROW = 3
+"""Checkpoints for which a ranking has to hold still before it counts as settled."""
+_SETTLED = 0.95
+_MOVED = 0.9
+_MEMORY = 0.95
+
+
+def auroc(scores: Tensor, good: Tensor) -> float:
+    """How often a good one outranks a bad one, ties counted half; 0.5 is chance.
+
+    Args:
+        scores: float [n]. good: bool [n], with at least one of each kind.
+    """
+    ranks = _ranks(scores)[good]
+    positives, negatives = int(good.sum()), int((~good).sum())
+    wins = float(ranks.sum()) - positives * (positives - 1) / 2
+    return wins / (positives * negatives)
+
+
+def auroc_spread(positives: int, negatives: int) -> float:
+    """Standard deviation of the AUROC of scores that mean nothing (Mann-Whitney U without ties)."""
+    return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's ρ of two float [n], with mean ranks for ties; 0 when one of them is constant."""
+    return correlation(_ranks(first), _ranks(second))
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's r of two float [n]; 0 when one of them is constant."""
+    a, b = (values.double() - values.double().mean() for values in (first, second))
+    norm = float(a.norm() * b.norm())
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def per_video(scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean score of each video: scores float [n], rows int64 [n] ─► (videos, means)."""
+    videos, inverse, counts = rows.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(videos), dtype=torch.float64).index_add(0, inverse, scores.double())
+    return videos, sums / counts
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the planted videos say of a ranking.
+
+    Attributes:
+        auroc: how often a video with its own label outranks a planted one, by the mean logit of
+            the pairs in which they lend their actor.
+        planted, others: how many of each were compared.
+    """
+
+    auroc: float
+    planted: int
+    others: int
+
+    @classmethod
+    def of(cls, logits: Tensor, rows: Tensor, planted: Tensor) -> Probe | None:
+        """Compare foreground videos; None when the pairs do not have both kinds.
+
+        Args:
+            logits: float [n]. rows: int64 [n], foreground videos. planted: bool [N], by video.
+        """
+        videos, means = per_video(logits, rows)
+        good = ~planted[videos]
+        if good.all() or not good.any():
+            return None
+        return cls(auroc(means, good), int((~good).sum()), int(good.sum()))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of `auroc` if the ranking were chance."""
+        return auroc_spread(self.others, self.planted)
+
+
+@dataclass
+class Watch:
+    """Looks at the same pairs at every checkpoint. What it has seen belongs to a training's state.
+
+    Attributes:
+        first, last: float [n], logits at step 0 and at the last checkpoint; empty before.
+        still: checkpoints in a row for which the ranking held still.
+        settled_at: the step from which on it has held still; None when it does not.
+        explained: running mean of the correlation of logits with pay per pair; None before the
+            first, or when pay is not per pair.
+    """
+
+    first: Tensor = field(default_factory=lambda: torch.empty(0))
+    last: Tensor = field(default_factory=lambda: torch.empty(0))
+    still: int = 0
+    settled_at: int | None = None
+    explained: float | None = None
+
+    def paid(self, logits: Tensor, pay: Tensor) -> float:
+        """Take note of a batch's pay per pair; returns how it goes with the logits before it."""
+        found = correlation(logits, pay)
+        old = self.explained
+        self.explained = found if old is None else _MEMORY * old + (1 - _MEMORY) * found
+        return found
+
+    def look(
+        self, logits: Tensor, step: int, settle: float, trained_before: bool = False
+    ) -> dict[str, float]:
+        """Take note of a checkpoint.
+
+        Args:
+            logits: float [n], of the watched pairs.
+            step: how many steps were taken.
+            settle: rank correlation with the last checkpoint from which on a ranking is still; at
+                1 none ever is.
+            trained_before: whether the ranking was learned already at step 0.
+        """
+        if not len(self.first):
+            self.first = self.last = logits
+            return {}
+        kept, moved = rank_correlation(self.last, logits), rank_correlation(self.first, logits)
+        # A ranking that has not left its random start is not settled, it has not begun.
+        begun = trained_before or moved < _MOVED
+        if kept >= min(settle, _SETTLED) and begun:
+            self.settled_at = step if self.settled_at is None else self.settled_at
+        else:
+            self.settled_at = None
+        # At 1 nothing counts: a ranking that no step moves at all keeps a correlation of 1.
+        self.still = self.still + 1 if 1 > settle <= kept and begun else 0
+        self.last = logits
+        return {"rank_correlation": kept, "rank_correlation_with_start": moved}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a training of a Selector ended.
+
+    Attributes:
+        steps: steps taken.
+        settled_at: the step from which on ω's ranking held still; None when it did not.
+        explained: correlation of the logits with the pay of pairs; None when pay was per subset.
+        probe: AUROC of the planted videos; None without any.
+    """
+
+    steps: int
+    settled_at: int | None
+    explained: float | None
+    probe: Probe | None
+
+    @property
+    def found(self) -> bool | None:
+        """Whether ω means something; None when nothing was measured that could tell."""
+        if self.probe is not None:
+            return self.probe.auroc > 0.5 + 2 * self.probe.spread
+        return None if self.explained is None else self.explained > 0.05
+
+    def __str__(self) -> str:
+        """One sentence for a person."""
+        settled = (
+            f"ranking settled at step {self.settled_at}"
+            if self.settled_at is not None
+            else f"ranking still moving at step {self.steps}"
+        )
+        parts = [settled]
+        if self.explained is not None:
+            share = 100 * max(self.explained, 0.0) ** 2
+            parts.append(f"ω explains {share:.1f} % of the credit of newly drawn pairs")
+        if self.probe is not None:
+            parts.append(
+                f"probe AUROC {self.probe.auroc:.2f} with {self.probe.planted} planted videos "
+                f"(chance 0.50 ± {self.probe.spread:.2f})"
+            )
+        text = "; ".join(parts)
+        if self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread:
+            return f"the ranking is upside down: ω prefers the planted bad videos; {text}"
+        if self.found is False:
+            means = "on the probe" if self.probe is not None else "at telling credit"
+            return f"no signal found: ω is no better than chance {means}; {text}"
+        if self.found is None:
+            return f"{text}; whether it means anything is not known: train with --probe 0.1"
+        return text
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 0, double [n]; equal values share the mean of theirs."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0).double() - (counts + 1).double() / 2)[inverse]
+    return ranks

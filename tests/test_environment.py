@@ -1,0 +1,419 @@
+"""The environment on clips: what a step does, what it is measured on, what restarting means."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from banks import make_source
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l2a.networks import build_trunk, to_input
+from selector.environment import Ask, PairBatch
+from selector.network import SelectorConfig, new_selector
+from selector.reinforce import train_selector
+from selector.reward import last_layer_credit
+from selector.settings import ReinforceSettings
+from semantic_match.match import ClassMatch
+from semantic_match.pool import Pool
+from train.batches import Augment, Batch, ClipSource
+from train.classifier import make_classifier, soft_loss, trunk_features
+from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
+from train.settings.full import ClassifierSettings
+
+CPU = torch.device("cpu")
+VALIDATION = np.array([9, 10, 11])
+FIRST_TWO = torch.tensor([[1.0, 1, 0, 0, 0, 0]])
+THREE = torch.tensor([[0.0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0]])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> ClipSource:
+    return make_source(tmp_path_factory.mktemp("bank") / "bank")
+
+
+def make_environment(
+    source: ClipSource, features: Features | None = None, **changes: Any
+) -> CompositingEnvironment:
+    network = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
+    by_class = [[row for row in range(9) if row % 3 == c] for c in range(3)]
+    matches = (ClassMatch(0, 1, 0.5), ClassMatch(1, 2, 0.5), ClassMatch(2, 0, 0.5))
+    table = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    plain: dict[str, Any] = {"lr": 0.05, "flip": True, "fresh_head": True}
+    return CompositingEnvironment(
+        network, source, Pool(by_class, by_class, matches), features or FrozenFeatures(table),
+        torch.eye(3)[torch.arange(12) % 3], VALIDATION, **(plain | changes),
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[True, False], ids=["fresh head", "own head"])
+def environment(source: ClipSource, request: pytest.FixtureRequest) -> CompositingEnvironment:
+    return make_environment(source, fresh_head=request.param)
+
+
+def draw(environment: CompositingEnvironment, count: int = 6, seed: int = 1) -> PairBatch:
+    return environment.sample(count, torch.Generator().manual_seed(seed))
+
+
+def copied(environment: CompositingEnvironment) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in environment.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def validation_loss(environment: CompositingEnvironment, source: ClipSource) -> float:
+    with torch.inference_mode():
+        return float(soft_loss(environment._network.eval(), source.real(VALIDATION)))
+
+
+# Sampling.
+
+
+def test_pairs_carry_the_features_labels_and_classes_of_their_rows(
+    environment: CompositingEnvironment,
+) -> None:
+    batch = draw(environment)
+    f, b = batch.rows[:, 0], batch.rows[:, 1]
+    assert set(batch.rows.unique().tolist()) <= set(range(9))
+    assert ((f + 1) % 3 == b % 3).all()
+    assert torch.equal(batch.classes, batch.rows % 3)
+    assert batch.labels_f.argmax(1).tolist() == (f % 3).tolist()
+    assert batch.labels_b.argmax(1).tolist() == (b % 3).tolist()
+    table = environment._features(torch.arange(12))
+    assert torch.equal(batch.features_f, table[f])
+    assert torch.equal(batch.features_b, table[b])
+
+
+def test_a_batch_follows_from_its_generator_alone(environment: CompositingEnvironment) -> None:
+    one, same_one, other = draw(environment), draw(environment), draw(environment, seed=2)
+    assert torch.equal(one.rows, same_one.rows)
+    assert one.seed == same_one.seed != other.seed
+    assert not torch.equal(one.rows, other.rows)
+
+
+# A step.
+
+
+@pytest.mark.parametrize(
+    ("actions", "composited", "subset"),
+    [(FIRST_TWO, [0, 1], [0, 1]), (THREE[:1], [1, 3], [0, 1]), (THREE, [0, 1, 3, 4], [1, 2])],
+)
+def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
+    environment: CompositingEnvironment, source: ClipSource, actions: Tensor,
+    composited: list[int], subset: list[int],
+) -> None:  # fmt: skip
+    batch = draw(environment)
+    reference = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
+    reference.load_state_dict(environment._network.state_dict())
+    environment.step(batch, actions, Ask())
+
+    augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
+    made = source.composites(batch.rows[composited].numpy(), augment)
+    soft_loss(reference.train(), Batch(made.clips[subset], made.labels[subset])).backward()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter -= 0.05 * parameter.grad
+    found = environment._network.state_dict()
+    for name, value in reference.state_dict().items():
+        assert torch.allclose(found[name], value, atol=1e-7), name
+
+
+@pytest.mark.parametrize("ask", [Ask(before=True), Ask(credit=True), Ask(True, True)])
+def test_measuring_more_changes_no_step(environment: CompositingEnvironment, ask: Ask) -> None:
+    batch = draw(environment)
+    plain = environment.step(batch, FIRST_TWO, Ask())
+    after = copied(environment)
+    environment.restart()
+    assert torch.equal(environment.step(batch, FIRST_TWO, ask).after, plain.after)
+    assert same(copied(environment), after)
+    environment.restart()
+    environment.step(batch, torch.ones(1, 6), ask)
+    assert not same(copied(environment), after)
+
+
+def test_what_was_not_asked_for_is_not_measured(environment: CompositingEnvironment) -> None:
+    found = environment.step(draw(environment), FIRST_TWO, Ask())
+    assert (found.before, found.credit) == (None, None)
+
+
+def test_before_and_after_are_the_losses_of_the_validation_rows(
+    environment: CompositingEnvironment, source: ClipSource
+) -> None:
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    before = validation_loss(environment, source)
+    outcome = environment.step(draw(environment), torch.ones(1, 6), Ask(before=True))
+    assert outcome.before == pytest.approx(before, rel=1e-5)
+    assert outcome.after.shape == (1,)
+    assert float(outcome.after) == pytest.approx(validation_loss(environment, source), rel=1e-5)
+    assert float(outcome.after) != pytest.approx(before, rel=1e-5)
+
+
+def test_a_fresh_head_finds_all_classes_as_likely(source: ClipSource) -> None:
+    environment = make_environment(source, fresh_head=True)
+    assert all(not parameter.any() for parameter in environment._network.head.parameters())
+    outcome = environment.step(draw(environment), FIRST_TWO, Ask(before=True))
+    assert outcome.before == pytest.approx(np.log(3))
+    kept = make_environment(source, fresh_head=False)
+    assert all(parameter.any() for parameter in kept._network.head.parameters())
+
+
+# Several subsets, and rolling back.
+
+
+@pytest.mark.parametrize("ask", [Ask(), Ask(before=True), Ask(credit=True)])
+def test_each_subset_is_tried_from_the_same_classifier(
+    environment: CompositingEnvironment, ask: Ask
+) -> None:
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    start, batch = copied(environment), draw(environment)
+    outcome = environment.step(batch, THREE, ask)
+    left = copied(environment)
+    assert outcome.after.shape == (3,)
+    assert len(set(outcome.after.tolist())) == 3
+
+    environment.load_state_dict(start)
+    swapped = environment.step(batch, THREE[[0, 2, 1]], ask)
+    assert torch.equal(swapped.after, outcome.after[[0, 2, 1]])
+    assert same(copied(environment), left)  # where the first one brought it
+
+    environment.load_state_dict(start)
+    last = environment.step(batch, THREE[[2, 1, 0]], ask)
+    assert torch.equal(last.after, outcome.after[[2, 1, 0]])
+    assert not same(copied(environment), left)
+
+
+def test_the_first_of_several_ends_where_it_would_alone(
+    environment: CompositingEnvironment,
+) -> None:
+    batch = draw(environment)
+    # All pairs are composited for credit: which of them are chosen changes no composite.
+    alone = environment.step(batch, THREE[:1], Ask(credit=True))
+    left = copied(environment)
+    environment.restart()
+    several = environment.step(batch, THREE, Ask(credit=True))
+    assert several.after[0] == alone.after[0]
+    assert same(copied(environment), left)
+
+
+@pytest.mark.parametrize("actions", [THREE[:1], THREE])
+def test_rolled_back_it_is_as_it_was_to_the_last_bit(
+    environment: CompositingEnvironment, actions: Tensor
+) -> None:
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    start, batch = copied(environment), draw(environment)
+    rolled = environment.step(batch, actions, Ask(before=True, roll_back=True))
+    assert same(copied(environment), start)
+    again = environment.step(batch, actions, Ask(before=True, roll_back=True))
+    assert torch.equal(again.after, rolled.after)
+    kept = environment.step(batch, actions, Ask(before=True))
+    assert torch.equal(kept.after, rolled.after)
+    assert not same(copied(environment), start)
+
+
+# Composites and credit.
+
+
+class Recording:
+    """A source that keeps the composites it gave."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self.source, self.given = source, list[tuple[NDArray[np.int64], Batch]]()
+        self.labels = source.labels
+
+    def real(self, rows: NDArray[np.int64]) -> Batch:
+        return self.source.real(rows)
+
+    def composites(self, pairs: NDArray[np.int64], augment: Augment) -> Batch:
+        self.given.append((pairs, self.source.composites(pairs, augment)))
+        return self.given[-1][1]
+
+
+def test_only_what_is_needed_is_composited_and_the_same_seed_gives_the_same(
+    source: ClipSource,
+) -> None:
+    recording = Recording(source)
+    environment = make_environment(recording)  # type: ignore[arg-type]
+    batch = draw(environment)
+    for _ in range(2):
+        environment.step(batch, THREE, Ask(before=True))
+    environment.step(dataclasses.replace(batch, seed=batch.seed + 1), THREE, Ask())
+    environment.step(batch, THREE, Ask(credit=True))
+    (pairs, first), (_, second), (_, other), (every, _) = recording.given
+    assert pairs.tolist() == batch.rows[[0, 1, 3, 4]].tolist()  # each once for all three subsets
+    assert every.tolist() == batch.rows.tolist()
+    assert torch.equal(first.clips, second.clips)
+    assert torch.equal(first.labels, second.labels)
+    assert not torch.equal(first.clips, other.clips)
+
+
+def test_credit_is_of_every_pair_before_the_step_whatever_was_chosen(
+    environment: CompositingEnvironment, source: ClipSource
+) -> None:
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    start, batch = copied(environment), draw(environment)
+    network = environment._network.eval()
+    augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
+    composites, real = source.composites(batch.rows.numpy(), augment), source.real(VALIDATION)
+    with torch.inference_mode():
+        val, made = (network.trunk(to_input(clips)) for clips in (real.clips, composites.clips))
+        expected = last_layer_credit(
+            network.head(val).softmax(1), real.labels, val,
+            network.head(made).softmax(1), composites.labels, made,
+        )  # fmt: skip
+    for actions in (FIRST_TWO, THREE, torch.ones(1, 6)):
+        environment.load_state_dict(start)
+        credit = environment.step(batch, actions, Ask(credit=True)).credit
+        assert credit is not None
+        assert torch.allclose(credit, expected, atol=1e-6)
+        assert credit.shape == (6,)
+
+
+# Going back, going on.
+
+
+def test_restarting_puts_weights_and_statistics_back(
+    environment: CompositingEnvironment,
+) -> None:
+    before = copied(environment)
+    for seed in range(3):
+        environment.step(draw(environment, seed=seed), THREE, Ask(credit=True))
+    name = "network.trunk.1.running_mean"
+    assert not torch.equal(copied(environment)[name], before[name])
+    assert copied(environment)["network.head.weight"].any()
+    environment.restart()
+    assert same(copied(environment), before)
+
+
+def test_a_state_is_all_there_is_to_go_on_from(source: ClipSource) -> None:
+    environment, other = make_environment(source), make_environment(source)
+    environment.step(draw(environment), torch.ones(1, 6), Ask())
+    state = copied(environment)
+    other.step(draw(other, seed=5), torch.ones(1, 6), Ask())
+    other.load_state_dict(state)
+    batch = draw(environment, seed=3)
+    found = [e.step(batch, THREE, Ask(True, True)) for e in (environment, other)]
+    assert torch.equal(found[0].after, found[1].after)
+    assert same(copied(environment), copied(other))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reward": "credit"},
+        {"reward": "counterfactual", "trajectories": 3},
+        {"reward": "counterfactual", "roll_back": True},
+        {"reward": "moving-average"},
+    ],
+)
+def test_the_loop_learns_against_it_and_leaves_the_validation_rows_alone(
+    source: ClipSource, changes: dict[str, Any]
+) -> None:
+    environment = make_environment(source)
+    selector = new_selector(SelectorConfig(5, 3, hidden=(16, 8)), 0)
+    before = [p.clone() for p in selector.parameters()]
+    validation, losses = environment._val_clips.clone(), []
+    train_selector(
+        selector, environment, ReinforceSettings(selector_steps=4, selector_batch=4, **changes), 0,
+        log=lambda step, figures: losses.append(figures.get("validation_loss")),
+    )  # fmt: skip
+    assert len(losses) == 4
+    assert any(not torch.equal(a, b) for a, b in zip(before, selector.parameters(), strict=True))
+    assert torch.equal(environment._val_clips, validation)
+
+
+# Features.
+
+
+def test_frozen_features_are_looked_up_and_have_no_state() -> None:
+    table = torch.randn(5, 3)
+    features = FrozenFeatures(table)
+    assert torch.equal(features(torch.tensor([4, 0, 4])), table[[4, 0, 4]])
+    assert features.state_dict() == {}
+    features.load_state_dict({})
+
+
+def trained(source: ClipSource) -> tuple[torch.nn.Module, TrainedFeatures, Tensor]:
+    """A trunk that learns, beside a table whose last column is agreement."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trunk, size = build_trunk("tiny3d")
+    table = torch.randn(12, size + 1, generator=torch.Generator().manual_seed(1))
+    return trunk, TrainedFeatures(trunk, source, table), table
+
+
+def test_trained_features_are_the_trunks_with_agreement_behind_them(source: ClipSource) -> None:
+    trunk, features, table = trained(source)
+    rows = torch.tensor([7, 2, 7, 0])
+    found = features(rows)
+    expected = torch.from_numpy(trunk_features(trunk, source, np.arange(12)))
+    assert found.shape == (4, 129)
+    assert torch.allclose(found[:, :128], expected[rows], atol=1e-5)
+    assert torch.equal(found[:, 128], table[rows, 128])
+    assert torch.equal(found[0], found[2])
+
+
+def test_a_videos_features_do_not_depend_on_its_company(source: ClipSource) -> None:
+    trunk, features, _ = trained(source)
+    alone = features(torch.tensor([7]))
+    assert torch.allclose(features(torch.arange(12))[7:8], alone, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(features(torch.tensor([7, 1])), features(torch.tensor([7, 1])))
+    assert not any(module.training for module in trunk.modules())
+
+
+def test_a_gradient_reaches_the_trunk_where_gradients_are_on(source: ClipSource) -> None:
+    trunk, features, _ = trained(source)
+    features(torch.tensor([7, 2])).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trunk.parameters())
+    with torch.no_grad():
+        assert not features(torch.tensor([7, 2])).requires_grad
+
+
+def test_the_trunks_weights_are_part_of_the_environments_state(source: ClipSource) -> None:
+    trunk, features, _ = trained(source)
+    environment = make_environment(source, features)
+    state = copied(environment)
+    assert {name for name in state if name.startswith("features.")} == {
+        f"features.{name}" for name in trunk.state_dict()
+    }
+    before = draw(environment).features_f.detach()
+    with torch.no_grad():
+        next(trunk.parameters()).mul_(2)
+    assert not torch.allclose(draw(environment).features_f, before)
+    environment.restart()  # the classifier goes back to its start, the Selector's trunk does not
+    assert not torch.allclose(draw(environment).features_f, before)
+    environment.load_state_dict(state)
+    assert torch.equal(draw(environment).features_f.detach(), before)
+
+
+def test_the_loop_trains_the_trunk_and_not_the_classifiers(source: ClipSource) -> None:
+    trunk, features, _ = trained(source)
+    environment = make_environment(source, features)
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    selector = new_selector(SelectorConfig(128, 3, hidden=(8,), agreement_scale=2.0), 0)
+    settings = ReinforceSettings("counterfactual", selector_steps=2, selector_batch=4,
+                                 roll_back=True, restart_every=0)  # fmt: skip
+    classifier = copied(environment)
+    train_selector(
+        selector, environment, settings, 0, log=lambda step, figures: None,
+        trunk=trunk.parameters(), trunk_lr=0.01,
+    )  # fmt: skip
+    after = trunk.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name, _ in trunk.named_parameters()}  # statistics stay
+    for name, value in copied(environment).items():
+        if name.startswith("network."):
+            assert torch.equal(value, classifier[name]), name
+
+
+def test_agreement_reaches_no_further_than_the_table(source: ClipSource, tmp_path: Path) -> None:
+    trunk, _, table = trained(source)
+    without = TrainedFeatures(trunk, source, table[:, :128])
+    assert without(torch.tensor([3])).shape == (1, 128)

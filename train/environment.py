@@ -1,0 +1,227 @@
+"""The environment of stage one on real clips: it composites, trains, validates (Sec. 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from l2a.checkpoints import with_prefix, without_prefix
+from l2a.networks import VideoNetwork, to_input
+from selector.environment import Ask, Outcome, PairBatch
+from selector.reward import last_layer_credit
+from semantic_match.pool import Pool
+from train.batches import Augment, Batch, ClipSource
+from train.classifier import soft_loss
+
+# Clips in one pass through a network when nothing is learned from them.
+_FORWARD_BATCH = 32
+
+
+class Features(Protocol):
+    """What the Selector sees of videos."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Bank rows int64 [B] ─► float32 [B, D], as `Selector.forward` takes them."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What changes in training; {} when nothing does."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from there."""
+
+
+class FrozenFeatures:
+    """Features that were computed once per video.
+
+    Args:
+        table: float32 [N, D], one row for each row of the bank.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Features`."""
+        return self.table[rows]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing changes."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to load."""
+
+
+class TrainedFeatures:
+    """Features of a trunk that learns with the Selector: computed anew for every batch.
+
+    Batch normalisation keeps the statistics that the trunk came with: two batches of one step would
+    otherwise be normalised differently, and a pair's score would depend on its company.
+
+    Args:
+        trunk: clips ─► features, on its device; its parameters get gradients.
+        source: of the clips.
+        table: float32 [N, D]; only the columns behind the trunk's own (label agreement) are used.
+    """
+
+    def __init__(self, trunk: nn.Module, source: ClipSource, table: Tensor) -> None:
+        self._trunk, self._source, self._table = trunk.eval(), source, table
+        self._device = next(trunk.parameters()).device
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Features`; with a gradient to the trunk where gradients are on."""
+        unique, where = rows.unique(return_inverse=True)
+        clips = self._source.real(unique.numpy()).clips
+        size = len(clips) if torch.is_grad_enabled() else _FORWARD_BATCH
+        own = torch.cat(
+            [self._trunk(to_input(part.to(self._device))) for part in clips.split(size)]
+        )
+        behind = self._table[rows][:, own.shape[1] :].to(self._device)
+        return torch.cat([own[where.to(self._device)], behind], dim=1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The trunk's weights."""
+        return dict(self._trunk.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with these weights."""
+        self._trunk.load_state_dict(state)
+
+
+class CompositingEnvironment:
+    """`selector.environment.Environment` on composites of real clips.
+
+    Rewards and credit are measured on `validation` rows that never change, so that losses of
+    different steps compare the pairs and not the clips.
+    """
+
+    def __init__(
+        self,
+        network: VideoNetwork,
+        source: ClipSource,
+        pool: Pool,
+        features: Features,
+        labels: Tensor,
+        validation: NDArray[np.int64],
+        lr: float,
+        flip: bool,
+        fresh_head: bool = True,
+    ) -> None:
+        """
+        Args:
+            network: the warmed-up classifier, on its device; it is trained in place.
+            source: clips and composites.
+            pool: pairs of bank rows to sample from.
+            features: what the Selector sees of the bank's rows.
+            labels: float32 `[N, E]`, the label vector of every row of the bank.
+            validation: bank rows of the validation subset.
+            lr: learning rate of the classifier's step.
+            flip: mirror composites at random.
+            fresh_head: begin, and begin again at each restart, with a last layer of zeros. A head
+                that has seen the real clips is sure of them by heart, and its gradients tell
+                little of what a composite would teach.
+        """
+        self._network = network
+        self._source = source
+        self._pool = pool
+        self._features = features
+        self._labels = labels
+        self._flip = flip
+        self._device = next(network.parameters()).device
+        if fresh_head:
+            with torch.no_grad():
+                for parameter in network.head.parameters():
+                    parameter.zero_()
+        self._optimizer = torch.optim.SGD(network.parameters(), lr=lr)
+        self._start = self._weights()
+        real = source.real(validation)
+        self._val_clips = real.clips
+        self._val_labels = real.labels.to(self._device)
+
+    def sample(self, count: int, generator: torch.Generator) -> PairBatch:
+        """`count` pairs, uniformly over the pool; see `Environment.sample`."""
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        rows = torch.from_numpy(self._pool.sample(count, np.random.default_rng(seed)))
+        described = self._features(rows.flatten()).unflatten(0, rows.shape)
+        labels = self._labels[rows]
+        return PairBatch(
+            rows, torch.from_numpy(self._source.labels)[rows], described[:, 0], described[:, 1],
+            labels[:, 0], labels[:, 1], seed,
+        )  # fmt: skip
+
+    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+        """One classifier step on the chosen composites of each subset; see `Environment.step`."""
+        chosen = actions.bool().cpu()
+        augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), self._flip)
+        # Only credit needs the composites of pairs that were not chosen.
+        needed = torch.ones(len(batch.rows), dtype=torch.bool) if ask.credit else chosen.any(dim=0)
+        clips = self._source.composites(batch.rows[needed].numpy(), augment)
+        credit = self._credit(clips) if ask.credit else None
+        before = self._validation_loss() if ask.before else None
+        several = ask.roll_back or len(chosen) > 1
+        start = self._weights() if several else {}
+        losses: list[float] = []
+        first = start
+        for subset in chosen[:, needed]:
+            if losses:
+                self._network.load_state_dict(start)
+            self._network.train()
+            self._optimizer.zero_grad(set_to_none=True)
+            part = Batch(clips.clips[subset], clips.labels[subset])
+            soft_loss(self._network, part).backward()
+            self._optimizer.step()
+            losses.append(self._validation_loss())
+            if len(losses) == 1 and several:
+                first = self._weights()
+        if several:
+            self._network.load_state_dict(start if ask.roll_back else first)
+        return Outcome(torch.tensor(losses), before, credit)
+
+    def restart(self) -> None:
+        """Put the classifier back to where its warming up left it."""
+        self._network.load_state_dict(self._start)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights of classifier and trunk: the optimiser has no momentum, sampling no memory."""
+        network = with_prefix("network.", self._network.state_dict())
+        return network | with_prefix("features.", self._features.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`."""
+        self._network.load_state_dict(without_prefix("network.", state))
+        self._features.load_state_dict(without_prefix("features.", state))
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {key: value.clone() for key, value in self._network.state_dict().items()}
+
+    @torch.inference_mode()
+    def _credit(self, composites: Batch) -> Tensor:
+        """Credit of each composite under the classifier as it is before the step."""
+        val_features, val_probabilities = self._forward(self._val_clips)
+        features, probabilities = self._forward(composites.clips)
+        return last_layer_credit(
+            val_probabilities, self._val_labels, val_features,
+            probabilities, composites.labels.to(self._device), features,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def _validation_loss(self) -> float:
+        _, probabilities = self._forward(self._val_clips)
+        likelihood = (probabilities * self._val_labels).sum(dim=1)
+        return float(-likelihood.clamp_min(1e-12).log().mean())
+
+    def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Last-layer features `[n, D]` and probabilities `[n, C]` of uint8 clips, in order."""
+        self._network.eval()
+        features = torch.cat(
+            [
+                self._network.trunk(to_input(part.to(self._device)))
+                for part in clips.split(_FORWARD_BATCH)
+            ]
+        )
+        return features, self._network.head(features).softmax(dim=1)

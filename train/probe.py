@@ -1,0 +1,66 @@
+"""Planted bad videos: does a Selector find what is known to be wrong?
+
+Some training videos get each other's classes, in a copy of the labels that only stage one sees. A
+pair is bad when its foreground is one of them, because the label it lends is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2a.errors import InputError
+from train.batches import ClipSource
+from train.workspace import Workspace
+
+
+def exchange_labels(
+    space: Workspace, share: float, seed: int
+) -> tuple[Workspace, NDArray[np.bool_]]:
+    """Give a share of the training videos another class.
+
+    Args:
+        space: left as it is.
+        share: of the training videos, 0..1; at least one and never all are exchanged.
+        seed: which ones, and which classes they get.
+
+    Returns:
+        The workspace with the copied labels, and bool [N]: which rows of the bank carry a wrong
+        one. Every class is as likely as it is among the exchanged videos.
+
+    Raises:
+        InputError: there is one class only.
+    """
+    if len(space.videos.classes) < 2:
+        raise InputError(
+            f"probe is {share}, but the data set has one class and so no other to give a video; "
+            "leave probe out."
+        )
+    rng = np.random.default_rng([seed, 5])
+    labels, rows = space.source.labels.copy(), space.rows["train"]
+    count = min(max(round(share * len(rows)), 1), len(rows) - 1)
+    chosen = rng.permutation(rows)[:count]
+    labels[chosen] = _deranged(labels[chosen], len(space.videos.classes), rng)
+    wrong = np.zeros(len(labels), bool)
+    wrong[chosen] = True
+    source: ClipSource = dataclasses.replace(space.source, labels=labels)
+    return dataclasses.replace(space, source=source), wrong
+
+
+def _deranged(
+    labels: NDArray[np.int64], classes: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The same labels in another order, so that none stands where it stood, as far as that goes."""
+    order = rng.permutation(len(labels))
+    exchanged = labels[order]
+    for place in np.flatnonzero(exchanged == labels):
+        # Swap with a place where both end up with another label than their own.
+        fits = (exchanged != labels[place]) & (labels != exchanged[place])
+        if fits.any():
+            other = rng.choice(np.flatnonzero(fits))
+            exchanged[[place, other]] = exchanged[[other, place]]
+        else:
+            exchanged[place] = (labels[place] + rng.integers(1, classes)) % classes
+    return exchanged
