@@ -1,0 +1,144 @@
+"""What helps on real clips: no composites, or random, matched and selected pairs.
+
+    python benchmarks/what_helps.py ../shared/clips/jhmdb12 \
+        --segmenter masks:../shared/clips/jhmdb12/masks --jobs 2
+
+Every arm of a seed trains the same network from the same weights on the same real clips in the same
+order for the same number of steps; composites are added to a batch and replace nothing. Arms:
+
+- none: real clips alone;
+- random: pairs of any two classes, drawn at random under the caps;
+- matched: pairs of matched classes (`--matches 1`), drawn at random under the same caps;
+- selected: of that pool under the same caps, what a Selector chose that was trained on this seed's
+  videos, with the label rule mixed.
+
+The last three with each label rule. A seed draws the validation split, the network's first weights
+and all else. Goes on where it stopped; prints a table of top-1 on the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from compositing.engines import make_engine
+from compositing.settings import CompositeSettings, PrepareSettings
+from l2a.clips import ClipSettings
+from l2a.formats import DataSettings
+from semantic_match.settings import MatchSettings
+from train.settings.full import (
+    ClassifierSettings,
+    FullSettings,
+    RunSettings,
+    StageOneSettings,
+    StageTwoSettings,
+)
+from train.stage_one import load_scorer, run_stage_one
+from train.stage_two import run_arm
+from train.two_stage import choose, open_store, random_pairs
+from train.workspace import build_matching, build_workspace, open_videos
+
+RULES = ("mixed", "foreground", "actor")
+CHOICES = ("random", "matched", "selected")
+
+
+def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Top-1 of every arm: name ─► 0..1."""
+    torch.set_num_threads(1)
+    folder = arguments.out / f"seed-{seed}"
+    settings = FullSettings(
+        data=DataSettings(split="1"),
+        clips=ClipSettings(num_frames=8, height=64, width=86, crop=56),
+        prepare=PrepareSettings(segmenter=arguments.segmenter),
+        classifier=ClassifierSettings(
+            network="tiny3d", epochs=arguments.epochs, lr=0.05, device="cpu"
+        ),
+        stage_one=StageOneSettings(warmup_epochs=20, validation_clips=128),
+        stage_two=StageTwoSettings(composites_per_batch=arguments.composites),
+        run=RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
+    )
+    store = open_store(folder, settings)
+    videos = open_videos(arguments.data, settings.data, seed)
+    space = build_workspace(
+        folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine)
+    )
+    matching = build_matching(space, settings.match)
+    anything = build_matching(space, MatchSettings(matches="all"))
+    if (folder / "selector" / "selector.json").is_file():
+        where = folder / "selector"
+        scorer = load_scorer(where, settings.clips, torch.device("cpu"), str(where))
+    else:
+        scorer = run_stage_one(space, matching, settings, folder / "one", folder / "selector")
+    budget = arguments.budget
+    pairs = {
+        "random": random_pairs(space, anything, settings, budget),
+        "matched": random_pairs(space, matching, settings, budget),
+        "selected": choose(scorer, space, matching, settings, budget).pairs,
+    }
+
+    def trained(name: str, chosen: np.ndarray, rule: str = "mixed") -> float:
+        source = replace(space.source, settings=CompositeSettings(label_rule=rule))
+        arm = run_arm(
+            name, chosen, replace(space, source=source), settings.classifier, settings.stage_two,
+            folder / "two", seed,
+        )  # fmt: skip
+        return arm.mean
+
+    found = {"none": trained("none", np.empty((0, 2), np.int64))}
+    for choice in CHOICES:
+        for rule in RULES:
+            found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
+    return found
+
+
+def table(results: list[dict[str, float]], clips: int) -> str:
+    """Markdown: mean, spread, what was gained over none seed by seed, and every seed."""
+    lines = ["| pairs, label rule | top-1 | sd | gain over none | seeds |", "| --- " * 5 + "|"]
+    for name in results[0]:
+        values = [100 * result[name] for result in results]
+        gains = [100 * (result[name] - result["none"]) for result in results]
+        error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+        gain = "" if name == "none" else f"{statistics.fmean(gains):+.1f} ± {error:.1f} (1 s.e.)"
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        seeds = " ".join(f"{value:.1f}" for value in values)
+        lines.append(
+            f"| {name} | {statistics.fmean(values):.1f} % | {spread:.1f} | {gain} | {seeds} |"
+        )
+    mean = statistics.fmean(result["none"] for result in results)
+    own = 100 * (mean * (1 - mean) / clips) ** 0.5
+    return "\n".join(lines) + f"\n\nOne accuracy is uncertain by ±{own:.1f} ({clips} test clips)."
+
+
+def main() -> None:
+    """Train every arm of every seed and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the data set's folder")
+    parser.add_argument("--segmenter", default="motion", help="as for l2a prepare")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--budget", type=int, default=200)
+    parser.add_argument("--composites", type=int, default=4, help="beside 8 real clips")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, each on one core")
+    parser.add_argument("--layers", type=Path, help="a layer store to use and extend")
+    parser.add_argument("--out", type=Path, default=Path("runs/what-helps"))
+    arguments = parser.parse_args()
+    work = partial(one_seed, arguments=arguments)
+    if arguments.jobs == 1:
+        results = [work(seed) for seed in arguments.seeds]
+    else:
+        with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+            results = list(pool.map(work, arguments.seeds))
+    clips = len(open_videos(arguments.data, DataSettings(split="1"), 0).of_split("test"))
+    print(table(results, clips))
+
+
+if __name__ == "__main__":
+    main()
