@@ -612,6 +612,7 @@ def test_a_state_of_another_training_is_refused() -> None:
             "selector_steps": 2,
             "selector_batch": 4,
             "selector_lr": 1e-4,
+            "settle": 1.0,
         }
         return train_selector(
             new_selector(SelectorConfig(3, 2, hidden=(4,)), seed=0),
