@@ -347,3 +347,32 @@ def test_a_folder_without_videos_is_answered_in_one_sentence(tmp_path: Path) -> 
 
     with pytest.raises(InputError, match="has not two videos"):
         module("prepare_speed").list_videos(tmp_path, 4)
+
+
+def test_the_selector_benchmark_measures_each_arm_and_yardstick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learns = module("selector_learns")
+    plot = tmp_path / "curves.png"
+    words = ["selector_learns.py", "gaussian", "--seeds", "0", "1", "--steps", "60", "--every",
+             "20", "--arms", "credit", "--out", str(tmp_path), "--plot", str(plot)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    learns.main()
+    found = json.loads((tmp_path / "gaussian.json").read_text())
+    assert set(found) == {"0", "1"}
+    default, turned = found["0"]["credit (default)"], found["0"]["credit, sign turned"]
+    assert [point[0] for point in default] == [0, 20, 40, 60]
+    assert default[-1][2] > 0.9 > 0.5 > turned[-1][2]
+    assert found["0"]["yardstick: label agreement"] > 0.9
+    assert "| credit (default) | " in capsys.readouterr().out
+    assert plot.stat().st_size > 10_000
+
+
+def test_the_table_of_what_helps_compares_seed_by_seed() -> None:
+    helps = module("what_helps")
+    results = [{"none": 0.2, "matched, mixed": 0.3}, {"none": 0.4, "matched, mixed": 0.44}]
+    text = helps.table(results, 100)
+    assert "| none | 30.0 % | 14.1 |  | 20.0 40.0 |" in text
+    # Gains 10 and 4: mean 7, standard deviation 4.24, over the root of 2.
+    assert "| matched, mixed | 37.0 % | 9.9 | +7.0 ± 3.0 (1 s.e.) | 30.0 44.0 |" in text
+    assert "±4.6 (100 test clips)" in text  # the root of 0.3 · 0.7 / 100
