@@ -24,6 +24,9 @@ from selector.settings import LabelMode, SelectorSettings
 
 Side = Literal["foreground", "background"]
 
+_SIDE_SCALE = 2.0
+"""Weight of a side's own label agreement among the inputs: as much as two features."""
+
 
 @dataclass(frozen=True)
 class SelectorConfig:
@@ -85,6 +88,12 @@ class Selector(nn.Module):
         self.config = config
         inputs = 2 * (config.input_dim + config.label_dim)
         self.first = nn.Linear(inputs, config.hidden[0])
+        self.agreement: nn.Parameter | None = None
+        if config.agreement_scale:
+            # One weight for both sides, beside those of each: a doubtful label is doubtful on both,
+            # and what backgrounds teach, which carry most of a mixed label, helps foregrounds.
+            bound = inputs**-0.5
+            self.agreement = nn.Parameter(torch.empty(config.hidden[0]).uniform_(-bound, bound))
         self.rest = nn.Sequential()
         for size, following in pairwise((*config.hidden, 1)):
             self.rest.extend([nn.ReLU(), nn.Linear(size, following)])
@@ -109,15 +118,15 @@ class Selector(nn.Module):
         Raises:
             ValueError: a shape does not fit; the message names both sizes.
         """
-        features_f, labels_f = self._standardised(features_f, labels_f)
-        features_b, labels_b = self._standardised(features_b, labels_b)
+        features_f, labels_f, agreement_f = self._standardised(features_f, labels_f)
+        features_b, labels_b, agreement_b = self._standardised(features_b, labels_b)
         if len(features_f) != len(features_b):
             raise ValueError(
                 f"There are {len(features_f)} foregrounds and {len(features_b)} backgrounds; "
                 "a pair needs one of each."
             )
         inputs = torch.cat([features_f, features_b, labels_f, labels_b], dim=1)
-        logits: Tensor = self.rest(self.first(inputs))
+        logits: Tensor = self.rest(self.first(inputs) + (agreement_f + agreement_b))
         return logits.squeeze(1)
 
     def omega(
@@ -139,14 +148,15 @@ class Selector(nn.Module):
         Returns:
             float32 [N, hidden[0]], for `score_projected`.
         """
-        features, labels = self._standardised(features, labels)
+        features, labels, agreement = self._standardised(features, labels)
         size, label_size = self.config.input_dim, self.config.label_dim
         blocks = self.first.weight.split((size, size, label_size, label_size), dim=1)
         features_f, features_b, labels_f, labels_b = blocks
         if side == "foreground":
             biased = functional.linear(features, features_f, self.first.bias)
-            return biased + functional.linear(labels, labels_f)
-        return functional.linear(features, features_b) + functional.linear(labels, labels_b)
+            return biased + functional.linear(labels, labels_f) + agreement
+        plain = functional.linear(features, features_b) + functional.linear(labels, labels_b)
+        return plain + agreement
 
     def score_projected(self, foreground: Tensor, background: Tensor) -> Tensor:
         """Logits float32 [B] of pairs from their halves of the first layer, each [B, hidden[0]].
@@ -175,7 +185,11 @@ class Selector(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(scale)
 
-    def _standardised(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _standardised(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What goes through the first layer, [N, D] and [N, E], and what agreement adds behind it.
+
+        The last is [N, hidden[0]], or [N, 1] of zeros without label agreement.
+        """
         self._check("features", features, self.config.input_dim)
         self._check("labels", labels, self.config.label_dim)
         if len(features) != len(labels):
@@ -186,15 +200,14 @@ class Selector(nn.Module):
         config = self.config
         scaled = functional.normalize(labels, dim=1) * config.label_scale  # a zero row stays zero
         standard = (features - self.feature_mean) / self.feature_scale
+        own, agreement = standard[:, : config.feature_dim], standard[:, config.feature_dim :]
         if self.training and config.dropout:
             scaled = functional.dropout(scaled, config.dropout)
-            hidden = functional.dropout(standard[:, : config.feature_dim], config.dropout)
-            standard = torch.cat([hidden, standard[:, config.feature_dim :]], dim=1)
-        if config.agreement_scale:
-            weights = torch.ones_like(self.feature_scale)
-            weights[-1] = config.agreement_scale
-            standard = standard * weights
-        return standard, scaled
+            own = functional.dropout(own, config.dropout)
+        if self.agreement is None:
+            return own, scaled, own.new_zeros(len(own), 1)
+        inputs = torch.cat([own, _SIDE_SCALE * agreement], dim=1)
+        return inputs, scaled, config.agreement_scale * agreement * self.agreement
 
     @staticmethod
     def _check(name: str, rows: Tensor, size: int) -> None:

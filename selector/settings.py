@@ -38,7 +38,7 @@ class SelectorSettings:
     labels: LabelMode = "embedding"
     hidden: tuple[int, ...] = (2048, 1024, 512)
     label_scale: float = 3.0
-    agreement_scale: float = 64.0
+    agreement_scale: float = 16.0
     dropout: float = 0.8
 
     def __post_init__(self) -> None:

@@ -135,8 +135,9 @@ def test_label_agreement_enters_weighted_and_not_standardised_again() -> None:
     config = SelectorConfig(1, 1, hidden=(1,), label_scale=3.0, agreement_scale=4.0)
     assert config.input_dim == 2
     selector = Selector(config)
-    first_weight, first_bias, last_weight, last_bias = selector.parameters()
+    shared, first_weight, first_bias, last_weight, last_bias = selector.parameters()
     with torch.no_grad():
+        shared.fill_(1e6)
         first_weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1e3, 1e4, 1e5]]))
         first_bias.zero_()
         last_weight.fill_(1.0)
@@ -144,10 +145,11 @@ def test_label_agreement_enters_weighted_and_not_standardised_again() -> None:
     selector.fit_standardiser(torch.tensor([[1.0, 0.5], [5.0, 2.5]]))
     assert selector.feature_mean.tolist() == [3, 0]
     assert selector.feature_scale.tolist() == [2, 1]
-    # Features 7 ─► 2 and 5 ─► 1; agreement 0.5 ─► 2 and 0.25 ─► 1; labels ─► 3.
+    # Features 7 ─► 2 and 5 ─► 1; labels ─► 3; agreement 0.5 and 0.25 twice: by each side's own
+    # weight, as 1 and 0.5, and by the shared one times the scale, 4 · (0.5 + 0.25).
     inputs = [[7.0, 0.5], [5.0, 0.25], [0.2], [9.0]]
     logit = selector.eval()(*(torch.tensor([row]) for row in inputs))
-    assert logit.item() == pytest.approx(2 + 2 * 10 + 100 + 1e3 + 3e4 + 3e5)
+    assert logit.item() == pytest.approx(2 + 10 + 100 + 500 + 3e4 + 3e5 + 3e6)
 
 
 def test_without_agreement_a_selector_takes_the_features_alone() -> None:
@@ -174,8 +176,10 @@ def test_in_training_features_and_labels_are_hidden_and_agreement_is_not() -> No
     selector = new_selector(DROPPING, 0).train()
     features, labels = torch.full((2000, 6), 2.0), torch.ones(2000, 3)
     torch.manual_seed(0)
-    standard, scaled = selector._standardised(features, labels)
+    standard, scaled, behind = selector._standardised(features, labels)
     assert standard[:, 5].tolist() == [4.0] * 2000  # agreement 2, weighted with 2
+    assert selector.agreement is not None
+    assert torch.equal(behind, (4 * selector.agreement).expand(2000, -1))  # with the scale, 2
     # What is left is doubled, so that the mean stays.
     assert set(standard[:, :5].unique().tolist()) == {0.0, 4.0}
     assert (standard[:, :5] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
@@ -385,7 +389,7 @@ def test_an_unknown_format_version_is_refused(stored: Path, version: int) -> Non
         ({"finetuned_from": None}, "finetuned_from None, which is no list"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": True}}, "dropout True, which is no fl"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": 2.0}}, r"dropout is 2\.0"),
-        ({"config": dataclasses.asdict(SMALL) | {"agreement_scale": 8.0}}, r"should have \[6\]"),
+        ({"config": dataclasses.asdict(SMALL) | {"agreement_scale": 8.0}}, "agreement"),
         ({"config": dataclasses.asdict(SMALL) | {"labels": "other"}}, "labels is 'other'"),
         ({"config": dataclasses.asdict(SMALL) | {"hidden": [16, 9]}}, r"should have \[9\]"),
     ],
