@@ -1,46 +1,67 @@
 """Export: the chosen pairs as an augmented data set of video files, for any other framework.
 
-Each clip appears whole or not at all, and the same call again makes only what is missing. What
-lies where in the folder is said in `compositing/videofolder.py`.
+Each clip appears whole or not at all, and the same call again makes only what is missing. Pairs
+that cannot be made are replaced by the next best, so that there are as many clips as the budget
+says, and never more. What lies where in the folder is said in `compositing/clipfolder.py`, and what
+frameworks get of it in `compositing/faces`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from compositing.composite import make_composite
-from compositing.engines import Engine
-from compositing.engines.local import HERE
-from compositing.layers import Background, LayerRecord, Layers, LayerStore
-from compositing.placement import placement_of_pair
-from compositing.records import pair_memory
-from compositing.settings import CompositeSettings, ExportSettings
-from compositing.videofolder import (
+from compositing.clipfolder import (
+    Claim,
     ClipRecord,
     SkippedPair,
+    check_claim,
+    check_folder,
     claim_folder,
     clip_name,
+    composite_row,
+    made_pairs,
+    read_claim,
+    read_fallen,
     read_record,
+    sweep,
     video_path,
-    write_card,
-    write_metadata,
+    write_fallen,
+    write_manifest,
     write_record,
     write_skipped,
 )
+from compositing.composite import make_composite
+from compositing.engines import Engine
+from compositing.engines.local import HERE
+from compositing.faces import ExportedSet, make_faces
+from compositing.faces.folders import class_folders
+from compositing.faces.videofolder import write_card
+from compositing.layers import Background, Layers, LayerStore
+from compositing.originals import add_originals, original_rows
+from compositing.placement import placement_of_pair
+from compositing.records import pair_memory
+from compositing.replacing import next_best
+from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, L2AError, UnreadableVideo
-from l2a.files import fingerprint
-from l2a.media import write_video
+from l2a.files import fingerprint, source_mark
+from l2a.media import UInt8, resize_frames, write_video
 from l2a.pairs import ScoredPair
 from l2a.progress import Report
 from l2a.videos import Video
 
 # Clips of one foreground that a worker makes in a row: the foreground is loaded once for them.
 _CLIPS_AT_ONCE = 8
+
+CODECS = {"h264": "libx264", "h265": "libx265"}
+"""Our name ─► FFmpeg's name of the encoder."""
+
+Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]
+"""Makes the layers that pairs lack; gives back video id ─► why it can have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +72,31 @@ class ExportReport:
         folder: the data set's folder.
         made: clips made now.
         reused: clips that an earlier try had made.
-        skipped: pairs that could not be made, with the reason; also in `skipped.csv`.
+        skipped: pairs that could not be made, and originals that could not be added, with the
+            reason; also in `skipped.csv`.
+        replaced: clips that stand in for such pairs.
+        missing: by how many clips the folder falls short of its budget, for want of spare pairs.
+        originals: original videos in the folder.
     """
 
     folder: Path
     made: int
     reused: int
     skipped: tuple[SkippedPair, ...]
+    replaced: int = 0
+    missing: int = 0
+    originals: int = 0
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        text = f"{self.made} clips made, {self.reused} reused, {len(self.skipped)} skipped"
+        if self.replaced:
+            text += f", {self.replaced} of the clips are the next best in the place of others"
+        if self.missing:
+            text += f"; {self.missing} fewer than the budget, because no spare pairs are left"
+        if self.originals:
+            text += f"; {self.originals} originals"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +127,7 @@ Failures = dict[str, SkippedPair]
 """Clip name ─► why it could not be made."""
 
 
-def export_videofolder(
+def export_pairs(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
     classes: Sequence[str],
@@ -98,33 +137,65 @@ def export_videofolder(
     export: ExportSettings,
     *,
     meta: Mapping[str, Any],
+    spares: Sequence[ScoredPair] = (),
+    budget: int | None = None,
+    chosen_by: str = "",
+    originals: Sequence[Video] = (),
+    prepare: Prepare | None = None,
     engine: Engine = HERE,
     progress: Report | None = None,
 ) -> ExportReport:
-    """Write the composites of `rows` as a Hugging Face `videofolder` data set.
+    """Write the composites of the best pairs as a data set, with the faces that are asked for.
 
     `label` is the foreground's class even where λ < ½: it is the action that is seen; `soft_label`
-    is the mixed label of Eq. 7. A video that cannot be read costs its pairs, not the export. The
-    engine changes no byte of the result.
+    is the mixed label of Eq. 7. A pair falls out when a video of it cannot be read, or is unfit for
+    its side; the next best takes its place, of the same foreground class if `meta` says that the
+    choice was balanced. The engine changes no byte of the result.
+
+    A folder that holds clips takes the same settings and the same or a larger budget. Where
+    `chosen_by` says that the same Selector chose them, clips of a smaller budget stay even when
+    `rows` lack their pairs; else such clips are refused.
 
     Args:
-        rows: the pairs, each once; `metadata.parquet` keeps their order.
-        videos: id ─► video; all that `rows` name.
+        rows: the pairs, each once, best first; the manifest keeps their order.
+        videos: id ─► video; all that `rows` and `spares` name.
         classes: all class names of the data set, in the order of their indices.
-        store: holds the layers of all these videos.
+        store: holds the layers of all these videos, or `prepare` makes them.
         out: the data set's folder; new, or left by an earlier call with the same settings.
         composite: the label rule and α, the blend, and how far placements go.
-        export: the encoder's settings.
-        meta: of the pairs file; `seed` and `data_set` are used.
+        export: the encoder's settings, faces, and whether to add the originals.
+        meta: of the pairs file; `seed`, `data_set` and `balance` are used.
+        spares: the next best pairs, in their order.
+        budget: how many clips; as many as `rows` if not given. Rows beyond it are spare ones.
+        chosen_by: fingerprint of the Selector and of what else the choice depends on.
+        originals: the videos that `include_real` adds.
+        prepare: makes layers that are missing.
         engine: spreads the work.
         progress: called as `progress(clips done, clips in all)`.
 
     Raises:
-        InputError: `rows` is empty or names a pair twice, a video or class that is not there, or
-            a video that is not of the train split; or `out` holds clips of other settings or pairs.
+        InputError: `rows` is empty, shorter than the budget, or names a pair twice, a video or
+            class that is not there, or a video that is not of the train split; or `out` holds clips
+            of other settings or pairs, or more than the budget.
         L2AError: no clip could be made.
     """
-    _check_rows(rows, videos, classes)
+    candidates = [*rows, *spares]
+    _check_rows(candidates, videos, classes)
+    budget = len(rows) if budget is None else budget
+    if budget > len(rows):
+        raise InputError(
+            f"The budget is {budget} and there are only {len(rows)} pairs; choose more with "
+            "`l2a select`, or lower --budget."
+        )
+    if {"torchvision", "fiftyone"} & set(export.face_names):
+        class_folders(tuple(classes))
+    before = read_claim(out)
+    claim = check_claim(out, Claim(budget, chosen_by, export.face_names, export.include_real))
+    if before and chosen_by and before.chosen_by == chosen_by:
+        here = {(row.foreground, row.background) for row in candidates}
+        kept = [row for row in made_pairs(out) if (row.foreground, row.background) not in here]
+        _check_rows(kept or candidates, videos, classes)
+        candidates = kept + candidates
     segmenter, inpainter = store.identities
     recipe = {
         "data_set": meta.get("data_set"),
@@ -134,27 +205,139 @@ def export_videofolder(
         "segmenter": segmenter,
         "inpainter": inpainter,
         **asdict(composite),
-        **asdict(export),
+        **export.recipe(),
     }
     shop = _Workshop(store, out, composite, export, fingerprint(recipe), meta.get("seed"))
-    named = dict.fromkeys(video_id for row in rows for video_id in (row.foreground, row.background))
-    layers = {video_id: store.record(video_id) for video_id in named}
-    clips = [_plan(row, videos, layers, shop.settings) for row in rows]
-    claim_folder(out, recipe, [clip.name for clip in clips])
+    names = [clip_name(row, shop.settings) for row in candidates]
+    check_folder(out, recipe, names)
+    claim_folder(out, recipe, claim)
+    sweep(out)
 
-    missing = [clip for clip in clips if not _reuse(shop, clip)]
-    skipped = _make_all(shop, missing, engine, len(clips), progress)
-    found = [(clip.name, read_record(out, clip.name)) for clip in clips]
-    records = [(name, record) for name, record in found if record and name not in skipped]
-    in_order = tuple(skipped[clip.name] for clip in clips if clip.name in skipped)
-    write_skipped(out, in_order)
-    if not records:
+    work = _Work(shop, candidates, names, videos, prepare or (lambda rows: {}))
+    balanced = meta.get("balance", "none") != "none"
+    groups = [row.foreground_class if balanced else "" for row in candidates]
+    reused = work.find_made(budget)
+    while picked := next_best(groups, budget, work.made, work.fallen):
+        work.make(picked, engine, budget, progress)
+    skipped = work.skipped()
+    if not work.made:
+        write_skipped(out, skipped)
         raise L2AError(
-            f"None of the {len(clips)} clips could be made; the first reason: {in_order[0].reason}."
+            f"None of the {budget} clips could be made; the first reason: {skipped[0].reason}."
         )
-    write_metadata(out, records, classes)
-    write_card(out, recipe, len(records))
-    return ExportReport(out, len(missing) - len(skipped), len(clips) - len(missing), in_order)
+    final = sorted(work.made)
+    index = {label: i for i, label in enumerate(classes)}
+    added: list[Video] = []
+    if export.include_real != "no":
+        added, left_out = add_originals(
+            out, originals, export.include_real, engine, lambda done, total: None
+        )
+        skipped += left_out
+    write_skipped(out, skipped)
+    sweep(out, (names[i] for i in final))
+    found = ((names[i], read_record(out, names[i])) for i in final)
+    composites = (composite_row(name, record, index) for name, record in found if record)
+    write_manifest(out, chain(composites, original_rows(added, index)))
+    exported = ExportedSet(out, tuple(classes), recipe, budget, export.shard_size * 1_000_000)
+    make_faces(exported, claim.faces)
+    write_card(exported, claim.faces)
+    return ExportReport(
+        out,
+        made=len(final) - len(reused & work.made),
+        reused=len(reused & work.made),
+        skipped=skipped,
+        replaced=sum(i >= budget for i in final),
+        missing=budget - len(final),
+        originals=len(added),
+    )
+
+
+class _Work:
+    """The making of clips, round by round, until the budget is met.
+
+    Attributes:
+        made: positions of the candidates whose clips are there.
+        fallen: positions of those that could not be made in this call.
+    """
+
+    def __init__(
+        self,
+        shop: _Workshop,
+        candidates: Sequence[ScoredPair],
+        names: Sequence[str],
+        videos: Mapping[str, Video],
+        prepare: Prepare,
+    ) -> None:
+        self.made: set[int] = set()
+        self.fallen: set[int] = set()
+        self._shop, self._candidates, self._names = shop, candidates, names
+        self._videos, self._prepare = videos, prepare
+
+    def find_made(self, budget: int) -> frozenset[int]:
+        """Note the clips that an earlier try made; at most as many as the budget."""
+        out = self._shop.out
+        there = [i for i, name in enumerate(self._names) if read_record(out, name) is not None]
+        gone = self._prepare([self._candidates[i] for i in there])
+        for position in there:
+            clip = self._plan(position, gone)
+            if isinstance(clip, _Clip) and len(self.made) < budget and _reuse(self._shop, clip):
+                self.made.add(position)
+        return frozenset(self.made)
+
+    def make(
+        self, picked: Sequence[int], engine: Engine, budget: int, progress: Report | None
+    ) -> None:
+        """Try to make some clips."""
+        gone = self._prepare([self._candidates[i] for i in picked])
+        clips: dict[int, _Clip] = {}
+        for position in picked:
+            clip = self._plan(position, gone)
+            if isinstance(clip, _Clip):
+                clips[position] = clip
+            else:
+                self._fell_out(position, clip)
+        failures = _make_all(
+            self._shop, list(clips.values()), engine, len(self.made), budget, progress
+        )
+        for position, clip in clips.items():
+            if clip.name in failures:
+                self._fell_out(position, failures[clip.name])
+            else:
+                self.made.add(position)
+
+    def skipped(self) -> tuple[SkippedPair, ...]:
+        """The candidates that fell out, now or in an earlier try, in their order."""
+        rows = []
+        for position, name in enumerate(self._names):
+            fallen = read_fallen(self._shop.out, name)
+            if fallen and position in self.made:
+                write_fallen(self._shop.out, name, None)
+            elif fallen:
+                rows.append(fallen)
+        return tuple(rows)
+
+    def _fell_out(self, position: int, why: SkippedPair) -> None:
+        self.fallen.add(position)
+        write_fallen(self._shop.out, self._names[position], why)
+
+    def _plan(self, position: int, gone: Mapping[str, str]) -> _Clip | SkippedPair:
+        row = self._candidates[position]
+        for video_id in (row.foreground, row.background):
+            if video_id in gone:
+                return _skipped(row, f"{video_id}: {gone[video_id]}")
+        front, behind = (self._shop.store.record(i) for i in (row.foreground, row.background))
+        if front.foreground_unfit:
+            return _skipped(row, f"{front.id}: {front.foreground_unfit}")
+        if behind.background_unfit:
+            return _skipped(row, f"{behind.id}: {behind.background_unfit}")
+        return _Clip(
+            name=self._names[position],
+            pair=row,
+            foreground=self._videos[row.foreground],
+            background=self._videos[row.background],
+            layers=(front.fingerprint, behind.fingerprint),
+            memory=pair_memory(front, behind),
+        )
 
 
 def _check_rows(
@@ -188,23 +371,6 @@ def _check_rows(
                 )
 
 
-def _plan(
-    row: ScoredPair,
-    videos: Mapping[str, Video],
-    records: Mapping[str, LayerRecord],
-    settings: str,
-) -> _Clip:
-    front, behind = records[row.foreground], records[row.background]
-    return _Clip(
-        name=clip_name(row, settings),
-        pair=row,
-        foreground=videos[row.foreground],
-        background=videos[row.background],
-        layers=(front.fingerprint, behind.fingerprint),
-        memory=pair_memory(front, behind),
-    )
-
-
 def _reuse(shop: _Workshop, clip: _Clip) -> bool:
     """Whether an earlier try made this very clip; its score and seed become today's.
 
@@ -225,28 +391,34 @@ def _reuse(shop: _Workshop, clip: _Clip) -> bool:
 
 
 def _make_all(
-    shop: _Workshop, missing: Sequence[_Clip], engine: Engine, total: int, progress: Report | None
+    shop: _Workshop,
+    missing: Sequence[_Clip],
+    engine: Engine,
+    done: int,
+    budget: int,
+    progress: Report | None,
 ) -> Failures:
-    """Make the clips that are missing of `total`; those of one foreground together."""
+    """Make clips; those of one foreground together."""
 
     def lost(clips: Sequence[_Clip]) -> Failures:
         return {
-            clip.name: _skipped(clip, "the process that made it died twice, for want of memory?")
+            clip.name: _skipped(
+                clip.pair, "the process that made it died twice, for want of memory?"
+            )
             for clip in clips
             if not _reuse(shop, clip)
         }
 
     report = progress or (lambda done, total: None)
     groups = list(_groups(missing))
-    done = total - len(missing)
-    report(done, total)
+    report(done, budget)
     failures: Failures = {}
     memory = max((clip.memory for clip in missing), default=0)
     made = engine.map(partial(_make_group, shop), groups, lost=lost, memory=memory)
     for group, failed in zip(groups, made, strict=True):
         failures |= failed
-        done += len(group)
-        report(done, total)
+        done += len(group) - len(failed)
+        report(done, budget)
     return failures
 
 
@@ -261,43 +433,71 @@ def _groups(clips: Sequence[_Clip]) -> Iterator[tuple[_Clip, ...]]:
 def _make_group(shop: _Workshop, clips: Sequence[_Clip]) -> Failures:
     """Make clips that share a foreground, which is loaded once; give back the failures."""
     try:
-        foreground = shop.store.load(clips[0].foreground)
+        foreground = middle(shop.store.load(clips[0].foreground), shop.export.clip_length)
     except UnreadableVideo as error:
         reason = f"{clips[0].foreground.id}: {error.reason}"
-        return {clip.name: _skipped(clip, reason) for clip in clips}
+        return {clip.name: _skipped(clip.pair, reason) for clip in clips}
     failures: Failures = {}
     for clip in clips:
         try:
             background = shop.store.load_background(clip.background)
         except UnreadableVideo as error:
-            failures[clip.name] = _skipped(clip, f"{clip.background.id}: {error.reason}")
+            failures[clip.name] = _skipped(clip.pair, f"{clip.background.id}: {error.reason}")
         else:
             _make_clip(shop, clip, foreground, background)
     return failures
+
+
+def middle(layers: Layers, seconds: float) -> Layers:
+    """The middle of a video, of at most so many seconds; 0 gives the whole."""
+    count = max(1, round(seconds * layers.fps))
+    if not seconds or count >= len(layers.frames):
+        return layers
+    start = (len(layers.frames) - count) // 2
+    part = slice(start, start + count)
+    return replace(
+        layers,
+        frames=layers.frames[part],
+        mask=layers.mask[part],
+        background=layers.background[part],
+        times=layers.times[part] - layers.times[start],
+    )
+
+
+def scaled_down(frames: UInt8, resolution: int) -> UInt8:
+    """Frames whose shorter side is at most `resolution` pixels (0: any), with even sides then."""
+    height, width = frames.shape[1:3]
+    scale = resolution / min(height, width)
+    if not 0 < scale < 1:
+        return frames
+    return resize_frames(frames, (2 * round(height * scale / 2), 2 * round(width * scale / 2)))
 
 
 def _make_clip(shop: _Workshop, clip: _Clip, foreground: Layers, background: Background) -> None:
     composite = make_composite(
         foreground, background, shop.composite, omega=clip.pair.omega, seed=shop.seed
     )
+    frames = scaled_down(composite.frames, shop.export.resolution)
     write_video(
         video_path(shop.out, clip.name),
-        composite.frames,
+        frames,
         composite.fps,
         crf=shop.export.crf,
+        codec=CODECS[shop.export.codec],
         preset=shop.export.preset,
     )
-    num_frames, height, width, _ = composite.frames.shape
+    num_frames, height, width, _ = frames.shape
     record = ClipRecord(
         num_frames=num_frames,
         height=height + height % 2,  # the encoder pads odd sizes
         width=width + width % 2,
         fps=composite.fps,
         layers=clip.layers,
+        sources=(source_mark(clip.foreground.path), source_mark(clip.background.path)),
         provenance={**composite.provenance, "settings": shop.settings},
     )
     write_record(shop.out, clip.name, record)
 
 
-def _skipped(clip: _Clip, reason: str) -> SkippedPair:
-    return SkippedPair(clip.pair.foreground, clip.pair.background, reason)
+def _skipped(pair: ScoredPair, reason: str) -> SkippedPair:
+    return SkippedPair(pair.foreground, pair.background, reason)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from l2a.errors import InputError
 
 LabelRule = Literal["mixed", "foreground", "actor"]
 Blend = Literal["paste", "feather", "poisson"]
+Codec = Literal["h264", "h265"]
+IncludeReal = Literal["no", "link", "copy"]
+FACE_NAMES = (
+    "videofolder", "mmaction2", "pytorchvideo", "torchvision", "fiftyone", "webdataset",
+)  # fmt: skip
 X264_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
@@ -144,23 +150,73 @@ class CompositeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """How composites are written as videos.
+    """How composites are written as a data set of video files.
 
     Attributes:
-        crf: H.264's constant rate factor: 0 (lossless) to 51; 18 looks lossless.
-        preset: x264's trade of speed for size, from ultrafast to veryslow.
+        faces: for whom the clips are laid out: videofolder, mmaction2, pytorchvideo, torchvision,
+            fiftyone, webdataset, or several of them with commas between; all share the clips.
+        codec: h264, which everything plays, or h265, which is smaller and slower.
+        crf: the codec's constant rate factor: 0 (lossless with h264) to 51; 18 looks lossless.
+        preset: the encoder's trade of speed for size, from ultrafast to veryslow.
+        resolution: larger clips are scaled down until their shorter side has this many pixels; 0
+            keeps each video's size.
+        clip_length: longer clips are cut to this many seconds from the middle of the foreground,
+            before λ is reckoned; 0 keeps them whole.
+        include_real: add the original training videos, so that the folder is a complete training
+            set: no, link (symbolic links) or copy.
+        shard_size: a shard of the face webdataset is closed before it grows past so many MB.
     """
 
+    faces: str = "videofolder"
+    codec: Codec = "h264"
     crf: int = 18
     preset: str = "medium"
+    resolution: int = 0
+    clip_length: float = 0.0
+    include_real: IncludeReal = "no"
+    shard_size: int = 256
 
     def __post_init__(self) -> None:
         problems = []
+        strange = [name for name in self.face_names if name not in FACE_NAMES]
+        if strange or not self.face_names:
+            wrong = strange[0] if strange else self.faces
+            problems.append(f"faces must be some of {', '.join(FACE_NAMES)}, not {wrong!r}")
+        if self.codec not in get_args(Codec):
+            problems.append(f"codec must be h264 or h265, not {self.codec!r}")
         if not 0 <= self.crf <= 51:
             problems.append(f"crf must lie in 0..51, not {self.crf}")
         if self.preset not in X264_PRESETS:
             problems.append(f"preset must be one of {', '.join(X264_PRESETS)}, not {self.preset!r}")
+        if self.resolution and self.resolution < 16:
+            problems.append(
+                f"resolution must be 0 (as it is) or 16 pixels or more, not {self.resolution}"
+            )
+        if not 0 <= self.clip_length < math.inf:
+            problems.append(
+                f"clip_length must be 0 (whole) or some seconds, not {self.clip_length}"
+            )
+        if self.include_real not in get_args(IncludeReal):
+            problems.append(f"include_real must be no, link or copy, not {self.include_real!r}")
+        if self.shard_size < 1:
+            problems.append(f"shard_size must be 1 MB or more, not {self.shard_size}")
         _complain(problems)
+
+    @property
+    def face_names(self) -> tuple[str, ...]:
+        """The faces asked for, each once."""
+        names = (name.strip() for name in self.faces.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def recipe(self) -> dict[str, Any]:
+        """What the clips depend on: other faces or more originals need no other clips."""
+        return {
+            "codec": self.codec,
+            "crf": self.crf,
+            "preset": self.preset,
+            "resolution": self.resolution,
+            "clip_length": self.clip_length,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from l2a.options import (
     Budget,
     Data,
     DemoSettings,
+    DryRun,
     FromClassifier,
     FromPairs,
     FromSelector,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from compositing.layers import LayerStore
     from l2a.runs import Run
     from l2a.videos import VideoSet
-    from train.transfer import Reuse
 
 
 @dataclass(frozen=True)
@@ -181,38 +181,22 @@ def _evaluate(arguments: Arguments) -> None:
 
 
 def _export(arguments: Arguments) -> None:
-    from compositing.export import export_videofolder
-    from train.chosen import open_chosen
+    from train.exporting import export_chosen, forecast
     from train.transfer import Reuse
 
     data, settings, out = arguments[Data].data, _full(arguments), arguments[Out].out
     given, pairs = arguments[FromSelector], arguments[FromPairs].pairs
-    if given.selector and pairs is None:
-        reuse = Reuse(given.selector, given.finetune_selector)
-        pairs = _choose_for_export(data, out, reuse, settings)
-    elif given.selector or pairs is None:
+    if bool(given.selector) == (pairs is not None):
         raise InputError(
             "`l2a export` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote, or "
             "--selector, which chooses pairs now; give one of the two"
             + (", not both." if given.selector else ".")
         )
-    chosen = open_chosen(data, pairs, out, settings)
-    chosen.prepare(chosen.rows)
-    with progress("export", "clips") as report:
-        done = export_videofolder(
-            chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
-            settings.export, meta=chosen.meta, engine=chosen.engine, progress=report,
-        )  # fmt: skip
-    print(f"{done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped: {out}")
-
-
-def _choose_for_export(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
-    """Choose pairs in a run folder beside the export, which so holds nothing but the data set."""
-    from train.reuse import select
-
-    # How clips are encoded has no part in the choice: the same pairs may be exported again.
-    settings = replace(settings, export=ExportSettings())
-    return select(data, out.with_name(out.name + "-selection"), reuse, settings)
+    source = pairs or Reuse(given.selector or "", given.finetune_selector)
+    if arguments[DryRun].dry_run:
+        print("\n".join(forecast(data, out, source, settings).lines()))
+    else:
+        print(f"{export_chosen(data, out, source, settings)}: {out}")
 
 
 def _preview(arguments: Arguments) -> None:
@@ -298,8 +282,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command(
         "Write pairs, chosen before or now, as an augmented data set of real video files.",
-        (*_DATA, Out, FromPairs, FromSelector, Budget, ExportSettings, *_TO_CHOOSE, EngineSettings,
-         RunSettings), _export,
+        (*_DATA, Out, FromPairs, FromSelector, Budget, DryRun, ExportSettings, *_TO_CHOOSE,
+         EngineSettings, RunSettings), _export,
     ),
     "demo": Command(
         "Generate a small data set and run everything on it, in minutes.",

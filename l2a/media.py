@@ -41,11 +41,12 @@ _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FUL
 
 # bf: with B-frames x264's bytes differ from run to run (it reads memory that it never wrote), and
 # without them files are as small and times start at 0. cpu-independent: nor do the bytes depend on
-# the machine. chroma_sample_location: what FFmpeg's conversion from RGB makes; untagged, readers
-# move the colours half a pixel to the left.
+# the machine. log-level: x265 would say how it did after every clip. chroma_sample_location: what
+# FFmpeg's conversion from RGB makes; untagged, readers move the colours half a pixel to the left.
 _ENCODER = {
     "bf": "0",
     "x264-params": "cpu-independent=1",
+    "x265-params": "log-level=error",
     "chroma_sample_location": "center",
 }
 
@@ -161,7 +162,7 @@ def write_video(
         frames: uint8 [T, H, W, 3], RGB, T >= 1.
         fps: frames per second, > 0; 29.97 is kept as the fraction that it is.
         crf: 0 (best) to 51 (smallest).
-        codec: FFmpeg's name of an H.264 encoder.
+        codec: FFmpeg's name of an encoder: libx264, or libx265.
         preset: x264's trade of time for size, "ultrafast" to "veryslow".
         tune: what x264 optimises for, such as "fastdecode"; nothing in particular if not given.
     """
@@ -178,6 +179,8 @@ def write_video(
         options["movflags"] = "+faststart"
     with written_whole(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
         stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(100_000))
+        if codec == "libx265":
+            stream.codec_context.codec_tag = "hvc1"  # which Apple's players ask for
         stream.height, stream.width, stream.pix_fmt = *even.shape[1:3], "yuv420p"
         context = stream.codec_context
         context.thread_count = 1

@@ -142,6 +142,18 @@ class FromPairs:
 
 
 @dataclass(frozen=True)
+class DryRun:
+    """A forecast before the work.
+
+    Attributes:
+        dry_run: only say how many clips, hours of video, bytes and minutes it would be; nothing
+            stays on disk.
+    """
+
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class FromClassifier:
     """What to measure.
 

@@ -8,7 +8,7 @@ ties go to the pair that comes first in the pool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ CANDIDATES = 1 << 20
 _WALK = 4096
 
 
+def _no_pairs() -> Pairs:
+    return np.empty((0, 2), np.int64)
+
+
+def _no_logits() -> Logits:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class Selection:
     """The chosen pairs, best first.
@@ -50,6 +58,9 @@ class Selection:
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
         passes: how often the pool was gone through.
+        spares: int64 [spares, 2], the next best pairs that caps and quotas allow, best first: for
+            an export, where a chosen pair may turn out not to be makeable.
+        spare_logits: float32 [spares], theirs.
     """
 
     pairs: Pairs
@@ -63,6 +74,13 @@ class Selection:
     passed_over: int = 0
     passed_over_more: bool = False
     passes: int = 1
+    spares: Pairs = field(default_factory=_no_pairs)
+    spare_logits: Logits = field(default_factory=_no_logits)
+
+    @property
+    def spare_omega(self) -> Logits:
+        """float32 [spares], the sigmoids of `spare_logits`."""
+        return _sigmoid(self.spare_logits)
 
 
 def select_top(
@@ -73,6 +91,7 @@ def select_top(
     classes: NDArray[np.int64],
     caps: Caps | None = None,
     weights: Sequence[int] | Counts | None = None,
+    spares: int = 0,
     spread: Spread | None = None,
     report: Report | None = None,
 ) -> Selection:
@@ -96,6 +115,8 @@ def select_top(
         caps: see `even_caps`.
         weights: int [C], how the budget is split among the foreground classes (`split_budget`);
             None leaves it to the ranking.
+        spares: how many pairs to name beyond the budget, as far as the pool goes. They do not
+            change which are chosen, nor the caps that are reported.
         spread: who scores, such as a cluster; None scores in this process. The result is the same.
         report: called as `report(pairs gone through, pairs in the pool)` in each pass.
 
@@ -106,7 +127,13 @@ def select_top(
     _check_budget(budget, len(pool))
     quotas_for = None if weights is None else len(weights)
     allowance = Allowance(classes, caps or Caps(), quotas_for=quotas_for)
-    most = _most(budget) if allowance.anything else budget
+    spares = min(spares, len(pool) - budget)
+    everything = budget + spares
+    most = _most(everything) if allowance.anything else everything
+    # Quotas are those of the budget first, so that the chosen pairs meet them exactly.
+    target = everything if weights is None else budget
+    settled: tuple[Caps, int] | None = None
+    capacity: Counts = np.empty(0, np.int64)
     numbers: Numbers = np.empty(0, np.int64)
     logits: Logits = np.empty(0, np.float32)
     first: Candidates | None = None
@@ -120,21 +147,30 @@ def select_top(
             candidates, by_class = find_candidates(scan, spread, report)
             passes += 1
             if weights is not None and first is None:
-                quotas, short = split_budget(budget, weights, by_class)
+                capacity = by_class
+                quotas, short = split_budget(budget, weights, capacity)
                 allowance.set_quotas(quotas)
-        taken, finished = _walk(candidates, allowance, budget - len(numbers))
+        taken, finished = _walk(candidates, allowance, target - len(numbers))
         numbers = np.concatenate([numbers, candidates.numbers[taken]])
         logits = np.concatenate([logits, candidates.logits[taken]])
         if first is None:
             whole = len(candidates.numbers) == len(pool)
             first = candidates if whole else replace(candidates, pairs=candidates.pairs[:0])
         del candidates  # another pass makes its own
-        if len(numbers) == budget:
+        if settled is None and len(numbers) >= budget:
+            settled = allowance.caps, allowance.relaxed
+        if len(numbers) == everything:
             break
-        if finished:
+        if len(numbers) == target and weights is not None:
+            target = everything
+            larger, _ = split_budget(everything, weights, capacity)
+            used = allowance.foreground_classes(pool.pairs(numbers))
+            allowance.set_quotas(np.maximum(larger - used[: len(larger)], 0))
+        elif finished:
             allowance.relax()
-    order = np.lexsort((numbers, -logits))
-    numbers, logits = numbers[order], logits[order]
+    assert settled is not None
+    spare_numbers, spare_logits = _ranked(numbers[budget:], logits[budget:])
+    numbers, logits = _ranked(numbers[:budget], logits[:budget])
     omega = _sigmoid(logits)
     passed_over, more = _passed_over(first, numbers, logits)
     return Selection(
@@ -143,12 +179,14 @@ def select_top(
         omega,
         float(omega[-1]),
         len(pool),
-        allowance.caps if allowance.caps.any else None,
-        allowance.relaxed,
+        settled[0] if settled[0].any else None,
+        settled[1],
         short,
         passed_over,
         more,
         passes,
+        pool.pairs(spare_numbers),
+        spare_logits,
     )
 
 
@@ -190,6 +228,11 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         names = ", ".join(class_names[index] for index in selection.short)
         text += f"; too few pairs for an own share of: {names}"
     return text
+
+
+def _ranked(numbers: Numbers, logits: Logits) -> tuple[Numbers, Logits]:
+    order = np.lexsort((numbers, -logits))
+    return numbers[order], logits[order]
 
 
 def _most(budget: int) -> int:

@@ -6,107 +6,44 @@ import csv
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fake_export import (
+    CLASSES,
+    IDS,
+    META,
+    ROWS,
+    VIDEOS,
+    FakeStore,
+    export,
+    pair,
+    table,
+    tree,
+)
 
+from compositing.clipfolder import (
+    clip_name,
+)
 from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
-from compositing.export import export_videofolder
-from compositing.layers import Layers, LayerStore
+from compositing.export import middle, scaled_down
+from compositing.forecast import forecast_export
+from compositing.layers import LayerStore
 from compositing.placement import Placement, placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
-from compositing.videofolder import clip_name
-from l2a.errors import InputError, L2AError, UnreadableVideo
-from l2a.media import read_frames
+from l2a.errors import InputError, L2AError
+from l2a.media import read_frames, write_video
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
-
-# Names that look like splits to `datasets`, and one that no file system should have to hold.
-CLASSES = ("run", "training dog", "test", "a/b: ü?")
-META = {"seed": 3, "data_set": "hmdb51", "budget": 4}
-SIZE = (33, 47)
-
-
-def video(label, number, split="train"):
-    name = f"{CLASSES.index(label)}/{number}.avi"
-    return Video(name, Path("/nowhere") / name, label, f"g{number}", split)
-
-
-VIDEOS = {v.id: v for v in (video(label, n) for label in CLASSES for n in range(2))}
-IDS = sorted(VIDEOS)
-
-
-def pair(foreground, background, omega=0.5):
-    labels = (VIDEOS[IDS[foreground]].label, VIDEOS[IDS[background]].label)
-    return ScoredPair(IDS[foreground], IDS[background], omega, 0.0, *labels)
-
-
-ROWS = (pair(0, 2, 0.9), pair(2, 5, 0.8), pair(0, 6, 0.7), pair(7, 1, 0.6))
-
-
-@dataclass
-class FakeStore:
-    """Layers made up from the id: grey frames, the left quarter masked, moving noise behind."""
-
-    settings: PrepareSettings = field(default_factory=PrepareSettings)
-    unreadable: tuple[str, ...] = ()
-    interrupted: tuple[str, ...] = ()
-    version: str = "1"
-
-    @property
-    def identities(self):
-        return f"{self.settings.segmenter} 1", f"{self.settings.inpainter} 1"
-
-    def record(self, video_id):
-        return SimpleNamespace(
-            fingerprint=f"{video_id}-{self.version}", num_frames=5, height=SIZE[0], width=SIZE[1]
-        )
-
-    def load(self, video):
-        if video.id in self.interrupted:
-            raise KeyboardInterrupt
-        if video.id in self.unreadable:
-            raise UnreadableVideo(video.path, "the file is empty")
-        number = IDS.index(video.id)
-        frames = np.full((5, *SIZE, 3), 20 * number + len(self.version), np.uint8)
-        mask = np.zeros((5, *SIZE), bool)
-        mask[..., : SIZE[1] // 4] = True
-        noise = np.random.default_rng(number).integers(0, 256, frames.shape, np.uint8)
-        return Layers(video, frames, mask, noise, np.arange(5) / 30, 30.0)
-
-    def load_background(self, video):
-        return self.load(video)
-
-
-def export(out, rows=ROWS, store=None, **changes):
-    arguments = {
-        "videos": VIDEOS,
-        "classes": CLASSES,
-        "store": store or FakeStore(),
-        "composite": CompositeSettings(),
-        "export": ExportSettings(crf=30, preset="ultrafast"),
-        "meta": META,
-    }
-    return export_videofolder(rows, out=out, **(arguments | changes))
-
-
-def tree(folder):
-    """Every file's bytes; nothing hidden may be left over."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def made_when(folder):
     return {path.name: path.stat().st_mtime_ns for path in (folder / "videos").iterdir()}
-
-
-def table(folder):
-    return pq.read_table(folder / "metadata.parquet").to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +60,9 @@ def test_the_report_counts(exported):
 def test_the_folder_holds_what_it_says(exported):
     out, _ = exported
     names = set(tree(out))
-    assert {"metadata.parquet", "classes.txt", "README.md", ".export/settings.json"} <= names
-    assert len(names) == 4 + 2 * len(ROWS)
+    assert (out / "metadata.parquet").read_bytes() == (out / "manifest.parquet").read_bytes()
+    assert {"manifest.parquet", "classes.txt", "README.md", ".export/settings.json"} <= names
+    assert len(names) == 6 + 2 * len(ROWS)
     assert (out / "classes.txt").read_text("utf-8").splitlines() == list(CLASSES)
     card = (out / "README.md").read_text("utf-8")
     assert "hmdb51" in card and "licence" in card and "4 clips" in card
@@ -350,7 +288,7 @@ def test_other_pairs_are_not_mixed_in(exported):
     with pytest.raises(
         InputError, match=r"holds 1 clips that these pairs do not make, such as Run"
     ):
-        export(out, ROWS[1:])
+        export(out, [*ROWS[1:], pair(4, 1)])
     assert tree(out) == before
 
 
@@ -405,6 +343,88 @@ def test_a_process_that_dies_costs_its_pair_only(tmp_path):
     assert (skipped.foreground, skipped.background) == (IDS[0], IDS[6])
     assert "died twice" in skipped.reason
     assert report.made == len(table(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_codec_resolution_and_length(tmp_path, codec):
+    settings = ExportSettings(
+        codec=codec, crf=20, preset="ultrafast", resolution=20, clip_length=0.1
+    )
+    export(tmp_path / "out", ROWS[:1], export=settings)
+    (row,) = table(tmp_path / "out")
+    # 33 x 47 pixels with the shorter side at 20, both even; 3 of 5 frames at 30 a second.
+    assert (row["num_frames"], row["height"], row["width"]) == (3, 20, 28)
+    path = tmp_path / "out" / row["file_name"]
+    assert read_frames(path).frames.shape == (3, 20, 28, 3)
+    with av.open(str(path)) as file:
+        assert file.streams.video[0].codec_context.name == {"h264": "h264", "h265": "hevc"}[codec]
+
+
+def test_the_middle_of_a_video_is_cut_out():
+    layers = FakeStore().load(VIDEOS[IDS[0]])
+    layers = replace(layers, frames=np.arange(5)[:, None, None, None] * np.ones_like(layers.frames))
+    cut = middle(layers, 0.1)
+    assert cut.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(cut.times, [0, 1 / 30, 2 / 30])
+    assert cut.mask.shape == cut.frames.shape[:3] == cut.background.shape[:3]
+    assert middle(layers, 0) is layers and middle(layers, 9) is layers
+
+
+def test_a_small_clip_is_not_scaled_up():
+    frames = np.zeros((1, 33, 47, 3), np.uint8)
+    assert scaled_down(frames, 33) is frames and scaled_down(frames, 0) is frames
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"faces": "videofolder,kinetics"}, "faces must be some of videofolder, .*'kinetics'"),
+        ({"faces": ","}, "faces must be some of"),
+        ({"codec": "av1"}, "codec must be h264 or h265, not 'av1'"),
+        ({"resolution": 8}, "resolution must be 0 .* or 16 pixels or more, not 8"),
+        ({"clip_length": -1}, "clip_length must be 0 .* not -1"),
+        ({"include_real": "yes"}, "include_real must be no, link or copy, not 'yes'"),
+        ({"shard_size": 0}, "shard_size must be 1 MB or more, not 0"),
+    ],
+)
+def test_settings_that_cannot_be(changes, message):
+    with pytest.raises(InputError, match=message):
+        ExportSettings(**changes)
+
+
+def test_a_forecast_measures_and_leaves_nothing(tmp_path):
+    out = tmp_path / "out"
+    settings = ExportSettings(crf=30, preset="ultrafast")
+    arguments = (ROWS, VIDEOS, FakeStore(), out, CompositeSettings(), settings)
+    told = forecast_export(*arguments)
+    assert list(tmp_path.iterdir()) == []
+    assert (told.clips, told.there, told.measured, told.without_layers) == (4, 0, 4, 0)
+    assert told.hours == pytest.approx(4 * 5 / 30 / 3600)
+    export(out)
+    made = sum(path.stat().st_size for path in (out / "videos").iterdir())
+    assert told.clip_bytes == pytest.approx(made, rel=0.01)
+    again = forecast_export(*arguments)
+    assert (again.there, again.seconds) == (4, 0)
+    assert "clips: 4, of which 4 are there already" in again.lines()
+    larger = forecast_export(*arguments, count=400)
+    assert larger.clip_bytes == pytest.approx(100 * made, rel=0.01)
+
+
+def test_a_forecast_without_layers_says_what_it_does_not_know(tmp_path):
+    class NoLayers(FakeStore):
+        def record(self, video_id):
+            raise InputError("no layers")
+
+    path = tmp_path / "clip.mp4"
+    write_video(path, np.zeros((10, 32, 40, 3), np.uint8), 5.0)
+    videos = {id_: replace(video, path=path) for id_, video in VIDEOS.items()}
+    told = forecast_export(
+        ROWS, videos, NoLayers(), tmp_path / "out", CompositeSettings(), ExportSettings(crf=24)
+    )
+    assert told.seconds is None and told.measured == 0 and told.without_layers == 6
+    assert told.hours == pytest.approx(4 * 2 / 3600)
+    assert told.clip_bytes == int(0.15 / 8 / 2 * 4 * 10 * 32 * 40)
+    assert "time: not known before there are layers" in told.lines()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2a.errors import InputError
-from l2a.pairs import ScoredPair, read_pairs, write_pairs
+from l2a.pairs import ScoredPair, read_pairs, read_spares, write_pairs
 
 META = {"budget": 2, "threshold": 0.7, "seed": 3, "fingerprint": "0123abcd", "data_set": "hmdb51"}
 ROWS = (
@@ -40,6 +40,15 @@ def test_what_is_written_comes_back(tmp_path):
 def test_any_rows_and_meta_come_back_in_their_order(tmp_path, rows, meta):
     write_pairs(tmp_path / "pairs.parquet", rows, meta)
     assert read_pairs(tmp_path / "pairs.parquet") == (tuple(rows), meta)
+
+
+def test_spare_pairs_are_never_among_the_chosen(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    write_pairs(path, ROWS[:1], META, ROWS[1:])
+    assert read_pairs(path) == (ROWS[:1], META)
+    assert read_spares(path) == ROWS[1:] != ()
+    write_pairs(path, ROWS, META)
+    assert read_spares(path) == ()
 
 
 def test_same_rows_same_bytes(tmp_path):
@@ -135,3 +144,4 @@ def test_a_table_that_other_tools_wrote_again_is_still_read(tmp_path):
     path = tmp_path / "pairs.parquet"
     pq.write_table(ours(omega=pa.array([0.5], pa.float32()), note=["mine"]), path)
     assert read_pairs(path) == ((ScoredPair("x", "x", 0.5, 0.0, "x", "x"),), {})
+    assert read_spares(path) == ()

@@ -167,11 +167,12 @@ cap = st.one_of(st.none(), st.integers(1, 4))
     block=st.integers(1, 20),
     most=st.integers(1, 60),
     spread=st.booleans(),
+    spares=st.integers(0, 12),
     seed=st.integers(0, 999),
 )
 def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     shape: tuple[int, int], caps: Caps, weights: list[int] | None, share: float, block: int,
-    most: int, spread: bool, seed: int,
+    most: int, spread: bool, spares: int, seed: int,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     pairs = rng.permutation(all_pairs(*shape))
@@ -186,7 +187,7 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
             world, world, budget, classes=classes, caps=caps, weights=weights,
-            spread=LocalEngine(workers=1) if spread else None,
+            spares=spares, spread=LocalEngine(workers=1) if spread else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
@@ -196,6 +197,20 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     assert found.pairs.tolist() == pairs[expected].tolist()
     assert np.array_equal(found.logits, logits[expected])
     assert found.relaxed == relaxed
+    spare = [tuple(pair) for pair in found.spares.tolist()]
+    assert len(spare) == min(spares, len(pairs) - budget)
+    assert len({*spare, *map(tuple, found.pairs.tolist())}) == budget + len(spare)
+    assert (np.diff(found.spare_logits) <= 0).all()
+    if quotas is None:
+        more, _ = greedy(pairs, logits, budget + len(spare), caps, classes, None)
+        assert sorted(more) == sorted(
+            [*expected, *(pairs.tolist().index(list(pair)) for pair in spare)]
+        )
+    else:
+        capacity = np.bincount(classes[pairs[:, 0]], minlength=3)
+        larger = split_budget(budget + len(spare), weights, capacity)[0]
+        of_class = np.bincount(classes[found.spares[:, 0]], minlength=3)
+        assert (of_class <= np.maximum(larger - np.array(quotas), 0)).all()
     last = (-logits[expected[-1]], expected[-1])
     over = sum((-logits[i], i) < last for i in set(range(len(pairs))) - set(expected))
     assert found.passed_over == over or (found.passed_over < over and found.passed_over_more)

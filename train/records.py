@@ -32,13 +32,17 @@ from train.workspace import Matching, Workspace
 def write_selection(
     path: Path, selection: Selection, space: Workspace, settings: FullSettings, data: Path
 ) -> None:
-    """Write chosen pairs, best first, with the settings that an export needs."""
-    rows = [
-        _scored(space, f, b, float(omega), float(logit))
-        for (f, b), omega, logit in zip(
-            selection.pairs, selection.omega, selection.logits, strict=True
+    """Write chosen pairs and spare ones, best first, with the settings that an export needs."""
+    rows, spares = (
+        [
+            _scored(space, f, b, float(omega), float(logit))
+            for (f, b), omega, logit in zip(pairs, omegas, logits, strict=True)
+        ]
+        for pairs, omegas, logits in (
+            (selection.pairs, selection.omega, selection.logits),
+            (selection.spares, selection.spare_omega, selection.spare_logits),
         )
-    ]
+    )
     extra = {
         "clips": space.bank.fingerprint,
         "threshold": selection.threshold,
@@ -50,7 +54,7 @@ def write_selection(
         "balance": settings.rank.balance,
         "scoring": settings.rank.scoring,
     }
-    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "selector") | extra)
+    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "selector") | extra, spares)
 
 
 def is_chosen(run: Run, space: Workspace) -> bool:

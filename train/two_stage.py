@@ -16,17 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from compositing.engines import make_engine
-from compositing.export import ExportReport, export_videofolder
+from compositing.export import ExportReport, export_pairs
 from compositing.layers import LayerStore
 from compositing.records import unfit_rows
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import write_json, write_text, written_whole
+from l2a.formats import read_videos
 from l2a.networks import build_network
-from l2a.pairs import read_pairs
+from l2a.pairs import read_pairs, read_spares
 from l2a.progress import progress, say
 from l2a.runs import Run
-from l2a.videos import VideoSet
+from l2a.videos import Video, VideoSet
 from selector.caps import Caps, Counts, even_caps
 from selector.rank import Selection, describe, select_random, select_top
 from selector.score import PairScorer
@@ -197,7 +198,7 @@ def trained_scorer(
 def choose(
     scorer: Scorer, space: Workspace, matching: Matching, settings: FullSettings, budget: int
 ) -> Selection:
-    """The best pairs of the pool under the budget, its caps and its balance.
+    """The best pairs of the pool under the budget, its caps and its balance, and some to spare.
 
     The engine ray scores on its cluster; local scores here, on the Selector's device.
     """
@@ -213,6 +214,7 @@ def choose(
             classes=space.source.labels,
             caps=_caps(space, matching, settings, budget),
             weights=_weights(space, settings),
+            spares=10 + budget // 20,
             # PyTorch takes all cores by itself: the engine local has nothing to add.
             spread=make_engine(settings.engine) if settings.engine.engine == "ray" else None,
             report=report,
@@ -255,14 +257,20 @@ def _weights(space: Workspace, settings: FullSettings) -> Counts | None:
 
 def export_run(run: Run, space: Workspace, settings: FullSettings) -> ExportReport:
     """Write the run's pairs as an augmented data set to RUN/export."""
-    pairs, meta = read_pairs(run.path("pairs.parquet"))
+    path = run.path("pairs.parquet")
+    pairs, meta = read_pairs(path)
+    originals: tuple[Video, ...] = ()
+    if settings.export.include_real != "no":
+        # Validation that was carved out for the Selector is training video to everybody else.
+        originals = read_videos(space.videos.root, settings.data).of_split("train")
     with progress("export", "clips") as report:
-        done = export_videofolder(
+        done = export_pairs(
             pairs, {video.id: video for video in space.videos.videos}, space.videos.classes,
             space.store, run.path("export"), settings.composite, settings.export, meta=meta,
-            engine=make_engine(settings.engine), progress=report,
+            spares=read_spares(path), originals=originals, engine=make_engine(settings.engine),
+            progress=report,
         )  # fmt: skip
-    say(f"export: {done.made} clips made, {done.reused} reused, {len(done.skipped)} skipped")
+    say(f"export: {done}")
     return done
 
 

@@ -1,0 +1,94 @@
+"""The face of class folders: `OUT/by_class/CLASS/NAME.mp4`, for torchvision, FiftyOne and others.
+
+Clips are hard links to those in `OUT/videos`, which take no room; copies where the disk has none.
+Every class has a folder, even an empty one: torchvision numbers classes by the folders that it
+finds, so a missing one would shift all numbers after it without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from compositing.faces import ExportedSet
+from l2a.errors import InputError
+
+
+def make_by_class(exported: ExportedSet) -> None:
+    """Link every clip into the folder of its class, and remove what is not listed any more.
+
+    Raises:
+        InputError: two classes would share a folder.
+    """
+    root = exported.out / "by_class"
+    folders = class_folders(exported.classes)
+    wanted: dict[str, set[str]] = {}
+    for folder in folders.values():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        wanted[folder] = set()
+    for row in exported.rows("file_name", "label"):
+        source = exported.out / row["file_name"]
+        folder = folders[row["label"]]
+        wanted[folder].add(source.name)
+        _link(source, root / folder / source.name)
+    for folder, names in wanted.items():
+        for path in (root / folder).iterdir():
+            if path.name not in names:
+                path.unlink()
+
+
+def class_folders(classes: tuple[str, ...]) -> dict[str, str]:
+    """Class name ─► folder name: the same, but for signs that no folder may have.
+
+    Raises:
+        InputError: two classes would share a folder, on a disk that ignores case too.
+    """
+    folders: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for label in classes:
+        name = "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in label)
+        name = name.strip(". ") or "_"
+        if name.casefold() in owners:
+            raise InputError(
+                f"The classes {owners[name.casefold()]!r} and {label!r} would share the folder "
+                f"{name}; rename one, or export without class folders."
+            )
+        owners[name.casefold()] = label
+        folders[label] = name
+    return folders
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_symlink():
+        real = source.resolve()
+        if target.is_symlink() and target.resolve() == real:
+            return
+        _renamed(target, lambda aside: aside.symlink_to(real))
+        return
+    if target.is_file() and not target.is_symlink():
+        if target.samefile(source):
+            return
+        ours, theirs = target.stat(), source.stat()
+        if (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
+            return  # a copy of the same file
+    _renamed(target, lambda aside: _hard_link(source, aside))
+
+
+def _hard_link(source: Path, aside: Path) -> None:
+    try:
+        os.link(source, aside)
+    except OSError:
+        shutil.copy2(source, aside)
+
+
+def _renamed(target: Path, make: Callable[[Path], None]) -> None:
+    """Make a file beside `target` and rename it, so that it is there whole or not at all."""
+    aside = target.with_name(f".part-{os.getpid()}-{target.name}")
+    aside.unlink(missing_ok=True)
+    try:
+        make(aside)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)

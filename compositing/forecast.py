@@ -1,0 +1,242 @@
+"""What an export would come to, said before anything is made: clips, hours, bytes and time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compositing.clipfolder import made_pairs
+from compositing.composite import make_composite
+from compositing.export import CODECS, middle, scaled_down
+from compositing.layers import LayerStore
+from compositing.records import LayerRecord
+from compositing.settings import CompositeSettings, ExportSettings
+from l2a.errors import InputError, UnreadableVideo
+from l2a.media import read_frames, write_video
+from l2a.pairs import ScoredPair
+from l2a.videos import Video
+
+SAMPLES = 4
+"""So many clips are made aside, in a folder that is gone afterwards, and measured."""
+
+_BITS_PER_PIXEL = 0.15
+"""Of H.264 at CRF 18, where no clip can be made to measure it; half of it for every 6 CRF more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What an export would come to.
+
+    Attributes:
+        clips: composites in the folder in the end.
+        there: how many of them an earlier try has made.
+        hours: of video, over all composites.
+        clip_bytes: of all composites on disk.
+        extra_bytes: of copied originals and of shards.
+        originals: original videos that are added.
+        seconds: for what is still to be made, without layers; None where no clip could be made to
+            measure it.
+        without_layers: videos that still have to be segmented and inpainted; their time is not in
+            `seconds`.
+        measured: clips that were made to measure bytes and seconds.
+    """
+
+    clips: int
+    there: int
+    hours: float
+    clip_bytes: int
+    extra_bytes: int
+    originals: int
+    seconds: float | None
+    without_layers: int
+    measured: int
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        how = f"measured on {self.measured} of them" if self.measured else "by a rule of thumb"
+        text = [
+            f"clips: {self.clips}, of which {self.there} are there already",
+            f"video: {self.hours:.2f} hours",
+            f"disk: about {_size(self.clip_bytes)} of clips, {how}",
+        ]
+        if self.originals:
+            text.append(f"originals: {self.originals}")
+        if self.extra_bytes:
+            text.append(f"disk: {_size(self.extra_bytes)} more for copies of originals or shards")
+        text.append(
+            "time: not known before there are layers"
+            if self.seconds is None
+            else f"time: about {_duration(self.seconds)}"
+        )
+        if self.without_layers:
+            text.append(
+                f"layers: {self.without_layers} videos are still to be segmented and inpainted, "
+                "which is not in that time"
+            )
+        return text
+
+
+def forecast_export(
+    rows: Sequence[ScoredPair],
+    videos: Mapping[str, Video],
+    store: LayerStore,
+    out: Path,
+    composite: CompositeSettings,
+    export: ExportSettings,
+    *,
+    originals: Sequence[Video] = (),
+    count: int | None = None,
+    workers: int = 1,
+) -> Forecast:
+    """Reckon what an export would come to. Nothing is written that stays.
+
+    Hours are those of the foregrounds' layers, or, where there are none, of a few videos that are
+    decoded for it; bytes and time those of a few clips that are made and thrown away.
+
+    Args:
+        rows: the pairs, or some that stand for them.
+        videos: id ─► video.
+        store: the layers, as far as there are any.
+        out: the data set's folder, if there is one.
+        composite, export: the settings.
+        originals: the videos that `include_real` adds.
+        count: how many clips `rows` stand for; their own number if not given.
+        workers: processes that would share the work.
+    """
+    count = len(rows) if count is None else count
+    used = dict.fromkeys(id_ for row in rows for id_ in (row.foreground, row.background))
+    records = {id_: record for id_ in used if (record := _record(store, id_)) is not None}
+    ready = [row for row in rows if row.foreground in records and row.background in records]
+    shapes = [
+        _shape(export, records[row.foreground], records[row.background]) for row in ready
+    ] or _decoded_shapes(rows, videos, store, export)
+    factor = count / len(shapes) if shapes else 0.0
+    hours = factor * sum(length for length, _ in shapes) / 3600
+    pixels = factor * sum(number for _, number in shapes)
+
+    there = len(made_pairs(out))
+    took, size, number = 0.0, 0, 0.0
+    measured = 0
+    for row in _spread(ready, SAMPLES):
+        try:
+            seconds, made = _try_one(row, videos, store, composite, export)
+        except UnreadableVideo:
+            continue
+        took, size, measured = took + seconds, size + made, measured + 1
+        number += _shape(export, records[row.foreground], records[row.background])[1]
+    if measured:
+        clip_bytes = int(size * pixels / number)
+        open_share = max(0, count - there) / count if count else 0.0
+        needed: float | None = took * pixels / number * open_share / max(1, workers)
+    else:
+        clip_bytes = int(_BITS_PER_PIXEL / 8 * 2 ** ((18 - export.crf) / 6) * pixels)
+        needed = None
+    adds = export.include_real != "no"
+    real = sum(video.path.stat().st_size for video in originals if video.path.is_file())
+    extra = real if export.include_real == "copy" else 0
+    if "webdataset" in export.face_names:
+        extra += clip_bytes + (real if adds else 0)
+    return Forecast(
+        clips=count,
+        there=min(there, count),
+        hours=hours,
+        clip_bytes=clip_bytes,
+        extra_bytes=extra,
+        originals=len(originals) if adds else 0,
+        seconds=needed,
+        without_layers=len(used) - len(records),
+        measured=measured,
+    )
+
+
+def _record(store: LayerStore, video_id: str) -> LayerRecord | None:
+    try:
+        return store.record(video_id)
+    except InputError:
+        return None
+
+
+def _shape(export: ExportSettings, front: LayerRecord, behind: LayerRecord) -> tuple[float, float]:
+    """Seconds and pixels of a clip, over all its frames."""
+    return _cut(export, front.num_frames, front.fps, behind.height, behind.width)
+
+
+def _cut(
+    export: ExportSettings, frames: int, fps: float, height: int, width: int
+) -> tuple[float, float]:
+    if export.clip_length:
+        frames = min(frames, max(1, round(export.clip_length * fps)))
+    scale = 1.0
+    if export.resolution:
+        scale = min(1.0, export.resolution / min(height, width))
+    return frames / fps, frames * height * width * scale**2
+
+
+def _decoded_shapes(
+    rows: Sequence[ScoredPair],
+    videos: Mapping[str, Video],
+    store: LayerStore,
+    export: ExportSettings,
+) -> list[tuple[float, float]]:
+    """Seconds and pixels of a few foregrounds that have no layers, at the size layers will have."""
+    limits = store.settings
+    shapes = []
+    for row in _spread(rows, SAMPLES):
+        try:
+            clip = read_frames(
+                videos[row.foreground].path,
+                max_frames=limits.max_frames,
+                max_side=limits.max_side,
+            )
+        except UnreadableVideo:
+            continue
+        frames, height, width, _ = clip.frames.shape
+        shapes.append(_cut(export, frames, clip.fps, height, width))
+    return shapes
+
+
+def _spread(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
+    """At most so many rows, evenly spread."""
+    if len(rows) <= count:
+        return list(rows)
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def _try_one(
+    row: ScoredPair,
+    videos: Mapping[str, Video],
+    store: LayerStore,
+    composite: CompositeSettings,
+    export: ExportSettings,
+) -> tuple[float, int]:
+    """Seconds and bytes of one clip, which is made and thrown away."""
+    began = time.perf_counter()
+    foreground = middle(store.load(videos[row.foreground]), export.clip_length)
+    background = store.load_background(videos[row.background])
+    made = make_composite(foreground, background, composite)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_video(
+            path, scaled_down(made.frames, export.resolution), made.fps, crf=export.crf,
+            codec=CODECS[export.codec], preset=export.preset,
+        )  # fmt: skip
+        return time.perf_counter() - began, path.stat().st_size
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(1, round(seconds))} seconds" if round(seconds) != 1 else "1 second"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

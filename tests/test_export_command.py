@@ -1,0 +1,175 @@
+"""`l2a export` from the outside: budgets, spare pairs, a dry run, and folders that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from tiny_data import write_tiny
+
+from l2a.cli import main
+from l2a.formats import DataSettings, read_videos
+from l2a.networks import build_trunk
+from l2a.pairs import ScoredPair, read_pairs, write_pairs
+from selector.checkpoint import SelectorCard, save_selector
+from selector.network import SelectorConfig, new_selector
+from semantic_match.embed import make_embedder
+
+SMALL = {
+    "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "workers": 1,
+    "min_gamma": 0.005, "preset": "ultrafast",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, its layers, settings, a pairs file of six pairs and two spare ones."""
+    root = tmp_path_factory.mktemp("command")
+    (root / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    data = write_tiny(root / "data", train_groups=2)
+    words = ["prepare", str(data), "--config", str(root / "small.yaml")]
+    assert main([*words, "--out", str(root / "chosen")]) == 0
+    videos = read_videos(data, DataSettings()).of_split("train")
+    pairs = [
+        ScoredPair(f.id, b.id, 0.9 - i / 100, 2.0 - i, f.label, b.label)
+        for i, (f, b) in enumerate(zip(videos, videos[4:], strict=False))
+    ]
+    meta = {"data_set": "data", "seed": 1, "settings": {"min_gamma": 0.005}}
+    write_pairs(root / "chosen" / "pairs.parquet", pairs[:6], meta, pairs[6:8])
+    return root
+
+
+def call(place: Path, out: Path, *more: str, data: Path | None = None) -> list[str]:
+    words = ["export", str(data or place / "data"), "--out", str(out)]
+    words += ["--config", str(place / "small.yaml")]
+    if "--selector" not in more:
+        words += ["--pairs", str(place / "chosen" / "pairs.parquet")]
+    return [*words, *more]
+
+
+def listed(out: Path) -> list[dict[str, Any]]:
+    return pq.read_table(out / "manifest.parquet").to_pylist()
+
+
+def pairs_in(out: Path) -> list[tuple[str, str]]:
+    return [(r["foreground"], r["background"]) for r in listed(out) if r["kind"] == "composite"]
+
+
+def test_every_face_and_the_originals(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    faces = "videofolder,mmaction2,pytorchvideo,torchvision,webdataset"
+    assert main(call(place, out, "--faces", faces, "--include-real", "link")) == 0
+    kinds = [row["kind"] for row in listed(out)]
+    # The official training split, of which validation is a part.
+    assert (kinds.count("composite"), kinds.count("real")) == (6, 12)
+    for name in ("metadata.parquet", "mmaction2/list.txt", "pytorchvideo/list.csv",
+                 "by_class/JumpRope", "webdataset/shard-000000.tar"):  # fmt: skip
+        assert (out / name).exists()
+
+
+def test_a_budget_takes_the_best_then_more_and_never_fewer(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    pairs, _ = read_pairs(place / "chosen" / "pairs.parquet")
+    assert main(call(place, out, "--budget", "2")) == 0
+    assert pairs_in(out) == [(row.foreground, row.background) for row in pairs[:2]]
+    assert main(call(place, out, "--budget", "4")) == 0
+    assert "2 clips made, 2 reused" in capsys.readouterr().out
+    assert pairs_in(out) == [(row.foreground, row.background) for row in pairs[:4]]
+    assert main(call(place, out, "--budget", "3")) == 2
+    assert "budget of 4, and 3 is less" in capsys.readouterr().err
+    assert main(call(place, out, "--budget", "7")) == 2
+    assert "budget is 7 and there are only 6 pairs" in capsys.readouterr().err
+
+
+def test_a_video_that_is_no_video_is_replaced_by_spare_pairs(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no layers and can have none; the export of the others does not stop."""
+    data = write_tiny(tmp_path / "data", train_groups=2)
+    pairs, _ = read_pairs(place / "chosen" / "pairs.parquet")
+    (data / "videos" / Path(pairs[1].foreground).relative_to("videos")
+     if pairs[1].foreground.startswith("videos") else data / pairs[1].foreground
+    ).write_bytes(b"no video")  # fmt: skip
+    out, layers = tmp_path / "out", tmp_path / "layers"
+    assert main(call(place, out, "--layers", str(layers), data=data)) == 0
+    printed = capsys.readouterr().out
+    gone = [row for row in pairs if pairs[1].foreground in (row.foreground, row.background)]
+    assert len(pairs_in(out)) == 6
+    assert f"{len(gone)} skipped, {len(gone)} of the clips are the next best" in printed
+    assert pairs[1].foreground in (out / "skipped.csv").read_text()
+
+
+def test_a_dry_run_says_and_writes_nothing(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(call(place, out, "--dry-run")) == 0
+    told = capsys.readouterr().out
+    assert "clips: 6, of which 0 are there already" in told
+    assert "measured on 4 of them" in told and "time: about 1 second" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def selector(place: Path) -> Path:
+    embedder = make_embedder("static")
+    config = SelectorConfig(128, embedder.dim, hidden=(16, 8))
+    card = SelectorCard(
+        config, "tiny3d", "random", False, embedder.identity, num_frames=4, height=32, width=40,
+        crop=32, classes=("a", "b"), reward="credit", steps=1, seed=0,
+    )  # fmt: skip
+    for seed in range(2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network, _ = build_trunk("tiny3d")
+        folder = place / f"selector-{seed}"
+        save_selector(folder, new_selector(config, seed), network, replace(card, seed=seed))
+    return place / "selector-0"
+
+
+def test_a_selector_chooses_more_into_the_same_folder(
+    place: Path, selector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = call(place, out, "--selector", str(selector))
+    assert main([*words, "--dry-run", "--budget", "3"]) == 0
+    assert "clips: 3, of which 0" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+    assert main([*words, "--budget", "3"]) == 0
+    before = pairs_in(out)
+    assert main([*words, "--budget", "6"]) == 0
+    printed = capsys.readouterr()
+    assert "3 clips made, 3 reused" in printed.out
+    assert len(pairs_in(out)) == 6 and set(before) < set(pairs_in(out))
+    assert "layers: 0 made" in printed.err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "out", "out-selection", "out-selection-6",
+    }  # fmt: skip
+    assert main([*words, "--budget", "6"]) == 0
+    assert "0 clips made, 6 reused" in capsys.readouterr().out
+    assert main([*words, "--budget", "2"]) == 2
+    assert "budget of 6, and 2 is less" in capsys.readouterr().err
+    other = call(place, out, "--selector", str(place / "selector-1"), "--budget", "7")
+    assert main(other) == 2
+    assert "chosen by another Selector or with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_pairs_or_a_selector(
+    place: Path, tmp_path: Path, both: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(place / "data"), "--out", str(tmp_path / "out")]
+    if both:
+        pairs = str(place / "chosen" / "pairs.parquet")
+        words += ["--pairs", pairs, "--selector", str(place / "selector-0")]
+    assert main(words) == 2
+    assert ("not both" in capsys.readouterr().err) == both
+    assert not (tmp_path / "out").exists()

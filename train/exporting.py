@@ -1,0 +1,193 @@
+"""`l2a export`: pairs from a file or a Selector ─► a data set of video files, or its forecast."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from compositing.clipfolder import read_claim
+from compositing.export import ExportReport, export_pairs
+from compositing.forecast import Forecast, forecast_export
+from compositing.layers import LayerStore
+from compositing.settings import ExportSettings
+from l2a.errors import InputError
+from l2a.files import fingerprint
+from l2a.formats import read_videos
+from l2a.pairs import ScoredPair, read_spares
+from l2a.progress import progress
+from l2a.runs import SPEED_ONLY
+from l2a.videos import Video
+from train.chosen import Chosen, open_chosen
+from train.reuse import select
+from train.settings.full import FullSettings
+from train.transfer import Reuse
+
+# A choice of more pairs by the same Selector is told by the rest of its settings; where data and
+# weights lie may change, and their names and checksums are compared in other places.
+_FREE = SPEED_ONLY | {"budget", "layers", "data", "selector", "export"}
+
+
+def export_chosen(
+    data: Path, out: Path, source: Path | Reuse, settings: FullSettings
+) -> ExportReport:
+    """Export pairs as a data set of video files.
+
+    Args:
+        data: the data set's folder.
+        out: the export's folder.
+        source: a pairs file, or the Selector that chooses now, in a run folder beside the export.
+        settings: of everything; `stage_two.budget` is the budget, which for a pairs file is all its
+            pairs if not given.
+
+    Raises:
+        InputError: settings, data, pairs or Selector are wrong, or `out` holds another export.
+        L2AError: the work failed.
+    """
+    budget = settings.stage_two.budget
+    if isinstance(source, Reuse):
+        settings = _sharing_layers(out, settings)
+        pairs, budget = _choose(data, out, source, settings), None
+    else:
+        pairs = source
+    chosen = open_chosen(data, pairs, out, settings)
+    with progress("export", "clips") as report:
+        return export_pairs(
+            chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
+            settings.export, meta=chosen.meta, spares=read_spares(pairs), budget=budget,
+            chosen_by=chooser(pairs), originals=tuple(chosen.videos.values()),
+            prepare=_Preparing(chosen), engine=chosen.engine, progress=report,
+        )  # fmt: skip
+
+
+def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings) -> Forecast:
+    """What `export_chosen` would come to; nothing is written, and no Selector is asked.
+
+    Where the pairs are not chosen yet, training videos stand for them, each on the next one.
+
+    Raises:
+        InputError: as `export_chosen`, as far as it can be known.
+    """
+    budget = settings.stage_two.budget
+    if isinstance(source, Reuse):
+        settings = _sharing_layers(out, settings)
+    workers = settings.engine.workers or os.cpu_count() or 1
+    chosen_before = source if isinstance(source, Path) else None
+    pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
+    if chosen_before is None and not pairs.is_file():
+        videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
+        store = LayerStore(
+            settings.run.layers or _first_selection(out) / "layers", settings.prepare
+        )
+        rows, count = _stand_ins(list(videos.values())), budget or len(videos)
+        _refuse_less(out, count)
+    else:
+        chosen = open_chosen(data, pairs, out, settings)
+        videos, store = dict(chosen.videos), chosen.store
+        count = len(chosen.rows) if budget is None else budget
+        if count > len(chosen.rows):
+            raise InputError(
+                f"The budget is {count} and {pairs} holds only {len(chosen.rows)} pairs; choose "
+                "more with `l2a select`, or lower --budget."
+            )
+        rows = list(chosen.rows[:count])
+        _refuse_less(out, count)
+    return forecast_export(
+        rows, videos, store, out, settings.composite, settings.export,
+        originals=tuple(videos.values()), count=count, workers=workers,
+    )  # fmt: skip
+
+
+def selection_folder(out: Path, budget: int | None) -> Path:
+    """The run folder in which an export chooses: OUT-selection, and another for another budget."""
+    first = _first_selection(out)
+    record = first / "run.yaml"
+    if not record.is_file():
+        return first
+    content = yaml.safe_load(record.read_text(encoding="utf-8"))
+    if not content["fixed"] or content["settings"].get("budget") == budget:
+        return first
+    return first.with_name(f"{first.name}-{budget or 'each'}")
+
+
+def _first_selection(out: Path) -> Path:
+    return out.with_name(out.name + "-selection")
+
+
+def chooser(pairs: Path) -> str:
+    """Fingerprint of the Selector that chose, and of all else that its choice depends on.
+
+    The budget is left out, so that a larger choice by the same Selector is known for one.
+
+    Args:
+        pairs: a pairs file in the run folder that made it.
+
+    Returns:
+        "" where there is no run folder around it, so that this is not known.
+    """
+    record = pairs.with_name("run.yaml")
+    if pairs.name != "pairs.parquet" or not record.is_file():
+        return ""
+    settings = yaml.safe_load(record.read_text(encoding="utf-8"))["settings"]
+    kept = {key: value for key, value in settings.items() if key not in _FREE}
+    for key in ExportSettings.__dataclass_fields__:
+        kept.pop(key, None)
+    card = pairs.parent / "selector" / "selector.json"
+    trained = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    return fingerprint([kept, trained.get("weights_sha256")])
+
+
+@dataclass(slots=True)
+class _Preparing:
+    """Makes layers for an export, each video once; knows which can have none."""
+
+    chosen: Chosen
+    seen: set[str] = field(default_factory=set)
+    gone: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, rows: Sequence[ScoredPair]) -> Mapping[str, str]:
+        new = [row for row in rows if not {row.foreground, row.background} <= self.seen]
+        if new:
+            self.gone |= {row.id: row.reason for row in self.chosen.prepare(new)}
+            self.seen |= {id_ for row in new for id_ in (row.foreground, row.background)}
+        return self.gone
+
+
+def _choose(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
+    """Choose pairs in a run folder beside the export, which so holds nothing but the data set."""
+    budget = settings.stage_two.budget
+    if budget is not None:
+        _refuse_less(out, budget)
+    # How clips are encoded has no part in the choice: the same pairs may be exported again.
+    settings = replace(settings, export=ExportSettings())
+    return select(data, selection_folder(out, budget), reuse, settings)
+
+
+def _sharing_layers(out: Path, settings: FullSettings) -> FullSettings:
+    """Settings under which choices with other budgets use the layers of the first."""
+    first = _first_selection(out)
+    if settings.run.layers or selection_folder(out, settings.stage_two.budget) == first:
+        return settings
+    return replace(settings, run=replace(settings.run, layers=first / "layers"))
+
+
+def _refuse_less(out: Path, budget: int) -> None:
+    """Refuse a smaller budget than the folder has before anything is computed for it."""
+    before = read_claim(out)
+    if before is not None and budget < before.budget:
+        raise InputError(
+            f"{out} was exported with a budget of {before.budget}, and {budget} is less; give "
+            f"{before.budget} or more, or export into another folder."
+        )
+
+
+def _stand_ins(videos: Sequence[Video]) -> list[ScoredPair]:
+    behind = [*videos[1:], *videos[:1]]
+    return [
+        ScoredPair(front.id, back.id, 0.5, 0.0, front.label, back.label)
+        for front, back in zip(videos, behind, strict=True)
+    ]
