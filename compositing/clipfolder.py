@@ -215,6 +215,21 @@ def read_claim(out: Path) -> Claim | None:
         ) from None
 
 
+def refuse_less(out: Path, budget: int) -> Claim | None:
+    """What an earlier call wanted, as `read_claim`, if the budget is not less than it.
+
+    Raises:
+        InputError: it is less.
+    """
+    before = read_claim(out)
+    if before is not None and budget < before.budget:
+        raise InputError(
+            f"{out} was exported with a budget of {before.budget}, and {budget} is less; give "
+            f"{before.budget} or more, or export into another folder."
+        )
+    return before
+
+
 def check_claim(out: Path, claim: Claim) -> Claim:
     """The claim that the folder will have: faces of earlier calls stay.
 
@@ -222,14 +237,9 @@ def check_claim(out: Path, claim: Claim) -> Claim:
         InputError: the folder holds more than the budget, was chosen by another Selector, or holds
             the originals in another way.
     """
-    before = read_claim(out)
+    before = refuse_less(out, claim.budget)
     if before is None:
         return claim
-    if before.budget > claim.budget:
-        raise InputError(
-            f"{out} was exported with a budget of {before.budget}, and {claim.budget} is less; "
-            f"give {before.budget} or more, or export into another folder."
-        )
     if before.chosen_by and claim.chosen_by and before.chosen_by != claim.chosen_by:
         raise InputError(
             f"The pairs in {out} were chosen by another Selector or with other settings; export "

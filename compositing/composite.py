@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compositing.blend import blend
 from compositing.labels import LABEL_RULES, foreground_ratio
-from compositing.layers import Background, Layers
+from compositing.layers import Background, Foreground, Layers
 from compositing.placement import apply, placement_of_pair
 from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
@@ -47,7 +47,7 @@ class Composite:
 
 
 def make_composite(
-    foreground: Layers,
+    foreground: Layers | Foreground,
     background: Layers | Background,
     settings: CompositeSettings,
     *,
@@ -62,9 +62,9 @@ def make_composite(
     the pair alone, so that composites can be made in any order.
 
     Args:
-        foreground: layers of V_f; its frames and mask are used.
-        background: layers of V_b; its clean background is used, and its mask to know how much
-            was removed there (label rule actor).
+        foreground: of V_f.
+        background: of V_b; its mask is used to know how much was removed there (label rule
+            actor).
         settings: the label rule and α, the blend, and how far placements go.
         omega: ω of the pair, for the provenance.
         seed: of the run that chose the pair; None draws the placement of seed 0.

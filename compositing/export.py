@@ -8,16 +8,14 @@ frameworks get of it in `compositing/faces`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import chain, groupby
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from compositing.clipfolder import (
     Claim,
-    ClipRecord,
     SkippedPair,
     check_claim,
     check_folder,
@@ -29,36 +27,26 @@ from compositing.clipfolder import (
     read_fallen,
     read_record,
     sweep,
-    video_path,
     write_fallen,
     write_manifest,
-    write_record,
     write_skipped,
 )
-from compositing.composite import make_composite
+from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip, skipped_pair
 from compositing.engines import Engine
 from compositing.engines.local import HERE
 from compositing.faces import ExportedSet, make_faces
 from compositing.faces.folders import class_folders
 from compositing.faces.videofolder import write_card
-from compositing.layers import Background, Layers, LayerStore
+from compositing.layers import LayerStore
 from compositing.originals import add_originals, original_rows
-from compositing.placement import placement_of_pair
 from compositing.records import pair_memory
 from compositing.replacing import next_best
 from compositing.settings import CompositeSettings, ExportSettings
-from l2a.errors import InputError, L2AError, UnreadableVideo
-from l2a.files import fingerprint, source_mark
-from l2a.media import UInt8, resize_frames, write_video
+from l2a.errors import InputError, L2AError
+from l2a.files import fingerprint
 from l2a.pairs import ScoredPair
 from l2a.progress import Report
 from l2a.videos import Video
-
-# Clips of one foreground that a worker makes in a row: the foreground is loaded once for them.
-_CLIPS_AT_ONCE = 8
-
-CODECS = {"h264": "libx264", "h265": "libx265"}
-"""Our name ─► FFmpeg's name of the encoder."""
 
 Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]
 """Makes the layers that pairs lack; gives back video id ─► why it can have none."""
@@ -97,34 +85,6 @@ class ExportReport:
         if self.originals:
             text += f"; {self.originals} originals"
         return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """One clip to be: its name, its pair, its layers, and the bytes that making it takes."""
-
-    name: str
-    pair: ScoredPair
-    foreground: Video
-    background: Video
-    layers: tuple[str, str]
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Workshop:
-    """What every worker process needs to make clips."""
-
-    store: LayerStore
-    out: Path
-    composite: CompositeSettings
-    export: ExportSettings
-    settings: str
-    seed: int | None
-
-
-Failures = dict[str, SkippedPair]
-"""Clip name ─► why it could not be made."""
 
 
 def export_pairs(
@@ -181,12 +141,7 @@ def export_pairs(
     """
     candidates = [*rows, *spares]
     _check_rows(candidates, videos, classes)
-    budget = len(rows) if budget is None else budget
-    if budget > len(rows):
-        raise InputError(
-            f"The budget is {budget} and there are only {len(rows)} pairs; choose more with "
-            "`l2a select`, or lower --budget."
-        )
+    budget = met_budget(rows, budget)
     if {"torchvision", "fiftyone"} & set(export.face_names):
         class_folders(tuple(classes))
     before = read_claim(out)
@@ -207,7 +162,7 @@ def export_pairs(
         **asdict(composite),
         **export.recipe(),
     }
-    shop = _Workshop(store, out, composite, export, fingerprint(recipe), meta.get("seed"))
+    shop = Workshop(store, out, composite, export, fingerprint(recipe), meta.get("seed"))
     names = [clip_name(row, shop.settings) for row in candidates]
     check_folder(out, recipe, names)
     claim_folder(out, recipe, claim)
@@ -252,6 +207,20 @@ def export_pairs(
     )
 
 
+def met_budget(rows: Sequence[ScoredPair], budget: int | None) -> int:
+    """How many clips there are to be: as many as pairs if not given.
+
+    Raises:
+        InputError: there are fewer pairs.
+    """
+    if budget is not None and budget > len(rows):
+        raise InputError(
+            f"The budget is {budget} and there are only {len(rows)} pairs; choose more with "
+            "`l2a select`, or lower --budget."
+        )
+    return len(rows) if budget is None else budget
+
+
 class _Work:
     """The making of clips, round by round, until the budget is met.
 
@@ -262,7 +231,7 @@ class _Work:
 
     def __init__(
         self,
-        shop: _Workshop,
+        shop: Workshop,
         candidates: Sequence[ScoredPair],
         names: Sequence[str],
         videos: Mapping[str, Video],
@@ -280,7 +249,7 @@ class _Work:
         gone = self._prepare([self._candidates[i] for i in there])
         for position in there:
             clip = self._plan(position, gone)
-            if isinstance(clip, _Clip) and len(self.made) < budget and _reuse(self._shop, clip):
+            if isinstance(clip, Clip) and len(self.made) < budget and reuse_clip(self._shop, clip):
                 self.made.add(position)
         return frozenset(self.made)
 
@@ -289,21 +258,22 @@ class _Work:
     ) -> None:
         """Try to make some clips."""
         gone = self._prepare([self._candidates[i] for i in picked])
-        clips: dict[int, _Clip] = {}
+        clips: dict[str, tuple[int, Clip]] = {}
         for position in picked:
             clip = self._plan(position, gone)
-            if isinstance(clip, _Clip):
-                clips[position] = clip
+            if isinstance(clip, Clip):
+                clips[clip.name] = position, clip
             else:
                 self._fell_out(position, clip)
-        failures = _make_all(
-            self._shop, list(clips.values()), engine, len(self.made), budget, progress
-        )
-        for position, clip in clips.items():
-            if clip.name in failures:
-                self._fell_out(position, failures[clip.name])
+        report = progress or (lambda done, total: None)
+        report(len(self.made), budget)
+        for clip, why in make_clips(self._shop, [clip for _, clip in clips.values()], engine):
+            position, _ = clips[clip.name]
+            if why:
+                self._fell_out(position, why)
             else:
                 self.made.add(position)
+                report(len(self.made), budget)
 
     def skipped(self) -> tuple[SkippedPair, ...]:
         """The candidates that fell out, now or in an earlier try, in their order."""
@@ -320,17 +290,17 @@ class _Work:
         self.fallen.add(position)
         write_fallen(self._shop.out, self._names[position], why)
 
-    def _plan(self, position: int, gone: Mapping[str, str]) -> _Clip | SkippedPair:
+    def _plan(self, position: int, gone: Mapping[str, str]) -> Clip | SkippedPair:
         row = self._candidates[position]
         for video_id in (row.foreground, row.background):
             if video_id in gone:
-                return _skipped(row, f"{video_id}: {gone[video_id]}")
+                return skipped_pair(row, f"{video_id}: {gone[video_id]}")
         front, behind = (self._shop.store.record(i) for i in (row.foreground, row.background))
         if front.foreground_unfit:
-            return _skipped(row, f"{front.id}: {front.foreground_unfit}")
+            return skipped_pair(row, f"{front.id}: {front.foreground_unfit}")
         if behind.background_unfit:
-            return _skipped(row, f"{behind.id}: {behind.background_unfit}")
-        return _Clip(
+            return skipped_pair(row, f"{behind.id}: {behind.background_unfit}")
+        return Clip(
             name=self._names[position],
             pair=row,
             foreground=self._videos[row.foreground],
@@ -369,135 +339,3 @@ def _check_rows(
                     f"The pairs call the class of {video_id} {label!r}, and the data set "
                     f"{video.label!r}; give the data set they were selected from."
                 )
-
-
-def _reuse(shop: _Workshop, clip: _Clip) -> bool:
-    """Whether an earlier try made this very clip; its score and seed become today's.
-
-    The layers may be others today, and so may the placement, which follows from the seed.
-    """
-    record = read_record(shop.out, clip.name)
-    if record is None or record.layers != clip.layers:
-        return False
-    placement = placement_of_pair(
-        shop.composite, shop.seed, clip.pair.foreground, clip.pair.background
-    )
-    if record.provenance["placement"] != placement.record():
-        return False
-    today = {**record.provenance, "omega": clip.pair.omega, "seed": shop.seed}
-    if today != record.provenance:
-        write_record(shop.out, clip.name, replace(record, provenance=today))
-    return True
-
-
-def _make_all(
-    shop: _Workshop,
-    missing: Sequence[_Clip],
-    engine: Engine,
-    done: int,
-    budget: int,
-    progress: Report | None,
-) -> Failures:
-    """Make clips; those of one foreground together."""
-
-    def lost(clips: Sequence[_Clip]) -> Failures:
-        return {
-            clip.name: _skipped(
-                clip.pair, "the process that made it died twice, for want of memory?"
-            )
-            for clip in clips
-            if not _reuse(shop, clip)
-        }
-
-    report = progress or (lambda done, total: None)
-    groups = list(_groups(missing))
-    report(done, budget)
-    failures: Failures = {}
-    memory = max((clip.memory for clip in missing), default=0)
-    made = engine.map(partial(_make_group, shop), groups, lost=lost, memory=memory)
-    for group, failed in zip(groups, made, strict=True):
-        failures |= failed
-        done += len(group) - len(failed)
-        report(done, budget)
-    return failures
-
-
-def _groups(clips: Sequence[_Clip]) -> Iterator[tuple[_Clip, ...]]:
-    by_foreground = sorted(clips, key=lambda clip: clip.pair.foreground)
-    for _, group in groupby(by_foreground, key=lambda clip: clip.pair.foreground):
-        same = tuple(group)
-        for start in range(0, len(same), _CLIPS_AT_ONCE):
-            yield same[start : start + _CLIPS_AT_ONCE]
-
-
-def _make_group(shop: _Workshop, clips: Sequence[_Clip]) -> Failures:
-    """Make clips that share a foreground, which is loaded once; give back the failures."""
-    try:
-        foreground = middle(shop.store.load(clips[0].foreground), shop.export.clip_length)
-    except UnreadableVideo as error:
-        reason = f"{clips[0].foreground.id}: {error.reason}"
-        return {clip.name: _skipped(clip.pair, reason) for clip in clips}
-    failures: Failures = {}
-    for clip in clips:
-        try:
-            background = shop.store.load_background(clip.background)
-        except UnreadableVideo as error:
-            failures[clip.name] = _skipped(clip.pair, f"{clip.background.id}: {error.reason}")
-        else:
-            _make_clip(shop, clip, foreground, background)
-    return failures
-
-
-def middle(layers: Layers, seconds: float) -> Layers:
-    """The middle of a video, of at most so many seconds; 0 gives the whole."""
-    count = max(1, round(seconds * layers.fps))
-    if not seconds or count >= len(layers.frames):
-        return layers
-    start = (len(layers.frames) - count) // 2
-    part = slice(start, start + count)
-    return replace(
-        layers,
-        frames=layers.frames[part],
-        mask=layers.mask[part],
-        background=layers.background[part],
-        times=layers.times[part] - layers.times[start],
-    )
-
-
-def scaled_down(frames: UInt8, resolution: int) -> UInt8:
-    """Frames whose shorter side is at most `resolution` pixels (0: any), with even sides then."""
-    height, width = frames.shape[1:3]
-    scale = resolution / min(height, width)
-    if not 0 < scale < 1:
-        return frames
-    return resize_frames(frames, (2 * round(height * scale / 2), 2 * round(width * scale / 2)))
-
-
-def _make_clip(shop: _Workshop, clip: _Clip, foreground: Layers, background: Background) -> None:
-    composite = make_composite(
-        foreground, background, shop.composite, omega=clip.pair.omega, seed=shop.seed
-    )
-    frames = scaled_down(composite.frames, shop.export.resolution)
-    write_video(
-        video_path(shop.out, clip.name),
-        frames,
-        composite.fps,
-        crf=shop.export.crf,
-        codec=CODECS[shop.export.codec],
-        preset=shop.export.preset,
-    )
-    num_frames, height, width, _ = frames.shape
-    record = ClipRecord(
-        num_frames=num_frames,
-        height=height + height % 2,  # the encoder pads odd sizes
-        width=width + width % 2,
-        fps=composite.fps,
-        layers=clip.layers,
-        sources=(source_mark(clip.foreground.path), source_mark(clip.background.path)),
-        provenance={**composite.provenance, "settings": shop.settings},
-    )
-    write_record(shop.out, clip.name, record)
-
-
-def _skipped(pair: ScoredPair, reason: str) -> SkippedPair:
-    return SkippedPair(pair.foreground, pair.background, reason)

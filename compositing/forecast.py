@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compositing.clipfolder import made_pairs
+from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
-from compositing.export import CODECS, middle, scaled_down
 from compositing.layers import LayerStore
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
@@ -214,7 +214,7 @@ def _try_one(
 ) -> tuple[float, int]:
     """Seconds and bytes of one clip, which is made and thrown away."""
     began = time.perf_counter()
-    foreground = middle(store.load(videos[row.foreground]), export.clip_length)
+    foreground = middle(store.load_foreground(videos[row.foreground]), export.clip_length)
     background = store.load_background(videos[row.background])
     made = make_composite(foreground, background, composite)
     with tempfile.TemporaryDirectory() as folder:

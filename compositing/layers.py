@@ -41,7 +41,14 @@ from compositing.masks import (
     to_json,
 )
 from compositing.networks import place
-from compositing.records import Background, LayerRecord, Layers, PrepareReport, unfit_reasons
+from compositing.records import (
+    Background,
+    Foreground,
+    LayerRecord,
+    Layers,
+    PrepareReport,
+    unfit_reasons,
+)
 from compositing.segmenters import Segmenter, make_segmenter
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
@@ -50,7 +57,7 @@ from l2a.media import Frames, read_frames, resize_masks, write_video
 from l2a.runs import versions
 from l2a.videos import Skipped, Video
 
-__all__ = ["Background", "LayerRecord", "LayerStore", "Layers", "PrepareReport"]
+__all__ = ["Background", "Foreground", "LayerRecord", "LayerStore", "Layers", "PrepareReport"]
 
 Progress = Callable[[int, int], None]
 
@@ -178,14 +185,26 @@ class LayerStore:
             UnreadableVideo: a file cannot be decoded, or is not what was prepared.
         """
         record = self._checked(video)
-        source = self._read(video)
-        mask, _ = self._foreground(video, record)
-        background = source.frames.copy()
+        front = self.load_foreground(video)
+        background = front.frames.copy()
         if record.background:
             background = self._read_background(record)
-        if not source.frames.shape[:3] == mask.shape == background.shape[:3]:
+        if background.shape != front.frames.shape:
             raise UnreadableVideo(video.path, "it has not the frames that were prepared")
-        return Layers(video, source.frames, mask, background, source.times, source.fps)
+        return Layers(video, front.frames, front.mask, background, front.times, front.fps)
+
+    def load_foreground(self, video: Video) -> Foreground:
+        """What a pair needs of its foreground: the clean background is not decoded.
+
+        Raises:
+            InputError, UnreadableVideo: as `load`.
+        """
+        record = self._checked(video)
+        source = self._read(video)
+        mask, _ = self._foreground(video, record)
+        if source.frames.shape[:3] != mask.shape:
+            raise UnreadableVideo(video.path, "it has not the frames that were prepared")
+        return Foreground(video, source.frames, mask, source.times, source.fps)
 
     def load_background(self, video: Video) -> Background:
         """What a pair needs of its background: the video itself is not decoded if that can be.

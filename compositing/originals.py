@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from compositing.clipfolder import COLUMNS, SkippedPair, one_hot, word
 from compositing.engines import Engine
 from l2a.errors import UnreadableVideo
-from l2a.files import fingerprint, source_mark, written_whole
+from l2a.files import fingerprint, placed_whole, source_mark, written_whole
 from l2a.media import read_frames
 from l2a.videos import Video
 
@@ -49,11 +48,7 @@ class _Add:
             with written_whole(target) as aside:
                 shutil.copyfile(source, aside)
         else:
-            # Made beside and renamed, so that a link is there whole or not at all.
-            aside = target.with_name(f".part-{os.getpid()}-{target.name}")
-            aside.unlink(missing_ok=True)
-            aside.symlink_to(source.resolve())
-            aside.replace(target)
+            placed_whole(target, lambda aside: aside.symlink_to(source.resolve()))
         return ""
 
 

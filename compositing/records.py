@@ -78,6 +78,17 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreground:
+    """What a composite needs of its foreground: `Layers` without the background."""
+
+    video: Video
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    times: NDArray[np.float64]
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Layers:
     """One video, taken apart.
 

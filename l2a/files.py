@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,13 +26,29 @@ def written_whole(path: Path) -> Iterator[Path]:
     process leaves at most a hidden `.part-…` file, which nothing reads.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    aside = _aside(path)
     try:
         aside.touch()
         mode = aside.stat().st_mode
         yield aside
         # Some writers (safetensors) give files to their owner alone: results are to be shared.
         aside.chmod(mode)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
+    """Rename what `make` creates beside `path` to `path`: for links, which no writer can open.
+
+    Args:
+        path: where it is to be; what lies there is replaced.
+        make: called with a path at which there is nothing.
+    """
+    aside = _aside(path)
+    aside.unlink(missing_ok=True)
+    try:
+        make(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -81,6 +97,10 @@ def inside(root: Path, relative: str) -> Path:
     if name.is_absolute() or ".." in name.parts:
         raise InputError(f"The path {relative!r} leaves {root}; give paths relative to it.")
     return root / name
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".part-{os.getpid()}-{path.name}")
 
 
 def _plain(value: object) -> object:

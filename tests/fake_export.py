@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from compositing.export import export_pairs
-from compositing.layers import Layers
+from compositing.layers import Foreground, Layers
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import UnreadableVideo
 from l2a.pairs import ScoredPair
@@ -76,6 +76,10 @@ class FakeStore:
         mask[..., : SIZE[1] // 4] = True
         noise = np.random.default_rng(number).integers(0, 256, frames.shape, np.uint8)
         return Layers(video, frames, mask, noise, np.arange(5) / 30, 30.0)
+
+    def load_foreground(self, video):
+        layers = self.load(video)
+        return Foreground(video, layers.frames, layers.mask, layers.times, layers.fps)
 
     def load_background(self, video):
         return self.load(video)

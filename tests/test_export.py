@@ -29,9 +29,9 @@ from fake_export import (
 from compositing.clipfolder import (
     clip_name,
 )
+from compositing.clipmaking import middle, scaled_down
 from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
-from compositing.export import middle, scaled_down
 from compositing.forecast import forecast_export
 from compositing.layers import LayerStore
 from compositing.placement import Placement, placement_of_pair
@@ -361,13 +361,13 @@ def test_codec_resolution_and_length(tmp_path, codec):
 
 
 def test_the_middle_of_a_video_is_cut_out():
-    layers = FakeStore().load(VIDEOS[IDS[0]])
-    layers = replace(layers, frames=np.arange(5)[:, None, None, None] * np.ones_like(layers.frames))
-    cut = middle(layers, 0.1)
+    front = FakeStore().load_foreground(VIDEOS[IDS[0]])
+    front = replace(front, frames=np.arange(5)[:, None, None, None] * np.ones_like(front.frames))
+    cut = middle(front, 0.1)
     assert cut.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
     np.testing.assert_allclose(cut.times, [0, 1 / 30, 2 / 30])
-    assert cut.mask.shape == cut.frames.shape[:3] == cut.background.shape[:3]
-    assert middle(layers, 0) is layers and middle(layers, 9) is layers
+    assert cut.mask.shape == cut.frames.shape[:3]
+    assert middle(front, 0) is front and middle(front, 9) is front
 
 
 def test_a_small_clip_is_not_scaled_up():

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from compositing.clipfolder import read_claim
-from compositing.export import ExportReport, export_pairs
+from compositing.clipfolder import refuse_less
+from compositing.export import ExportReport, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
 from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
-from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_spares
@@ -84,18 +83,12 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
             settings.run.layers or _first_selection(out) / "layers", settings.prepare
         )
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
-        _refuse_less(out, count)
     else:
         chosen = open_chosen(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
-        count = len(chosen.rows) if budget is None else budget
-        if count > len(chosen.rows):
-            raise InputError(
-                f"The budget is {count} and {pairs} holds only {len(chosen.rows)} pairs; choose "
-                "more with `l2a select`, or lower --budget."
-            )
+        count = met_budget(chosen.rows, budget)
         rows = list(chosen.rows[:count])
-        _refuse_less(out, count)
+    refuse_less(out, count)
     return forecast_export(
         rows, videos, store, out, settings.composite, settings.export,
         originals=tuple(videos.values()), count=count, workers=workers,
@@ -161,7 +154,7 @@ def _choose(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path
     """Choose pairs in a run folder beside the export, which so holds nothing but the data set."""
     budget = settings.stage_two.budget
     if budget is not None:
-        _refuse_less(out, budget)
+        refuse_less(out, budget)
     # How clips are encoded has no part in the choice: the same pairs may be exported again.
     settings = replace(settings, export=ExportSettings())
     return select(data, selection_folder(out, budget), reuse, settings)
@@ -173,16 +166,6 @@ def _sharing_layers(out: Path, settings: FullSettings) -> FullSettings:
     if settings.run.layers or selection_folder(out, settings.stage_two.budget) == first:
         return settings
     return replace(settings, run=replace(settings.run, layers=first / "layers"))
-
-
-def _refuse_less(out: Path, budget: int) -> None:
-    """Refuse a smaller budget than the folder has before anything is computed for it."""
-    before = read_claim(out)
-    if before is not None and budget < before.budget:
-        raise InputError(
-            f"{out} was exported with a budget of {before.budget}, and {budget} is less; give "
-            f"{before.budget} or more, or export into another folder."
-        )
 
 
 def _stand_ins(videos: Sequence[Video]) -> list[ScoredPair]:

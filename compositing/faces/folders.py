@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from compositing.faces import ExportedSet
 from l2a.errors import InputError
+from l2a.files import placed_whole
 
 
 def make_by_class(exported: ExportedSet) -> None:
@@ -65,7 +65,7 @@ def _link(source: Path, target: Path) -> None:
         real = source.resolve()
         if target.is_symlink() and target.resolve() == real:
             return
-        _renamed(target, lambda aside: aside.symlink_to(real))
+        placed_whole(target, lambda aside: aside.symlink_to(real))
         return
     if target.is_file() and not target.is_symlink():
         if target.samefile(source):
@@ -73,7 +73,7 @@ def _link(source: Path, target: Path) -> None:
         ours, theirs = target.stat(), source.stat()
         if (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
             return  # a copy of the same file
-    _renamed(target, lambda aside: _hard_link(source, aside))
+    placed_whole(target, lambda aside: _hard_link(source, aside))
 
 
 def _hard_link(source: Path, aside: Path) -> None:
@@ -81,14 +81,3 @@ def _hard_link(source: Path, aside: Path) -> None:
         os.link(source, aside)
     except OSError:
         shutil.copy2(source, aside)
-
-
-def _renamed(target: Path, make: Callable[[Path], None]) -> None:
-    """Make a file beside `target` and rename it, so that it is there whole or not at all."""
-    aside = target.with_name(f".part-{os.getpid()}-{target.name}")
-    aside.unlink(missing_ok=True)
-    try:
-        make(aside)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)

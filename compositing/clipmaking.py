@@ -1,0 +1,182 @@
+"""The making of exported clips: one pair, one file; many at a time, on an engine's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from compositing.clipfolder import ClipRecord, SkippedPair, read_record, video_path, write_record
+from compositing.composite import make_composite
+from compositing.engines import Engine
+from compositing.layers import Background, Foreground, LayerStore
+from compositing.placement import placement_of_pair
+from compositing.settings import CompositeSettings, ExportSettings
+from l2a.errors import UnreadableVideo
+from l2a.files import source_mark
+from l2a.media import UInt8, resize_frames, write_video
+from l2a.pairs import ScoredPair
+from l2a.videos import Video
+
+# Clips of one foreground that a worker makes in a row: the foreground is loaded once for them.
+_CLIPS_AT_ONCE = 8
+
+CODECS = {"h264": "libx264", "h265": "libx265"}
+"""Our name ─► FFmpeg's name of the encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip to be: its name, its pair, its layers, and the bytes that making it takes."""
+
+    name: str
+    pair: ScoredPair
+    foreground: Video
+    background: Video
+    layers: tuple[str, str]
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every worker process needs to make clips."""
+
+    store: LayerStore
+    out: Path
+    composite: CompositeSettings
+    export: ExportSettings
+    settings: str
+    seed: int | None
+
+
+Failures = dict[str, SkippedPair]
+"""Clip name ─► why it could not be made."""
+
+
+def reuse_clip(shop: Workshop, clip: Clip) -> bool:
+    """Whether an earlier try made this very clip; its score and seed become today's.
+
+    The layers may be others today, and so may the placement, which follows from the seed.
+    """
+    record = read_record(shop.out, clip.name)
+    if record is None or record.layers != clip.layers:
+        return False
+    placement = placement_of_pair(
+        shop.composite, shop.seed, clip.pair.foreground, clip.pair.background
+    )
+    if record.provenance["placement"] != placement.record():
+        return False
+    today = {**record.provenance, "omega": clip.pair.omega, "seed": shop.seed}
+    if today != record.provenance:
+        write_record(shop.out, clip.name, replace(record, provenance=today))
+    return True
+
+
+def make_clips(
+    shop: Workshop, clips: Sequence[Clip], engine: Engine
+) -> Iterator[tuple[Clip, SkippedPair | None]]:
+    """Make clips, those of one foreground together.
+
+    Yields:
+        Each clip when it was tried, with the reason why it could not be made, or None.
+    """
+
+    def lost(clips: Sequence[Clip]) -> Failures:
+        return {
+            clip.name: skipped_pair(
+                clip.pair, "the process that made it died twice, for want of memory?"
+            )
+            for clip in clips
+            if not reuse_clip(shop, clip)
+        }
+
+    groups = list(_groups(clips))
+    memory = max((clip.memory for clip in clips), default=0)
+    made = engine.map(partial(_make_group, shop), groups, lost=lost, memory=memory)
+    for group, failed in zip(groups, made, strict=True):
+        for clip in group:
+            yield clip, failed.get(clip.name)
+
+
+def _groups(clips: Sequence[Clip]) -> Iterator[tuple[Clip, ...]]:
+    by_foreground = sorted(clips, key=lambda clip: clip.pair.foreground)
+    for _, group in groupby(by_foreground, key=lambda clip: clip.pair.foreground):
+        same = tuple(group)
+        for start in range(0, len(same), _CLIPS_AT_ONCE):
+            yield same[start : start + _CLIPS_AT_ONCE]
+
+
+def _make_group(shop: Workshop, clips: Sequence[Clip]) -> Failures:
+    """Make clips that share a foreground, which is loaded once; give back the failures."""
+    try:
+        foreground = middle(
+            shop.store.load_foreground(clips[0].foreground), shop.export.clip_length
+        )
+    except UnreadableVideo as error:
+        reason = f"{clips[0].foreground.id}: {error.reason}"
+        return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
+    failures: Failures = {}
+    for clip in clips:
+        try:
+            background = shop.store.load_background(clip.background)
+        except UnreadableVideo as error:
+            failures[clip.name] = skipped_pair(clip.pair, f"{clip.background.id}: {error.reason}")
+        else:
+            _make_clip(shop, clip, foreground, background)
+    return failures
+
+
+def middle(foreground: Foreground, seconds: float) -> Foreground:
+    """The middle of a foreground, of at most so many seconds; 0 gives the whole."""
+    count = max(1, round(seconds * foreground.fps))
+    if not seconds or count >= len(foreground.frames):
+        return foreground
+    start = (len(foreground.frames) - count) // 2
+    part = slice(start, start + count)
+    return replace(
+        foreground,
+        frames=foreground.frames[part],
+        mask=foreground.mask[part],
+        times=foreground.times[part] - foreground.times[start],
+    )
+
+
+def scaled_down(frames: UInt8, resolution: int) -> UInt8:
+    """Frames whose shorter side is at most `resolution` pixels (0: any), with even sides then."""
+    height, width = frames.shape[1:3]
+    scale = resolution / min(height, width)
+    if not 0 < scale < 1:
+        return frames
+    return resize_frames(frames, (2 * round(height * scale / 2), 2 * round(width * scale / 2)))
+
+
+def _make_clip(shop: Workshop, clip: Clip, foreground: Foreground, background: Background) -> None:
+    composite = make_composite(
+        foreground, background, shop.composite, omega=clip.pair.omega, seed=shop.seed
+    )
+    frames = scaled_down(composite.frames, shop.export.resolution)
+    write_video(
+        video_path(shop.out, clip.name),
+        frames,
+        composite.fps,
+        crf=shop.export.crf,
+        codec=CODECS[shop.export.codec],
+        preset=shop.export.preset,
+    )
+    num_frames, height, width, _ = frames.shape
+    record = ClipRecord(
+        num_frames=num_frames,
+        height=height + height % 2,  # the encoder pads odd sizes
+        width=width + width % 2,
+        fps=composite.fps,
+        layers=clip.layers,
+        sources=(source_mark(clip.foreground.path), source_mark(clip.background.path)),
+        provenance={**composite.provenance, "settings": shop.settings},
+    )
+    write_record(shop.out, clip.name, record)
+
+
+def skipped_pair(pair: ScoredPair, reason: str) -> SkippedPair:
+    return SkippedPair(pair.foreground, pair.background, reason)
