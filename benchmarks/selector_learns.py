@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +39,7 @@ from torch.nn import functional
 from l2a.progress import say
 from selector.agreement import label_agreement
 from selector.diagnosis import Probe, auroc
+from selector.environment import PairBatch
 from selector.gaussian import GaussianEnvironment, GaussianWorld
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import train_selector
@@ -56,13 +57,16 @@ class Arm:
 
     name: str
     reward: dict[str, Any]
-    network: SelectorSettings = SelectorSettings()  # noqa: RUF009
+    network: SelectorSettings = field(default_factory=SelectorSettings)
     sign: float = 1.0
 
 
 # 16 numbers describe a point: agreement needs less weight beside them than beside hundreds, and
 # there is less to learn by heart.
-GAUSSIAN_NETWORK = {"agreement_scale": 2.0, "dropout": 0.3}
+GAUSSIAN_NETWORK = {"agreement_scale": 2.0, "dropout": 0.5}
+GAUSSIAN_TRAINING = ReinforceSettings(
+    selector_steps=1500, selector_batch=512, selector_lr=1e-3, settle=1.0
+)
 
 PLAIN = SelectorSettings(agreement_scale=0, dropout=0)
 ARMS = (
@@ -132,17 +136,13 @@ def gaussian(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[
         selector.fit_standardiser(environment.features)
         test = environment.sample(4000, torch.Generator().manual_seed(0))
         good = ~environment.bad[test.rows[:, 0]]
-
-        @torch.no_grad()
-        def measure(selector=selector, test=test, good=good) -> float:  # type: ignore[no-untyped-def]
-            return auroc(selector.eval()(*test.to(torch.device("cpu"))), good)
-
-        settings = ReinforceSettings(
-            selector_steps=arguments.steps or 600, selector_batch=256, selector_lr=1e-3, settle=1.0
-        )
+        settings = GAUSSIAN_TRAINING
+        if arguments.steps:
+            settings = replace(settings, selector_steps=arguments.steps)
         found[arm.name] = learn(
-            selector, environment, arm, settings, seed, arguments.every or 50, measure
-        )
+            selector, environment, arm, settings, seed, arguments.every or 100,
+            partial(auroc_of_pairs, selector, test, good),
+        )  # fmt: skip
     points, classes, bad = environment.points, environment.classes, environment.bad
     linear = torch.nn.Linear(world.feature_dim, world.classes)
     optimiser = torch.optim.SGD(linear.parameters(), lr=0.5)
@@ -158,6 +158,12 @@ def gaussian(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[
         "label agreement": label_agreement(points, classes),
     }
     return found | {f"yardstick: {name}": auroc(score, ~bad) for name, score in scores.items()}
+
+
+@torch.no_grad()
+def auroc_of_pairs(selector: Selector, pairs: PairBatch, good: torch.Tensor) -> float:
+    """How often a good pair outranks a bad one; `good` is bool [n]."""
+    return auroc(selector.eval()(*pairs.to(torch.device("cpu"))), good)
 
 
 @dataclass(frozen=True)
@@ -441,8 +447,8 @@ def main() -> None:
     worlds = {"gaussian": gaussian, "clips": clips, "transfer": transfer}
     parser.add_argument("world", choices=list(worlds), nargs="?", default="gaussian")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, help="of training (600, or the default of l2a train)")
-    parser.add_argument("--every", type=int, help="measure every so many steps (50, or 10)")
+    parser.add_argument("--steps", type=int, help="of training (1500, or the default of l2a train)")
+    parser.add_argument("--every", type=int, help="measure every so many steps (100, or 15)")
     parser.add_argument("--arms", nargs="+", help="names of arms, or words that they begin with")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, each on one core")
     parser.add_argument("--data", type=Path, help="of clips: the data set's folder")

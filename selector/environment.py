@@ -38,8 +38,12 @@ class PairBatch:
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the Selector takes, on its device."""
-        parts = (self.features_f, self.features_b, self.labels_f, self.labels_b)
-        return tuple(part.to(device) for part in parts)  # type: ignore[return-value]
+        return (
+            self.features_f.to(device),
+            self.features_b.to(device),
+            self.labels_f.to(device),
+            self.labels_b.to(device),
+        )
 
 
 @dataclass(frozen=True)

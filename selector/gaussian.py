@@ -36,7 +36,7 @@ class GaussianWorld:
 
     classes: int = 6
     videos: int = 240
-    validation: int = 60
+    validation: int = 120
     feature_dim: int = 16
     separation: float = 3.0
     bad_share: float = 0.3
