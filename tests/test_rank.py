@@ -445,6 +445,7 @@ def test_other_processes_choose_the_same() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_a_cluster_chooses_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from compositing.engines.on_ray import RayEngine
 

@@ -30,31 +30,9 @@ from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
-CORES, GPUS = 2, 1  # the GPU is a number that Ray counts with: nothing here computes on it
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[str]:
-    """A running Ray with a token of its own; gives its address."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # actors import our tasks
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=CORES,
-            num_gpus=GPUS,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        yield ray.get_runtime_context().gcs_address
-        ray.shutdown()
+CORES = 2  # of the fixture
 
 
 def squares(count: int, *missing: int) -> list[int]:
