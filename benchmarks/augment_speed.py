@@ -11,7 +11,6 @@ whole clips.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -20,18 +19,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from l2a.augment import AUGMENTATIONS, Augmentation, Compose, make_augmentation
+from l2a.augment import AUGMENTATIONS, Augmentation, make_augmentation
 
 SHAPE = (16, 3, 16, 112, 112)
 MODES = ("videomix:temporal", "videomix:spatio-temporal", "videomix:per-frame")
 RANGES = ("randaugment-t:temporal", "randaugment-t:mix")
-
-
-def always(augment: Augmentation) -> Augmentation:
-    """The same with every probability at 1."""
-    if isinstance(augment, Compose):
-        return Compose(tuple(always(step) for step in augment.steps))
-    return dataclasses.replace(augment, probability=1.0)  # type: ignore[type-var]
 
 
 def milliseconds(way: Callable[[int], object], seed: int) -> float:
@@ -99,7 +91,7 @@ def main() -> None:
     print(f"{'':28}{'ms':>8}{'clones':>9}")
     names = sorted({*AUGMENTATIONS, *MODES, *RANGES})
     for name in (name for name in names if arguments.only in name):
-        taken, copy = beside(ours(always(make_augmentation(name))), clone, arguments.repeats)
+        taken, copy = beside(ours(make_augmentation(name).always()), clone, arguments.repeats)
         print(f"{name:28}{taken:8.1f}{taken / copy:9.2f}", flush=True)
     for name in (
         n for n in ("randaugment-t:temporal+", "randaugment-t:mix") if arguments.only in n

@@ -1,4 +1,4 @@
-"""What helps on real clips: no composites, or random, matched and selected pairs.
+"""What helps on real clips: random, matched and selected pairs, or other augmentations.
 
     python benchmarks/what_helps.py ../shared/clips/jhmdb12 \
         --segmenter masks:../shared/clips/jhmdb12/masks --jobs 2
@@ -12,8 +12,10 @@ order for the same number of steps; composites are added to a batch and replace 
 - selected: of that pool under the same caps, what a Selector chose that was trained on this seed's
   videos, with the label rule mixed.
 
-The last three with each label rule. A seed draws the validation split, the network's first weights
-and all else. Goes on where it stopped; prints a table of top-1 on the test split.
+The last three with each label rule; `--choices` takes fewer of them, or none. `--augment videomix
+cutmixup` adds an arm for each of these augmentations, of real clips alone. A seed draws the
+validation split, the network's first weights and all else. Goes on where it stopped; prints a table
+of top-1 on the test split.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import torch
 
 from compositing.engines import make_engine
 from compositing.settings import CompositeSettings, PrepareSettings
+from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipSettings
 from l2a.formats import DataSettings
 from semantic_match.settings import MatchSettings
@@ -44,7 +47,7 @@ from train.settings.full import (
 from train.stage_one import load_scorer, run_stage_one
 from train.stage_two import run_arm
 from train.two_stage import choose, open_store, random_pairs
-from train.workspace import build_matching, build_workspace, open_videos
+from train.workspace import Workspace, build_matching, build_workspace, open_videos
 
 RULES = ("mixed", "foreground", "actor")
 CHOICES = ("random", "matched", "selected")
@@ -67,9 +70,38 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
     )
     store = open_store(folder, settings)
     videos = open_videos(arguments.data, settings.data, seed)
+    augmentations = {name: make_augmentation(name) for name in arguments.augment}
     space = build_workspace(
-        folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine)
-    )
+        folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine),
+        layers=bool(arguments.choices) or any(a.needs_masks for a in augmentations.values()),
+    )  # fmt: skip
+
+    def trained(
+        name: str, pairs: np.ndarray, rule: str = "mixed", augment: Augmentation | None = None
+    ) -> float:
+        source = replace(space.source, settings=CompositeSettings(label_rule=rule))
+        arm = run_arm(
+            name, pairs, replace(space, source=source), settings.classifier, settings.stage_two,
+            folder / "two", seed, augment,
+        )  # fmt: skip
+        return arm.mean
+
+    nothing = np.empty((0, 2), np.int64)
+    found = {"none": trained("none", nothing)}
+    if arguments.choices:
+        pairs = chosen_pairs(folder, space, settings, arguments.budget)
+        for choice in arguments.choices:
+            for rule in RULES:
+                found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
+    for name, augmentation in augmentations.items():
+        found[name] = trained(name, nothing, augment=augmentation)
+    return found
+
+
+def chosen_pairs(
+    folder: Path, space: Workspace, settings: FullSettings, budget: int
+) -> dict[str, np.ndarray]:
+    """The pairs of the arms with composites, the Selector trained where it is not yet."""
     matching = build_matching(space, settings.match)
     anything = build_matching(space, MatchSettings(matches="all"))
     if (folder / "selector" / "selector.json").is_file():
@@ -77,31 +109,16 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
         scorer = load_scorer(where, settings.clips, torch.device("cpu"), str(where))
     else:
         scorer = run_stage_one(space, matching, settings, folder / "one", folder / "selector")
-    budget = arguments.budget
-    pairs = {
+    return {
         "random": random_pairs(space, anything, settings, budget),
         "matched": random_pairs(space, matching, settings, budget),
-        "selected": choose(scorer, space, matching, settings, budget).pairs,
+        "selected": choose(scorer, space, matching, settings, budget).selection.pairs,
     }
-
-    def trained(name: str, chosen: np.ndarray, rule: str = "mixed") -> float:
-        source = replace(space.source, settings=CompositeSettings(label_rule=rule))
-        arm = run_arm(
-            name, chosen, replace(space, source=source), settings.classifier, settings.stage_two,
-            folder / "two", seed,
-        )  # fmt: skip
-        return arm.mean
-
-    found = {"none": trained("none", np.empty((0, 2), np.int64))}
-    for choice in CHOICES:
-        for rule in RULES:
-            found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
-    return found
 
 
 def table(results: list[dict[str, float]], clips: int) -> str:
     """Markdown: mean, spread, what was gained over none seed by seed, and every seed."""
-    lines = ["| pairs, label rule | top-1 | sd | gain over none | seeds |", "| --- " * 5 + "|"]
+    lines = ["| arm | top-1 | sd | gain over none | seeds |", "| --- " * 5 + "|"]
     for name in results[0]:
         values = [100 * result[name] for result in results]
         gains = [100 * (result[name] - result["none"]) for result in results]
@@ -122,6 +139,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the data set's folder")
     parser.add_argument("--segmenter", default="motion", help="as for l2a prepare")
+    parser.add_argument("--choices", choices=CHOICES, nargs="*", default=CHOICES)
+    parser.add_argument("--augment", nargs="*", default=[], help="names as in docs/augment.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--budget", type=int, default=200)

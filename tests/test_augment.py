@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from l2a.augment import AUGMENTATIONS, Collate, Compose, Flip, OneOf, VideoMix, make_augmentation
+from l2a.augment import (
+    AUGMENTATIONS,
+    Collate,
+    Compose,
+    CutMix,
+    Flip,
+    ObjectMix,
+    OneOf,
+    VideoMix,
+    make_augmentation,
+)
 from l2a.errors import InputError
 
 NAMES = (
@@ -26,6 +36,7 @@ NAMES = (
     "randaugment-t:mix",
     "flip:1",
     "flip,cutmix,objectmix",
+    "videomix:videos=3:per_clip=true",
 )
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -125,6 +136,45 @@ def test_wrong_input_is_named(
 def test_a_wrong_name_is_answered_with_what_there_is(spec: str) -> None:
     with pytest.raises(InputError, match=spec.split(":")[-1]):
         make_augmentation(spec)
+
+
+def test_a_name_takes_settings() -> None:
+    made = make_augmentation("flip:3+17:probability=1, videomix:per-frame:alpha=0.5:videos=3")
+    assert made == Compose((Flip(1.0, (3, 17)), VideoMix("per-frame", 0.5, videos=3)))
+    assert make_augmentation("cutmix:per_clip=true") == CutMix(per_clip=True)
+    assert make_augmentation("objectmix+or:probability=1") == ObjectMix(True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("videomix:alfa=1", "'alfa'; choose one of: alpha, probability, videos, per_clip"),
+        ("videomix:alpha=fast", "alpha must be a number, not 'fast'"),
+        ("videomix:alpha=inf", "alpha must be above 0, and finite, not inf"),
+        ("videomix:videos=2.5", "videos must be a whole number, not '2.5'"),
+        ("videomix:videos=5", "2, 3 or 4 videos, not 5"),
+        ("cutmix:per_clip=1", "per_clip must be true or false, not '1'"),
+        ("cutmix:alpha=1:alpha=2", "alpha is given twice"),
+        ("cutout:frames=0.5", "no setting 'frames'; choose one of: patch, fill, probability"),
+        ("actorcut+videomix:alpha=1", "give them to each: actorcut,videomix"),
+        ("randaugment-t:spatial", "'spatial'; choose one of: temporal, temporal\\+, mix"),
+    ],
+)
+def test_a_wrong_setting_is_named(spec: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as stop:
+        make_augmentation(spec)
+    if "=" in spec:
+        assert repr(spec) in str(stop.value)
+
+
+def test_always_and_needs_masks_reach_every_step() -> None:
+    made = Compose((Flip(0.1), OneOf((CutMix(), ObjectMix()), weights=(1, 3))))
+    assert made.always() == Compose((Flip(1.0), OneOf(
+        (CutMix(probability=1), ObjectMix(probability=1)), weights=(1, 3)
+    )))  # fmt: skip
+    assert made.needs_masks and not Compose((Flip(), OneOf((CutMix(),)))).needs_masks
+    needing = {name for name in AUGMENTATIONS if make_augmentation(name).needs_masks}
+    assert needing == {name for name in AUGMENTATIONS if name.startswith(("object", "actor"))}
 
 
 @pytest.mark.parametrize("name", ["objectmix", "actorcut"])

@@ -8,7 +8,7 @@ what the network will see is composited, and its label says what is really seen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -23,6 +23,7 @@ from compositing.blend import blend
 from compositing.labels import LABEL_RULES, foreground_ratio, mix_labels
 from compositing.placement import IDENTITY, Window, apply, draw_placement
 from compositing.settings import CompositeSettings
+from l2a.augment import Augmentation
 from l2a.clips import ClipBank
 
 T = TypeVar("T")
@@ -34,10 +35,12 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips uint8 `[B, T, h, w, 3]` RGB and soft labels float32 `[B, num_classes]`."""
+    """Clips uint8 `[B, T, h, w, 3]` RGB and soft labels float32 `[B, num_classes]`; where they are
+    asked for, masks bool `[B, T, h, w]` of what acts in each clip."""
 
     clips: Tensor
     labels: Tensor
+    masks: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -70,39 +73,50 @@ class ClipSource:
     crop: int
     settings: CompositeSettings
 
-    def real(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Batch:
-        """Real clips of the given rows `[B]`, with one-hot labels."""
-        clips = self._empty(len(rows))
-        for clip, row in zip(clips, rows, strict=True):
+    def real(
+        self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
+    ) -> Batch:
+        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks."""
+        clips, found = self._empty(len(rows)), self._empty_masks(len(rows)) if masks else None
+        for i, row in enumerate(rows):
             window, mirrored = self._view(augment)
-            clip[:] = _row(self.bank.frames, row)[:, *window]
-            _mirror(clip, mirrored)
-        return Batch(torch.from_numpy(clips), self.one_hot(rows))
+            clips[i] = _row(self.bank.frames, row)[:, *window]
+            _mirror(clips[i], mirrored)
+            if found is not None:
+                found[i] = _row(self.bank.masks, row)[:, *window]
+                _mirror(found[i].view(np.uint8), mirrored)
+        return Batch(torch.from_numpy(clips), self.one_hot(rows), _tensor(found))
 
-    def composites(self, pairs: NDArray[np.int64], augment: Augment = CENTRE) -> Batch:
+    def composites(
+        self, pairs: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
+    ) -> Batch:
         """Composites of pairs of rows `[B, 2]` (foreground, background), with mixed labels.
 
         γ and λ are of the view, after placing and cropping: what the network does not see has no
-        part in the label.
+        part in the label. Masks, if asked for, are of the pasted foregrounds.
         """
-        clips = self._empty(len(pairs))
+        clips, found = self._empty(len(pairs)), self._empty_masks(len(pairs)) if masks else None
         visible, removed = np.empty((2, len(pairs)))
         for i, (front, behind) in enumerate(pairs):
             window, mirrored = self._view(augment)
-            visible[i], removed[i] = self._composite(clips[i], front, behind, window, augment)
+            visible[i], removed[i], mask = self._composite(clips[i], front, behind, window, augment)
             _mirror(clips[i], mirrored)
+            if found is not None:
+                found[i] = mask
+                _mirror(found[i].view(np.uint8), mirrored)
         lams = LABEL_RULES[self.settings.label_rule](visible, removed, self.settings.alpha)
         y_f, y_b = self.one_hot(pairs[:, 0]).numpy(), self.one_hot(pairs[:, 1]).numpy()
-        return Batch(torch.from_numpy(clips), torch.from_numpy(mix_labels(y_f, y_b, lams)))
+        labels = torch.from_numpy(mix_labels(y_f, y_b, lams))
+        return Batch(torch.from_numpy(clips), labels, _tensor(found))
 
     def _composite(
         self, canvas: Frames, front: np.int64, behind: np.int64, window: Window, augment: Augment
-    ) -> tuple[float, float]:
+    ) -> tuple[float, float, NDArray[np.bool_]]:
         """Write a pair's composite, cut to `window`, into `canvas`.
 
         Returns:
-            Of the window, the share in which the foreground is seen, and for the label rule actor
-            the share that was removed from the background.
+            Of the window, the share in which the foreground is seen, for the label rule actor the
+            share that was removed from the background, and the foreground's mask.
         """
         bank, settings = self.bank, self.settings
         placement = IDENTITY if augment.rng is None else draw_placement(settings, augment.rng)
@@ -110,8 +124,8 @@ class ClipSource:
         canvas[:] = _row(bank.backgrounds, behind)[:, *window]
         visible = blend(frames, mask, canvas, settings)
         if settings.label_rule != "actor":
-            return visible, 0.0  # no other rule asks
-        return visible, float(foreground_ratio(_row(bank.masks, behind)[:, *window]))
+            return visible, 0.0, mask  # no other rule asks
+        return visible, float(foreground_ratio(_row(bank.masks, behind)[:, *window])), mask
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
         """Labels of rows `[B]` as float32 `[B, num_classes]`."""
@@ -131,22 +145,45 @@ class ClipSource:
         shape = (count, self.bank.settings.num_frames, self.crop, self.crop, 3)
         return np.empty(shape, np.uint8)
 
+    def _empty_masks(self, count: int) -> NDArray[np.bool_]:
+        """Room for masks `[count, T, crop, crop]`."""
+        return np.empty((count, self.bank.settings.num_frames, self.crop, self.crop), np.bool_)
+
 
 def _row(array: NDArray[Scalar], row: np.int64) -> NDArray[Scalar]:
     """A row of a bank's array as a plain array: a memory map is slow to slice."""
     return np.asarray(array)[row]
 
 
+def _tensor(masks: NDArray[np.bool_] | None) -> Tensor | None:
+    return None if masks is None else torch.from_numpy(masks)
+
+
 def _mirror(clip: Frames, mirrored: bool) -> None:
-    """Mirror a clip in place, left to right: far faster by OpenCV than as a reversed copy."""
+    """Mirror a clip or its mask `[T, h, w, ...]` in place, left to right: far faster by OpenCV than
+    as a reversed copy."""
     if mirrored:
         rows = clip.reshape(-1, *clip.shape[2:])
         cv2.flip(rows, 1, dst=rows)
 
 
 def join(first: Batch, second: Batch) -> Batch:
-    """Two batches as one."""
-    return Batch(torch.cat([first.clips, second.clips]), torch.cat([first.labels, second.labels]))
+    """Two batches as one, with masks where both have them."""
+    masks = None
+    if first.masks is not None and second.masks is not None:
+        masks = torch.cat([first.masks, second.masks])
+    clips = torch.cat([first.clips, second.clips])
+    return Batch(clips, torch.cat([first.labels, second.labels]), masks)
+
+
+def augmented(batch: Batch, augmentation: Augmentation, seed: Sequence[int]) -> Batch:
+    """A batch as an augmentation makes it; `seed` alone decides what it draws."""
+    number = int(np.random.default_rng(seed).integers(2**63))
+    clips, labels = augmentation(
+        batch.clips.permute(0, 4, 1, 2, 3), batch.labels, batch.masks,
+        torch.Generator().manual_seed(number),
+    )  # fmt: skip
+    return Batch(clips.permute(0, 2, 3, 4, 1), labels)
 
 
 def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:

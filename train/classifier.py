@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from l2a.augment import Augmentation
 from l2a.checkpoints import (
     load_tensors,
     optimizer_tensors,
@@ -24,7 +25,7 @@ from l2a.checkpoints import (
 )
 from l2a.errors import InputError, L2AError
 from l2a.networks import VideoNetwork, build_network, to_input
-from train.batches import Augment, Batch, ClipSource, ahead, cycle, join
+from train.batches import Augment, Batch, ClipSource, ahead, augmented, cycle, join
 from train.settings.full import ClassifierSettings
 
 # An interrupted training loses at most this much, and writing costs a small share of the time.
@@ -44,12 +45,14 @@ class Diet:
         pairs: bank rows of the pairs to composite, int64 `[m, 2]`; `m` may be 0.
         composites_per_batch: composites beside the real clips of each batch.
         replace_real: composites take the place of real clips, so that a batch keeps its size.
+        augmentation: what is done to each batch in the end; None for nothing.
     """
 
     rows: NDArray[np.int64]
     pairs: NDArray[np.int64]
     composites_per_batch: int
     replace_real: bool = False
+    augmentation: Augmentation | None = None
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Steps in which every real clip is drawn once."""
@@ -71,18 +74,21 @@ class Diet:
     ) -> Iterator[Batch]:
         """The batches of one epoch; they depend on the arguments alone."""
         steps = self.steps_per_epoch(batch_size)
+        masks = self.augmentation is not None and self.augmentation.needs_masks
         order = np.random.default_rng([seed, epoch]).permutation(self.rows)
         # Even parts: a last batch of one clip would upset batch normalisation.
         for step, rows in enumerate(np.array_split(order, steps)):
             # Real clips and composites draw from generators of their own, so that a training
             # without composites sees the very same real batches as one with them.
             augment = Augment(np.random.default_rng([seed, epoch, step, 0]), flip)
-            batch = source.real(rows, augment)
+            batch = source.real(rows, augment, masks=masks)
             if len(self.pairs) and self.composites_per_batch:
                 start = (epoch * steps + step) * self.composites_per_batch
                 chosen = cycle(start, self.composites_per_batch, len(self.pairs), seed)
                 augment = Augment(np.random.default_rng([seed, epoch, step, 1]), flip)
-                batch = join(batch, source.composites(self.pairs[chosen], augment))
+                batch = join(batch, source.composites(self.pairs[chosen], augment, masks=masks))
+            if self.augmentation is not None:
+                batch = augmented(batch, self.augmentation, [seed, epoch, step, 2])
             yield batch
 
 

@@ -1,7 +1,7 @@
 """Stage two: the classifier on real and composited clips (Sec. 4.2), and what it gained.
 
-Each arm is a way to choose pairs; every arm draws the same real clips in the same order for the
-same number of steps, so that only the composites differ.
+Each arm is a way to choose pairs, an augmentation, or both (`train/arms.py`). Every arm draws the
+same real clips in the same order for the same number of steps, so that only these differ.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l2a.augment import Augmentation
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.networks import VideoNetwork, build_network
 from l2a.progress import progress
+from train.arms import split_entry
 from train.classifier import Diet, fit, make_classifier, predict
 from train.metrics import Metrics, measure
 from train.settings.full import ClassifierSettings, StageTwoSettings
@@ -33,10 +35,10 @@ _SEED_STRIDE = 1_000
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to choose pairs, and what came of it.
+    """One way to train the classifier, and what came of it.
 
     Attributes:
-        name: "none", "random" or "selector".
+        name: as in `train.arms.ArmPlan`.
         results: metrics on the test split, one a repeat, as `Metrics.to_json` gives them.
     """
 
@@ -63,22 +65,26 @@ def run_arm(
     stage: StageTwoSettings,
     folder: Path,
     seed: int,
+    augmentation: Augmentation | None = None,
 ) -> Arm:
     """Train and test the classifier `stage.repeats` times; finished repeats are not run again.
 
     Args:
-        name: the arm's name; its files go to `folder` / "name-repeat".
+        name: the arm's name; its files go to `folder` / "name-repeat", with "_" for each ":".
         pairs: bank rows of the pairs to composite, int64 `[m, 2]`; `m` may be 0.
         folder: where results and checkpoints go.
         seed: the first repeat's seed.
+        augmentation: what is done to each batch; None for nothing.
     """
+    per_batch = stage.composites_per_batch or settings.batch_size
+    diet = Diet(space.rows["train"], pairs, per_batch, stage.replace_real, augmentation)
     results = []
     for repeat in range(stage.repeats):
-        place = folder / f"{name}-{repeat}"
+        place = folder / f"{name.replace(':', '_')}-{repeat}"
         done = place / "metrics.json"
         if not done.is_file():
             metrics = _train_once(
-                f"{name} {repeat + 1}/{stage.repeats}", pairs, space, settings, stage, place,
+                f"{name} {repeat + 1}/{stage.repeats}", diet, space, settings, place,
                 seed + _SEED_STRIDE * repeat,
             )  # fmt: skip
             write_json(done, metrics.to_json())
@@ -89,17 +95,14 @@ def run_arm(
 
 def _train_once(
     title: str,
-    pairs: NDArray[np.int64],
+    diet: Diet,
     space: Workspace,
     settings: ClassifierSettings,
-    stage: StageTwoSettings,
     place: Path,
     seed: int,
 ) -> Metrics:
     device = pick_device(settings.device)
     network = make_classifier(settings, len(space.videos.classes), seed, device)
-    per_batch = stage.composites_per_batch or settings.batch_size
-    diet = Diet(space.rows["train"], pairs, per_batch, stage.replace_real)
     with progress(f"train {title}", "epochs") as report, Tracker(place / "tensorboard") as tracker:
 
         def on_epoch(epoch: int, figures: dict[str, float]) -> None:
@@ -149,16 +152,24 @@ def table(arms: list[Arm], clips: int) -> str:
         clips: test clips, from which the standard error of one accuracy is given.
     """
     base = next((arm.mean for arm in arms if arm.name == "none"), None)
-    names = {"none": "no composites", "random": "random pairs", "selector": "selected pairs"}
-    lines = [f"{'':<16}{'top-1':>8}{'sd':>8}{'gain':>8}   seeds"]
-    for arm in arms:
+    titles = [_title(arm.name) for arm in arms]
+    width = max(16, *(len(title) + 2 for title in titles))
+    lines = [f"{'':<{width}}{'top-1':>8}{'sd':>8}{'gain':>8}   seeds"]
+    for arm, title in zip(arms, titles, strict=True):
         gain = "" if base is None or arm.name == "none" else f"{100 * (arm.mean - base):+.1f}"
         top1s = " ".join(f"{100 * result['top1']:.1f}" for result in arm.results)
         lines.append(
-            f"{names[arm.name]:<16}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}"
-            f"   {top1s}"
+            f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
         )
     mean = statistics.fmean(arm.mean for arm in arms)
     error = 100 * (mean * (1 - mean) / clips) ** 0.5
     lines.append(f"{clips} test clips: one accuracy is uncertain by ±{error:.1f} (1 s.e.)")
     return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    titles = {"none": "no composites", "random": "random pairs", "selector": "selected pairs"}
+    pairs, spec = split_entry(name)
+    if name in titles or pairs == "none":
+        return titles.get(name, name)
+    return f"{titles[pairs]} + {spec}"

@@ -7,11 +7,12 @@ same generator gives the same result on any device.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -87,6 +88,28 @@ class Augmentation(ABC):
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """The batch augmented, its masks with it; parts that nothing changes may be the same."""
 
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it cannot work without masks."""
+        return False
+
+    def always(self) -> Augmentation:
+        """The same with every probability at 1, for pictures and timings."""
+        settings: Any = self  # a dataclass with a probability, or it says otherwise itself
+        return replace(settings, probability=1.0)
+
+
+class Mixing(Augmentation):
+    """An augmentation that mixes clips by draws from Beta(α, α). Abstract."""
+
+    alpha: float
+    probability: float
+    per_clip: bool
+
+    def __post_init__(self) -> None:
+        check_positive("alpha", self.alpha)
+        check_share("probability", self.probability)
+
 
 def draws_of(generator: torch.Generator | None) -> Random:
     """Plain random numbers that follow from one draw of `generator`, whatever its device."""
@@ -138,11 +161,11 @@ def _one_hot(classes: Tensor, num_classes: int | None) -> Tensor:
 
 
 def mix_labels(labels: Tensor, shares: Sequence[Sequence[float]]) -> Tensor:
-    """ỹ_i = Σ_j shares[i][j] · y_j, in float64, then in the labels' type.
+    """ỹ_i = Σ_j `shares[i][j]` · y_j, in float64, then in the labels' type.
 
     Args:
         labels: soft, float [B, C].
-        shares: [B][B], rows sum to 1: how much of clip i now comes from clip j.
+        shares: [B, B], rows sum to 1: how much of clip i now comes from clip j.
     """
     weights = torch.tensor(shares, dtype=torch.float64, device=labels.device)
     return (weights @ labels.double()).to(labels.dtype)
@@ -175,9 +198,9 @@ def check_share(name: str, value: float) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Refuse a setting that must be above 0."""
-    if not value > 0:
-        raise InputError(f"{name} must be above 0, not {value}.")
+    """Refuse a setting that must be above 0, and finite."""
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} must be above 0, and finite, not {value}.")
 
 
 def _shape(tensor: Tensor) -> str:

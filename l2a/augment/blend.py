@@ -10,15 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from l2a.augment.base import (
-    Augmentation,
-    Batch,
-    check_positive,
-    check_share,
-    drawn,
-    mix_labels,
-    shuffled,
-)
+from l2a.augment.base import Batch, Mixing, check_positive, drawn, mix_labels, shuffled
 from l2a.augment.boxes import Axes, Box, Size, box_of_share, draw_centre
 
 
@@ -35,7 +27,7 @@ def crossfade(batch: Batch, partners: Sequence[int], weights: Sequence[Sequence[
     Args:
         batch: of B clips of T frames.
         partners: for each clip the number of its clip B.
-        weights: [B][T], of the clip itself in each of its frames, in 0..1.
+        weights: [B, T], of the clip itself in each of its frames, in 0..1.
 
     Returns:
         Blended clips; in their masks the objects of both.
@@ -76,14 +68,18 @@ def blend_boxes(batch: Batch, partners: Sequence[int], blends: Sequence[BoxBlend
     for i, blend in enumerate(blends):
         share = [0.0] * len(blends)
         share[outside[i]] = 1.0
-        clips[i] = batch.clips[outside[i]]
+        clips[i].copy_(batch.clips[outside[i]])
         if blend is not None and blend.box.volume:
             where, inside = blend.box.slices, blend.box.volume / total
             share[outside[i]] = (total - blend.box.volume) / total
             share[i] += blend.weight * inside
             share[partners[i]] += (1 - blend.weight) * inside
-            a, b = batch.clips[i][:, *where], batch.clips[partners[i]][:, *where]
-            _lerp(b, a, [blend.weight], out=clips[i][:, *where])
+            inner = clips[i][:, *where]  # holds one of the two by now, and is in the cache
+            if outside[i] == i:
+                a, b = inner, batch.clips[partners[i]][:, *where]
+            else:
+                a, b = batch.clips[i][:, *where], inner
+            _lerp(b, a, [blend.weight], out=inner)
             if masks is not None and batch.masks is not None:
                 masks[i][where] = batch.masks[i][where] | batch.masks[partners[i]][where]
         shares.append(share)
@@ -113,8 +109,29 @@ def fade(weight: float, spread: float, frames: int) -> list[float]:
     return [weight + spread * (2 * t / (frames - 1) - 1) for t in range(frames)]
 
 
+class _Crossfading(Mixing):
+    """What MixUp and FadeMixUp do, but for the fading. Abstract."""
+
+    _fades: bool
+
+    def apply(self, batch: Batch, draws: Random) -> Batch:
+        """See `Augmentation.apply`."""
+        count, frames = len(batch.clips), batch.size[0]
+        partners = shuffled(draws, count)
+
+        def weights() -> list[float]:
+            weight = draws.betavariate(self.alpha, self.alpha)
+            spread = draws.uniform(0, min(weight, 1 - weight)) if self._fades else 0.0
+            return fade(weight, spread, frames)
+
+        plans = drawn(draws, count, self.probability, self.per_clip, weights)
+        if not any(plans):
+            return batch
+        return crossfade(batch, partners, [plan or [1.0] * frames for plan in plans])
+
+
 @dataclass(frozen=True)
-class MixUp(Augmentation):
+class MixUp(_Crossfading):
     """MixUp: x̃ = λ x_A + (1 − λ) x_B, ỹ = λ y_A + (1 − λ) y_B (Kim et al. 2020, §3.2; Zhang 2017).
 
     Attributes:
@@ -126,18 +143,11 @@ class MixUp(Augmentation):
     alpha: float = 1.0
     probability: float = 1.0
     per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
-
-    def apply(self, batch: Batch, draws: Random) -> Batch:
-        """See `Augmentation.apply`."""
-        return _faded(self, batch, draws, fades=False)
+    _fades = False
 
 
 @dataclass(frozen=True)
-class FadeMixUp(Augmentation):
+class FadeMixUp(_Crossfading):
     """FadeMixUp: MixUp whose λ changes over the frames (Kim et al. 2020, Eq. 2).
 
     λ̃_t goes from λ − γ to λ + γ, γ ~ Uniform(0, min(λ, 1 − λ)); their mean is λ, and so
@@ -152,44 +162,18 @@ class FadeMixUp(Augmentation):
     alpha: float = 1.0
     probability: float = 1.0
     per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
-
-    def apply(self, batch: Batch, draws: Random) -> Batch:
-        """See `Augmentation.apply`."""
-        return _faded(self, batch, draws, fades=True)
+    _fades = True
 
 
-def _faded(settings: MixUp | FadeMixUp, batch: Batch, draws: Random, fades: bool) -> Batch:
-    count, frames = len(batch.clips), batch.size[0]
-    partners = shuffled(draws, count)
-
-    def weights() -> list[float]:
-        weight = draws.betavariate(settings.alpha, settings.alpha)
-        spread = draws.uniform(0, min(weight, 1 - weight)) if fades else 0.0
-        return fade(weight, spread, frames)
-
-    plans = drawn(draws, count, settings.probability, settings.per_clip, weights)
-    if not any(plans):
-        return batch
-    return crossfade(batch, partners, [plan or [1.0] * frames for plan in plans])
-
-
-class _CutAndBlend(Augmentation):
+class _CutAndBlend(Mixing):
     """What CutMixUp and its like do, but for the axes of the box. Abstract."""
 
-    alpha: float
     box_alpha: float
-    probability: float
-    per_clip: bool
     _axes: Axes
 
     def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
+        super().__post_init__()
         check_positive("box_alpha", self.box_alpha)
-        check_share("probability", self.probability)
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""

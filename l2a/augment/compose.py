@@ -30,6 +30,15 @@ class Compose(Augmentation):
             batch = step.apply(batch, draws)
         return batch
 
+    @property
+    def needs_masks(self) -> bool:
+        """See `Augmentation.needs_masks`."""
+        return any(step.needs_masks for step in self.steps)
+
+    def always(self) -> Augmentation:
+        """See `Augmentation.always`."""
+        return Compose(tuple(step.always() for step in self.steps))
+
 
 @dataclass(frozen=True)
 class OneOf(Augmentation):
@@ -57,6 +66,15 @@ class OneOf(Augmentation):
         """See `Augmentation.apply`."""
         (chosen,) = draws.choices(self.choices, weights=self.weights or None)
         return chosen.apply(batch, draws)
+
+    @property
+    def needs_masks(self) -> bool:
+        """See `Augmentation.needs_masks`."""
+        return any(choice.needs_masks for choice in self.choices)
+
+    def always(self) -> Augmentation:
+        """See `Augmentation.always`; one of the choices is drawn as before."""
+        return OneOf(tuple(choice.always() for choice in self.choices), self.weights)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,9 @@ from random import Random
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
-from l2a.augment.base import (
-    Augmentation,
-    Batch,
-    check_positive,
-    check_share,
-    drawn,
-    mix_labels,
-    shuffled,
-)
+from l2a.augment.base import Batch, Mixing, drawn, mix_labels, shuffled
 from l2a.augment.boxes import Axes, Box, Size, box_of_share, draw_centre, visible_volumes
 from l2a.errors import InputError
 
@@ -54,6 +47,8 @@ def paste(batch: Batch, patches: Sequence[Sequence[Patch]]) -> Batch:
     masks = None if batch.masks is None else batch.masks.clone()
     sources, targets = batch.clips.unbind(0), clips.unbind(0)
     total = batch.clips[0, 0].numel()
+    # One box often serves every clip: it is cut out of the batch once.
+    views: dict[Box, tuple[Tensor, Tensor]] = {}
     shares = []
     for i, mine in enumerate(patches):
         seen = [0] * len(patches)
@@ -64,18 +59,18 @@ def paste(batch: Batch, patches: Sequence[Sequence[Patch]]) -> Batch:
             seen[source] += volume
             seen[i] -= volume
             if volume:
-                targets[i][:, *box.slices] = sources[source][:, *box.slices]
+                if box not in views:
+                    views[box] = batch.clips[:, :, *box.slices], clips[:, :, *box.slices]
+                there, here = views[box]
+                here[i].copy_(there[source])
                 if masks is not None and batch.masks is not None:
                     masks[i][box.slices] = batch.masks[source][box.slices]
         shares.append([pixels / total for pixels in seen])
     return Batch(clips, mix_labels(batch.labels, shares), masks)
 
 
-class _CutAndPaste(Augmentation):
+class _CutAndPaste(Mixing):
     """What all of the family do: draw partners and boxes, then paste. Abstract."""
-
-    probability: float
-    per_clip: bool
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
@@ -147,8 +142,7 @@ class VideoMix(_CutAndPaste):
             raise InputError(
                 f"There is no VideoMix {self.mode!r}; choose one of: {_listed(_AXES)}."
             )
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
+        super().__post_init__()
         if self.videos not in (2, 3, 4):
             raise InputError(f"VideoMix takes 2, 3 or 4 videos, not {self.videos}.")
 
@@ -165,8 +159,17 @@ class VideoMix(_CutAndPaste):
         ]
 
 
+class _CutMixing(_CutAndPaste):
+    """What CutMix and its like do, but for the axes of the box. Abstract."""
+
+    _axes: Axes
+
+    def _boxes(self, draws: Random, size: Size) -> list[Box]:
+        return [_beta_box(self._axes, self.alpha, draws, size)]
+
+
 @dataclass(frozen=True)
-class CutMix(_CutAndPaste):
+class CutMix(_CutMixing):
     """CutMix over a clip, the same box in every frame (Kim et al. 2020, §3.2; Yun et al. 2019).
 
     ỹ = λ_M y_B + (1 − λ_M) y_A, with λ_M the share of the box after clamping.
@@ -180,20 +183,12 @@ class CutMix(_CutAndPaste):
     alpha: float = 2.0
     probability: float = 0.5
     per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
-
-    def _boxes(self, draws: Random, size: Size) -> list[Box]:
-        return [_beta_box("space", self.alpha, draws, size)]
+    _axes = "space"
 
 
 @dataclass(frozen=True)
-class FrameCutMix(_CutAndPaste):
-    """FrameCutMix: a run of whole frames is pasted (Kim et al. 2020, §3.2).
-
-    ỹ = λ_M y_B + (1 − λ_M) y_A, with λ_M the share of the frames after clamping.
+class FrameCutMix(_CutMixing):
+    """FrameCutMix: as CutMix, but a run of whole frames is pasted (Kim et al. 2020, §3.2).
 
     Attributes:
         alpha: of Beta(α, α), from which λ is drawn; the better of Kim et al., Table 4.
@@ -204,20 +199,12 @@ class FrameCutMix(_CutAndPaste):
     alpha: float = 5.0
     probability: float = 0.5
     per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
-
-    def _boxes(self, draws: Random, size: Size) -> list[Box]:
-        return [_beta_box("time", self.alpha, draws, size)]
+    _axes = "time"
 
 
 @dataclass(frozen=True)
-class CubeCutMix(_CutAndPaste):
-    """CubeCutMix: a box in space and time is pasted (Kim et al. 2020, §3.2).
-
-    ỹ = λ_M y_B + (1 − λ_M) y_A, with λ_M the share of the box after clamping.
+class CubeCutMix(_CutMixing):
+    """CubeCutMix: as CutMix, but a box in space and time is pasted (Kim et al. 2020, §3.2).
 
     Attributes:
         alpha: of Beta(α, α), from which λ is drawn; the better of Kim et al., Table 4.
@@ -228,13 +215,7 @@ class CubeCutMix(_CutAndPaste):
     alpha: float = 2.0
     probability: float = 0.5
     per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        check_positive("alpha", self.alpha)
-        check_share("probability", self.probability)
-
-    def _boxes(self, draws: Random, size: Size) -> list[Box]:
-        return [_beta_box("cube", self.alpha, draws, size)]
+    _axes = "cube"
 
 
 def _listed(names: dict[VideoMixMode, Axes]) -> str:

@@ -26,10 +26,21 @@ def delete(batch: Batch, boxes: Sequence[Box | None], fill: float) -> Batch:
 
 
 class _Deleting(Augmentation):
-    """What all of the family do: a box about a random centre for each clip. Abstract."""
+    """What all of the family do: a box about a random centre for each clip. Abstract.
 
-    probability: float
+    Attributes:
+        patch: the square's side, as a share of the frame's shorter side; 1 takes whole frames.
+        frames: as a share of the clip's.
+    """
+
+    patch: float = 1.0
+    frames: float = 1.0
     fill: float
+    probability: float
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "frames", "probability"):
+            check_share(name, getattr(self, name))
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
@@ -41,18 +52,13 @@ class _Deleting(Augmentation):
     def _box(self, draws: Random, size: Size) -> Box:
         """A square patch over a run of frames, clamped to the clip."""
         frames, height, width = size
-        patch, run = self._extent()
         t, y, x = draw_centre(draws, size)
-        rows = columns = patch * min(height, width)
-        if patch == 1:  # whole frames, also when they are no squares
+        rows = columns = self.patch * min(height, width)
+        if self.patch == 1:  # whole frames, also when they are no squares
             y, x, rows, columns = height / 2, width / 2, height, width
-        if run == 1:
+        if self.frames == 1:
             t = frames / 2
-        return box_around((t, y, x), (run * frames, rows, columns), size)
-
-    def _extent(self) -> tuple[float, float]:
-        """(side of the patch as a share of the frame's shorter side, share of the frames)."""
-        raise NotImplementedError
+        return box_around((t, y, x), (self.frames * frames, rows, columns), size)
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,6 @@ class CutOut(_Deleting):
     fill: float = 0.0
     probability: float = 1.0
 
-    def __post_init__(self) -> None:
-        check_share("patch", self.patch)
-        check_share("probability", self.probability)
-
-    def _extent(self) -> tuple[float, float]:
-        return self.patch, 1.0
-
 
 @dataclass(frozen=True)
 class FrameCutOut(_Deleting):
@@ -91,13 +90,6 @@ class FrameCutOut(_Deleting):
     frames: float = 0.25
     fill: float = 0.0
     probability: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_share("frames", self.frames)
-        check_share("probability", self.probability)
-
-    def _extent(self) -> tuple[float, float]:
-        return 1.0, self.frames
 
 
 @dataclass(frozen=True)
@@ -115,11 +107,3 @@ class CubeCutOut(_Deleting):
     frames: float = 0.25
     fill: float = 0.0
     probability: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_share("patch", self.patch)
-        check_share("frames", self.frames)
-        check_share("probability", self.probability)
-
-    def _extent(self) -> tuple[float, float]:
-        return self.patch, self.frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -61,6 +62,11 @@ class _Cropping(Augmentation):
     size: tuple[int, int] | None
     probability: float
 
+    def __post_init__(self) -> None:
+        for side in self.size or ():
+            check_positive("size", side)
+        check_share("probability", self.probability)
+
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
         height, width = batch.size[1:]
@@ -76,8 +82,9 @@ class _Cropping(Augmentation):
             return batch
         return crop_and_resize(batch, windows, size)
 
+    @abstractmethod
     def _window(self, draws: Random, frame: tuple[int, int], size: tuple[int, int]) -> Window:
-        raise NotImplementedError
+        """The window of a clip with frames (height, width), to be resized to `size`."""
 
 
 def _centre(height: int, width: int, size: tuple[int, int]) -> Window:
@@ -111,11 +118,10 @@ class RandomResizedCrop(_Cropping):
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        super().__post_init__()
         _check_range("area", self.area)
         _check_range("ratio", self.ratio)
         check_share("area", self.area[1])
-        check_share("probability", self.probability)
 
     def _window(self, draws: Random, frame: tuple[int, int], size: tuple[int, int]) -> Window:
         for _ in range(10):
@@ -143,11 +149,10 @@ class ScaleJitter(_Cropping):
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        super().__post_init__()
         _check_range("scale", self.scale)
         if self.scale[0] < 1:
             raise InputError(f"scale must be at least 1, or the crop does not fit: {self.scale}.")
-        check_share("probability", self.probability)
 
     def _window(self, draws: Random, frame: tuple[int, int], size: tuple[int, int]) -> Window:
         scale = draws.uniform(*self.scale) * min(size) / min(frame)
@@ -200,12 +205,6 @@ def _where(chosen: Sequence[bool], clips: Tensor, change: Callable[[Tensor], Ten
     for i, change_it in enumerate(chosen):
         done[i] = change(clips[i]) if change_it else clips[i]
     return done
-
-
-def _check_size(size: tuple[int, int] | None) -> None:
-    if size is not None:
-        for side in size:
-            check_positive("size", side)
 
 
 def _check_range(name: str, bounds: tuple[float, float]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from l2a.augment.base import (
     Augmentation,
     Batch,
+    Mixing,
     check_positive,
     check_share,
     drawn,
@@ -74,7 +75,7 @@ def _between(hit: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ObjectMix(Augmentation):
+class ObjectMix(Mixing):
     """ObjectMix (Kimata et al. 2022, Eq. 1, 3, 5), ObjectMix+or (Eq. 2), and both with VideoMix.
 
     The objects of a clip are pasted on a clip of the shuffled batch: v12 = v1 ⊙ M1 + v2 ⊙ (1 − M1),
@@ -98,9 +99,10 @@ class ObjectMix(Augmentation):
     alpha: float = 1.0
     per_clip: bool = False
 
-    def __post_init__(self) -> None:
-        check_share("probability", self.probability)
-        check_positive("alpha", self.alpha)
+    @property
+    def needs_masks(self) -> bool:
+        """See `Augmentation.needs_masks`."""
+        return True
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
@@ -149,6 +151,11 @@ class ActorCut(Augmentation):
     def __post_init__(self) -> None:
         check_positive("alpha", self.alpha)
         check_share("probability", self.probability)
+
+    @property
+    def needs_masks(self) -> bool:
+        """See `Augmentation.needs_masks`."""
+        return True
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""

@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco
 from torch import Tensor
 
-from l2a.augment import AUGMENTATIONS, Augmentation, Batch, Compose, make_augmentation
-from l2a.augment.randaugment import RandAugment, RandAugmentT, Step, draw_steps, run_steps
+from l2a.augment import AUGMENTATIONS, Batch, make_augmentation
+from l2a.augment.randaugment import Course, RandAugment, RandAugmentT, Step, draw_steps, run_steps
 from l2a.files import written_whole
 from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
 
@@ -77,16 +78,9 @@ def save(rows: Sequence[Image.Image], path: Path) -> None:
         sheet.save(aside, "JPEG", quality=80, optimize=True)
 
 
-def always(augment: Augmentation) -> Augmentation:
-    """The same with every probability at 1."""
-    if isinstance(augment, Compose):
-        return Compose(tuple(always(step) for step in augment.steps))
-    return dataclasses.replace(augment, probability=1.0)  # type: ignore[type-var]
-
-
 def telling(name: str, batch: Batch) -> Batch:
     """The first result that shows what the augmentation does."""
-    augment = always(make_augmentation(name))
+    augment = make_augmentation(name).always()
     for seed in range(1000):
         done = augment.apply(batch, Random(seed))
         change = (done.clips[0].float() - batch.clips[0].float()).abs().mean((0, 2, 3))
@@ -118,12 +112,12 @@ def telling_steps(name: str) -> list[Step]:
     augment = make_augmentation(name)
     assert isinstance(augment, RandAugment | RandAugmentT)
     settings = dataclasses.replace(augment, magnitude=MAGNITUDE)
-    variation = settings.variation if isinstance(settings, RandAugmentT) else "spatial"
+    course = cast(Course, name.partition(":")[2] or "spatial")
     for seed in range(10_000):
-        steps = draw_steps(settings, variation, Random(seed))
+        steps = draw_steps(settings, course, Random(seed))
         spread = abs(steps[0].last - steps[0].first)
         if [step.operation for step in steps] == ["rotate", "brightness"] and (
-            spread > MAGNITUDE / 2 or variation == "spatial"
+            spread > MAGNITUDE / 2 or course == "spatial"
         ):
             return steps
     raise RuntimeError(f"{name} drew nothing that shows.")

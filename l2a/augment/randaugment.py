@@ -14,7 +14,9 @@ from l2a.augment.base import Augmentation, Batch, check_share
 from l2a.augment.operations import GEOMETRIC, OPERATIONS
 from l2a.errors import InputError
 
-Variation = Literal["spatial", "temporal", "temporal+", "mix"]
+Variation = Literal["temporal", "temporal+", "mix"]
+Course = Literal["spatial", "temporal", "temporal+"]
+"""How the magnitudes of one clip run over its frames; "spatial" keeps them."""
 
 LARGEST = 30
 """The largest magnitude."""
@@ -61,18 +63,16 @@ def _linear(first: float, last: float, frames: int) -> list[float]:
     return [first + (last - first) * t / (frames - 1) for t in range(frames)]
 
 
-def draw_steps(
-    settings: RandAugment | RandAugmentT, variation: Variation, draws: Random
-) -> list[Step]:
+def draw_steps(settings: RandAugment | RandAugmentT, course: Course, draws: Random) -> list[Step]:
     """N operations with both magnitudes: the same two for all operations, the sign drawn for each.
 
     Kim et al. 2020, Fig. 2 (magnitudes once a clip) and §4.2 (their ranges).
     """
     top = settings.magnitude
     first, last = top, top
-    if variation == "temporal":
+    if course == "temporal":
         first = draws.uniform(min(0.1, top), top)
-    elif variation == "temporal+":
+    elif course == "temporal+":
         spread = draws.uniform(0, settings.delta * top if isinstance(settings, RandAugmentT) else 0)
         first, last = top - spread, min(top + spread, LARGEST)
     steps = []
@@ -84,14 +84,14 @@ def draw_steps(
 
 def _augmented(
     settings: RandAugment | RandAugmentT,
-    variations: Sequence[Variation],
+    courses: Sequence[Course],
     batch: Batch,
     draws: Random,
 ) -> Batch:
-    """Every clip by its own draws, the variation chosen among `variations`."""
+    """Every clip by its own draws, the course chosen among `courses`."""
     count = len(batch.clips)
     plans = [
-        draw_steps(settings, draws.choice(list(variations)), draws)
+        draw_steps(settings, draws.choice(list(courses)), draws)
         if draws.random() < settings.probability
         else None
         for _ in range(count)
@@ -167,10 +167,10 @@ class RandAugmentT(Augmentation):
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
-        variations: list[Variation] = [self.variation]
-        if self.variation == "mix":
-            variations = ["spatial", "temporal+"]
-        return _augmented(self, variations, batch, draws)
+        courses: list[Course] = (
+            ["spatial", "temporal+"] if self.variation == "mix" else [self.variation]
+        )
+        return _augmented(self, courses, batch, draws)
 
 
 def _check(settings: RandAugment | RandAugmentT) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, cast, get_type_hints
 
 from l2a.augment.base import Augmentation
 from l2a.augment.blend import CubeCutMixUp, CutMixUp, FadeMixUp, FrameCutMixUp, MixUp
@@ -79,7 +80,7 @@ AUGMENTATIONS: Mapping[str, Callable[[str], Augmentation]] = {
 
 `videomix:` spatial, temporal, spatio-temporal, per-frame. `randaugment-t:` temporal, temporal+,
 mix. `flip:3+17` never mirrors clips of the classes 3 and 17. The others take nothing. All have
-their default settings.
+their default settings; `make_augmentation` takes others.
 """
 
 
@@ -87,12 +88,56 @@ def make_augmentation(spec: str) -> Augmentation:
     """The augmentation that `spec` names; several joined by commas follow one another.
 
     Args:
-        spec: such as "videomix", "randaugment-t:temporal+" or "flip,cutmix".
+        spec: a name of the table, and after colons settings of its class that are one number, or
+            true or false: "videomix", "videomix:per-frame:alpha=0.5",
+            "flip:3+17,cutmix:probability=1:per_clip=true".
 
     Raises:
-        InputError: a name is not in the table, or what follows its colon is not known.
+        InputError: a name is not in the table, or what follows its colons is not known.
     """
-    steps = tuple(
-        make_backend("augmentation", name.strip(), AUGMENTATIONS) for name in spec.split(",")
-    )
+    steps = tuple(_made(part.strip()) for part in spec.split(","))
     return steps[0] if len(steps) == 1 else Compose(steps)
+
+
+def _made(spec: str) -> Augmentation:
+    """One step: `name[:argument][:setting=value ...]`."""
+    words = spec.split(":")
+    plain = ":".join(word for word in words if "=" not in word)
+    augmentation = make_backend("augmentation", plain, AUGMENTATIONS)
+    if plain == spec:
+        return augmentation
+    if isinstance(augmentation, Compose):
+        raise InputError(
+            f"{plain} is two augmentations and takes no settings, as in {spec!r}; give them to"
+            f" each: {','.join(plain.split('+'))}."
+        )
+    settings: Any = augmentation
+    try:
+        return cast(Augmentation, replace(settings, **_settings(augmentation, words)))
+    except InputError as error:
+        raise InputError(f"In {spec!r}: {error}") from None
+
+
+def _settings(augmentation: Augmentation, words: Sequence[str]) -> dict[str, Any]:
+    """The settings among `words`, each as its field's type."""
+    hints, settings = get_type_hints(type(augmentation)), cast(Any, augmentation)
+    kinds = {f.name: hints[f.name] for f in fields(settings) if hints[f.name] in _READERS}
+    found: dict[str, Any] = {}
+    for name, _, value in (word.partition("=") for word in words if "=" in word):
+        if name not in kinds:
+            raise InputError(f"there is no setting {name!r}; choose one of: {', '.join(kinds)}.")
+        if name in found:
+            raise InputError(f"{name} is given twice; leave one out.")
+        read, wanted = _READERS[kinds[name]]
+        try:
+            found[name] = read(value)
+        except (ValueError, KeyError):
+            raise InputError(f"{name} must be {wanted}, not {value!r}.") from None
+    return found
+
+
+_READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
+    float: (float, "a number"),
+    int: (int, "a whole number"),
+    bool: ({"true": True, "false": False}.__getitem__, "true or false"),
+}

@@ -117,6 +117,10 @@ class StageTwoSettings:
         replace_real: let composites take the place of real clips in a batch of batch_size.
         compare: also train without composites and with random pairs, for the same number of
             steps, and say how they did.
+        augment: other augmentations to compare with, by name: for each word the classifier is
+            trained once more, on the same real clips for the same number of steps, with that
+            augmentation in place of composites. "selector+videomix" augments real clips and
+            selected composites together. The names are in docs/augment.md.
         repeats: how many times the classifier is trained, each with its own seed; results are
             given as mean and standard deviation.
         export: also write the chosen pairs as an augmented data set to RUN/export.
@@ -127,6 +131,7 @@ class StageTwoSettings:
     composites_per_batch: int | None = None
     replace_real: bool = False
     compare: bool = False
+    augment: tuple[str, ...] | str | None = None
     repeats: int = 1
     export: bool = False
 
