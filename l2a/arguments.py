@@ -24,7 +24,7 @@ from l2a.errors import InputError
 S = TypeVar("S")
 
 # Given by position, not by name.
-POSITIONAL = frozenset({"data"})
+POSITIONAL = frozenset({"data", "run"})
 
 
 class Arguments:

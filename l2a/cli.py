@@ -33,10 +33,11 @@ from l2a.options import (
     FromSelector,
     LookFirst,
     MapPicture,
-    NeedsPairs,
     NeedsSelector,
+    OfRun,
     Out,
     OutDemo,
+    OutPage,
     PreviewSettings,
 )
 from l2a.progress import progress, say
@@ -154,7 +155,7 @@ def _train(arguments: Arguments) -> None:
     reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
     summary = train(arguments[Data].data, arguments[Out].out, _full(arguments), reuse)
     print(summary.text)
-    print(f"everything is in {summary.folder}")
+    print(f"everything is in {summary.folder}\nreport: {summary.report}")
 
 
 def _select(arguments: Arguments) -> None:
@@ -200,12 +201,37 @@ def _export(arguments: Arguments) -> None:
 
 
 def _preview(arguments: Arguments) -> None:
+    wanted = arguments[PreviewSettings]
+    if not (wanted.pairs or wanted.augment):
+        raise InputError(
+            "`l2a preview` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote, or "
+            "--augment, the names of augmentations to draw."
+        )
+    if wanted.augment:
+        _preview_augmentations(arguments, wanted.augment)
+    if wanted.pairs:
+        _preview_pairs(arguments, wanted.pairs)
+
+
+def _preview_augmentations(arguments: Arguments, augment: Sequence[str] | str) -> None:
+    from l2a.runs import Run
+    from train.augment_preview import draw_augmentations, open_augment_preview
+
+    settings, out = _full(arguments), arguments[Out].out
+    count = arguments[PreviewSettings].count
+    preview = open_augment_preview(arguments[Data].data, augment, settings, count)
+    run = Run.open(out, "preview", arguments.flat())
+    with run.stage("preview"):
+        picture, clips = draw_augmentations(preview, out, settings)
+    print(f"augmentations: {picture}\nclips: {clips[0].parent}")
+
+
+def _preview_pairs(arguments: Arguments, pairs: Path) -> None:
     from compositing.preview import best_pairs, preview_pairs
     from l2a.runs import Run
     from train.chosen import open_chosen
 
-    settings, out, pairs = _full(arguments), arguments[Out].out, arguments[NeedsPairs].pairs
-    wanted = arguments[PreviewSettings]
+    settings, out, wanted = _full(arguments), arguments[Out].out, arguments[PreviewSettings]
     chosen = open_chosen(arguments[Data].data, pairs, out, settings)
     rows = best_pairs(chosen.rows, wanted.count)
     if not rows:
@@ -222,6 +248,12 @@ def _preview(arguments: Arguments) -> None:
         say(f"skipped {sentence}")
     pictures = [("strip", done.strip), ("blends", done.blends), ("clips", done.clips[0].parent)]
     print("\n".join(f"{name}: {path}" for name, path in pictures if path))
+
+
+def _report(arguments: Arguments) -> None:
+    from train.report import write_report
+
+    print(f"report: {write_report(arguments[OfRun].run, arguments[OutPage].out)}")
 
 
 def _demo(arguments: Arguments) -> None:
@@ -276,14 +308,18 @@ COMMANDS: dict[str, Command] = {
         (*_DATA, Out, FromClassifier, ClassifierSettings, EngineSettings, RunSettings), _evaluate,
     ),
     "preview": Command(
-        "Draw a few chosen pairs: how their composites come about, as pictures and clips.",
-        (*_DATA, Out, NeedsPairs, PreviewSettings, PrepareSettings, CompositeSettings,
+        "Draw a few chosen pairs, or other augmentations of a few clips, as pictures and clips.",
+        (*_DATA, Out, PreviewSettings, PrepareSettings, CompositeSettings,
          EngineSettings, RunSettings), _preview,
     ),
     "export": Command(
         "Write pairs, chosen before or now, as an augmented data set of real video files.",
         (*_DATA, Out, FromPairs, FromSelector, Budget, DryRun, ExportSettings, *_TO_CHOOSE,
          EngineSettings, RunSettings), _export,
+    ),
+    "report": Command(
+        "Show a run as one HTML page: accuracy, curves, scores, pairs as playing video.",
+        (OfRun, OutPage), _report,
     ),
     "demo": Command(
         "Generate a small data set and run everything on it, in minutes.",
@@ -322,8 +358,8 @@ def _run(words: list[str]) -> int:
     command = COMMANDS[name]
     everything = {group for each in COMMANDS.values() for group in each.groups}
     defaults = {}
-    if {NeedsPairs, FromPairs} & set(command.groups):
-        defaults = _defaults_from_pairs(name, rest, NeedsPairs in command.groups)
+    if {PreviewSettings, FromPairs} & set(command.groups):
+        defaults = _defaults_from_pairs(rest)
     arguments = parse(
         name, command.about, command.groups, rest, known=everything, defaults=defaults
     )
@@ -331,7 +367,7 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _defaults_from_pairs(command: str, words: Sequence[str], needed: bool) -> dict[str, Any]:
+def _defaults_from_pairs(words: Sequence[str]) -> dict[str, Any]:
     """The settings that pairs were chosen under, so that nothing silently uses others."""
     from l2a.pairs import read_pairs
 
@@ -340,10 +376,6 @@ def _defaults_from_pairs(command: str, words: Sequence[str], needed: bool) -> di
         if name == "--pairs":
             given = value if equals else (words[index + 1] if index + 1 < len(words) else "")
             return dict(read_pairs(Path(given))[1].get("settings", {})) if given else {}
-    if needed and not {"--config", "--help", "-h"} & {word.partition("=")[0] for word in words}:
-        raise InputError(
-            f"`l2a {command}` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote."
-        )
     return {}
 
 

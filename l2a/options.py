@@ -118,18 +118,6 @@ class DemoSettings:
 
 
 @dataclass(frozen=True)
-class NeedsPairs:
-    """What to composite.
-
-    Attributes:
-        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given anew.
-    """
-
-    pairs: Path
-
-
-@dataclass(frozen=True)
 class FromPairs:
     """What to composite, if it was chosen before.
 
@@ -179,14 +167,41 @@ class LookFirst:
 
 
 @dataclass(frozen=True)
-class PreviewSettings:
-    """What to show.
+class OfRun:
+    """What to report on.
 
     Attributes:
-        count: how many pairs, the best of each foreground class first.
+        run: the folder that `l2a train` or `l2a select` wrote to, finished or not.
+    """
+
+    run: Path
+
+
+@dataclass(frozen=True)
+class OutPage:
+    """Where the page goes.
+
+    Attributes:
+        out: the HTML file; report.html in the run's folder if not given.
+    """
+
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """What to show: pairs, augmentations, or both.
+
+    Attributes:
+        pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
+            masks and labels hold unless given anew.
+        augment: augmentations by name, as `l2a train` takes them, drawn on training clips.
+        count: how many pairs, the best of each foreground class first; and how many clips.
         every_blend: also make each pair in every way of blending, for comparison.
     """
 
+    pairs: Path | None = None
+    augment: tuple[str, ...] | str | None = None
     count: int = 6
     every_blend: bool = False
 

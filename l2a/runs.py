@@ -57,7 +57,7 @@ class Run:
         plain = {key: _plain(value) for key, value in settings.items()}
         run = cls(folder)
         if run._record.is_file():
-            before = run._read()
+            before = run.read()
             _check_same(folder, before, command, plain)
             if before["fixed"]:
                 return run
@@ -70,13 +70,18 @@ class Run:
 
     def fix_settings(self) -> None:
         """From now on results depend on the settings: the folder takes no others."""
-        self._write(self._read() | {"fixed": True})
+        self._write(self.read() | {"fixed": True})
 
     @property
     def _record(self) -> Path:
         return self.folder / "run.yaml"
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """What `run.yaml` says: command, fixed, settings, versions.
+
+        Raises:
+            InputError: it is not there, or damaged.
+        """
         try:
             content = yaml.safe_load(self._record.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError):

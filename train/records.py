@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compositing.composite import make_composite
 from compositing.layers import LayerRecord, LayerStore
@@ -28,21 +29,45 @@ from train.settings.full import FullSettings
 from train.tracking import Tracker
 from train.workspace import Matching, Workspace
 
+POOL_SAMPLE = "pool_sample.parquet"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a Selector chose, and what it chose from.
+
+    Attributes:
+        selection: the chosen pairs, and spare ones.
+        sample: bank rows of pairs drawn uniformly from the pool, int64 `[n, 2]`.
+        sample_logits: float32 `[n]`, theirs.
+    """
+
+    selection: Selection
+    sample: NDArray[np.int64]
+    sample_logits: Tensor
+
 
 def write_selection(
-    path: Path, selection: Selection, space: Workspace, settings: FullSettings, data: Path
+    path: Path, choice: Choice, space: Workspace, settings: FullSettings, data: Path
 ) -> None:
-    """Write chosen pairs and spare ones, best first, with the settings that an export needs."""
-    rows, spares = (
+    """Write chosen pairs and spare ones, best first, with the settings that an export needs.
+
+    Beside them goes `POOL_SAMPLE`, a file of the same kind with the sample of the pool.
+    """
+    selection = choice.selection
+    sample, rows, spares = (
         [
             _scored(space, f, b, float(omega), float(logit))
             for (f, b), omega, logit in zip(pairs, omegas, logits, strict=True)
         ]
         for pairs, omegas, logits in (
+            (choice.sample, choice.sample_logits.double().sigmoid(), choice.sample_logits),
             (selection.pairs, selection.omega, selection.logits),
             (selection.spares, selection.spare_omega, selection.spare_logits),
         )
     )
+    meta = pairs_meta(settings, data, len(rows), "sample")
+    write_pairs(path.with_name(POOL_SAMPLE), sample, meta)
     extra = {
         "clips": space.bank.fingerprint,
         "threshold": selection.threshold,

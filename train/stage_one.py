@@ -6,7 +6,8 @@ one step on them, and the loss on a fixed validation subset says what they were 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from selector.checkpoint import (
     package_versions,
     save_selector,
 )
+from selector.model_card import curves_of
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import TrainingReport, train_selector
 from semantic_match.embed import Embedder
@@ -115,9 +117,11 @@ def run_stage_one(
         validation_subset(space, stage.validation_clips, seed),
         stage.environment_lr, settings.classifier.flip, stage.fresh_head,
     )  # fmt: skip
-    report = _train(selector, environment, settings, folder, planted, trunk, start is not None)
+    report, curves = _train(
+        selector, environment, settings, folder, planted, trunk, start is not None
+    )
     trunk.requires_grad_(False)
-    card = make_card(matching, space, settings, config, report, start)
+    card = make_card(matching, space, settings, config, report, curves_of(curves), start)
     save_selector(out, selector, trunk, card)
     say(f"Selector: {report.verdict}")
     write_json(folder / "verdict.json", asdict(report.verdict) | {"text": str(report.verdict)})
@@ -132,22 +136,29 @@ def _train(
     planted: Tensor | None,
     trunk: nn.Module,
     trained_before: bool,
-) -> TrainingReport:
-    """Train with curves, histograms and a state to go on from; draw the curves at the end."""
+) -> tuple[TrainingReport, list[dict[str, float]]]:
+    """Train with curves, histograms and a state to go on from; draw the curves at the end.
+
+    Returns:
+        How it ended, and the figures of each step.
+    """
     state = folder / "selector-state.safetensors"
     resume = load_tensors(state) if state.is_file() else None
     curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
     total = settings.reinforce.selector_steps
+    seldom = max(1, total // 50)
     with (
         progress("Selector", "steps") as report,
         Tracker(folder / "tensorboard", purge_step=len(curves)) as tracker,
     ):
+        if not curves:
+            tracker.begin_selector(settings.flat())
 
         def log(step: int, figures: dict[str, float]) -> None:
             curves.append(figures)
-            tracker.scalars("selector", figures, step)
-            if step % 50 == 0 or step + 1 == total:
-                tracker.histogram("selector/omega", sample_omega(selector, environment), step)
+            tracker.selector_step(figures, step)
+            if step % seldom == 0 or step + 1 == total:
+                tracker.histogram("omega/of_512_pairs", sample_omega(selector, environment), step)
             report(step + 1, total)
 
         trained = train_selector(
@@ -159,7 +170,8 @@ def _train(
         )  # fmt: skip
         tracker.text("selector/verdict", str(trained.verdict), trained.steps)
     draw_curves(folder / "selector.png", curves, trained.verdict)
-    return trained
+    write_json(folder / "curves.json", curves)
+    return trained, curves
 
 
 def make_card(
@@ -168,11 +180,14 @@ def make_card(
     settings: FullSettings,
     config: SelectorConfig,
     report: TrainingReport,
+    curves: Mapping[str, tuple[float, ...]],
     start: Scorer | None = None,
 ) -> SelectorCard:
-    """What the checkpoint says of itself."""
+    """What the checkpoint says of itself; `curves` are those of `curves_of`."""
     stage, named = settings.stage_one, settings.stage_one.trunk
     geometry, verdict = space.bank.settings, report.verdict
+    counts = Counter(video.label for video in space.videos.of_split("train"))
+    videos = tuple(counts[name] for name in space.videos.classes)
     return (
         SelectorCard(
             config=config,
@@ -190,6 +205,9 @@ def make_card(
             seed=settings.run.seed,
             verdict=str(verdict),
             probe_auroc=verdict.probe.auroc if verdict.probe else None,
+            data=space.videos.root.resolve().name,
+            videos=videos,
+            curves=curves,
         )
         if start is None
         else replace(
@@ -203,6 +221,9 @@ def make_card(
             verdict=str(verdict),
             probe_auroc=verdict.probe.auroc if verdict.probe else None,
             finetuned_from=start.card.classes,
+            data=space.videos.root.resolve().name,
+            videos=videos,
+            curves=curves,
         )
     )
 

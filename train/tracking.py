@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +14,50 @@ from PIL import Image
 from torch import Tensor
 
 from l2a.files import written_whole
+
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "reward_mean": (
+        "reward/mean",
+        "Mean reward R of the step. Above 0 the chosen pairs helped; with the reward credit it is "
+        "always 0, because pairs are compared with each other.",
+    ),
+    "reward_sd": (
+        "reward/sd",
+        "Its spread; 0 where a step has one reward only, 1 with the reward credit.",
+    ),
+    "validation_loss": (
+        "reward/validation_loss",
+        "Of the classifier after the step, on the validation subset. It falls, and jumps back "
+        "where the classifier is put back to its start.",
+    ),
+    "baseline": ("reward/baseline", "δ, the moving average of the validation loss (Eq. 6)."),
+    "omega_mean": ("omega/mean", "Mean ω of the batch, held between explore_low and _high."),
+    "omega_sd": ("omega/sd", "Spread of ω: 0 while all pairs are alike to the Selector."),
+    "omega_entropy": (
+        "omega/entropy", "Of the policy, in nats: 0.69 is undecided, 0 fully decided."
+    ),
+    "share_selected": ("omega/share_selected", "Share of the batch that was composited."),
+    "rank_correlation": (
+        "ranking/rank_correlation",
+        "Spearman's ρ of ω's ranking with that of the last checkpoint; near 1 it has settled.",
+    ),
+    "rank_correlation_with_start": (
+        "ranking/rank_correlation_with_start",
+        "The same with the ranking before training; near 1 nothing has been learned yet.",
+    ),
+    "credit_correlation": (
+        "ranking/credit_correlation",
+        "Of ω with the credit of pairs it has not been paid for yet; around 0 ω says nothing.",
+    ),
+    "probe_auroc": (
+        "ranking/probe_auroc",
+        "How often a video outranks one with an exchanged label; 0.5 is chance.",
+    ),
+    "policy_loss": ("loss/policy", "What Eq. 5 minimises; noisy, and no measure of success."),
+    "exploration_penalty": ("loss/exploration", "Above 0 where mean ω left its bounds."),
+    "skipped_steps": ("loss/skipped_steps", "Steps so far that selected nothing."),
+}  # fmt: skip
+"""What `selector.reinforce.train_selector` logs ─► its tag in TensorBoard, and what it tells."""
 
 
 class Tracker:
@@ -28,16 +72,36 @@ class Tracker:
         """
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        # Two minutes, the default, is longer than some trainings last.
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
 
     def scalars(self, group: str, values: dict[str, float], step: int) -> None:
         """Write each value as the curve `group/name`."""
         for name, value in values.items():
             self._writer.add_scalar(f"{group}/{name}", value, step)
 
+    def begin_selector(self, settings: Mapping[str, object]) -> None:
+        """Write what a Selector is trained with, how to read its curves, and the layout of
+        TensorBoard's custom scalars: the charts of `draw_curves`."""
+        shown = [(name, value) for name, value in settings.items() if value is not None]
+        self.text("selector/settings", _markdown(("setting", "value"), shown), 0)
+        self.text("selector/curves", _markdown(("curve", "what it tells"), FIGURES.values()), 0)
+        # TensorBoard takes tags for regular expressions, and one is the beginning of another.
+        charts = {
+            title: ["Multiline", [f"^{FIGURES[key][0]}$" for key in keys]] for title, keys in CURVES
+        }
+        self._writer.add_custom_scalars({"Selector": charts})
+
+    def selector_step(self, figures: Mapping[str, float], step: int) -> None:
+        """Write the figures of one step of a Selector's training, under the tags of `FIGURES`."""
+        for name, value in figures.items():
+            tag = FIGURES[name][0] if name in FIGURES else f"other/{name}"
+            self._writer.add_scalar(tag, value, step)
+
     def histogram(self, name: str, values: Tensor | NDArray[np.float64], step: int) -> None:
         """Write a histogram of `values`, of any shape."""
-        self._writer.add_histogram(name, values, step)
+        # The default's bins grow with the distance from 0: too coarse for scores around a half.
+        self._writer.add_histogram(name, values, step, bins="auto")
 
     def text(self, name: str, words: str, step: int) -> None:
         """Write a sentence."""
@@ -73,12 +137,22 @@ class Tracker:
         self._writer.close()
 
 
-_CURVES = (
+def _markdown(header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> str:
+    return "\n".join(f"| {left} | {right} |" for left, right in [header, ("---", "---"), *rows])
+
+
+CURVES = (
     ("validation loss, δ", ("validation_loss", "baseline")),
     ("reward, mean and spread", ("reward_mean", "reward_sd")),
     ("ω: mean, spread, entropy", ("omega_mean", "omega_sd", "omega_entropy", "share_selected")),
     ("ranking", ("rank_correlation", "credit_correlation", "probe_auroc")),
 )
+"""What is drawn of a Selector's training: title and figures of each chart."""
+
+
+def points_of(curves: Sequence[Mapping[str, float]], key: str) -> list[tuple[int, float]]:
+    """(step, value) of one figure, of the steps that have it."""
+    return [(step, row[key]) for step, row in enumerate(curves) if key in row]
 
 
 def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object) -> None:
@@ -92,10 +166,9 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, (name, keys) in zip(figure.subplots(2, 2).flat, _CURVES, strict=True):
+    for axes, (name, keys) in zip(figure.subplots(2, 2).flat, CURVES, strict=True):
         for key in keys:
-            points = [(step, row[key]) for step, row in enumerate(curves) if key in row]
-            if points:
+            if points := points_of(curves, key):
                 steps, values = zip(*points, strict=True)
                 few = len(points) < len(curves) / 4
                 axes.plot(steps, values, marker="o" if few else None, ms=3, lw=1,

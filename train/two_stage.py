@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compositing.engines import make_engine
 from compositing.export import ExportReport, export_pairs
@@ -29,19 +30,22 @@ from l2a.progress import progress, say
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
 from selector.caps import Caps, Counts, even_caps
-from selector.rank import Selection, describe, select_random, select_top
+from selector.rank import describe, select_random, select_top
 from selector.score import PairScorer
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
+from train.arms import check_arms, plan_arms
 from train.metrics import Metrics, draw_confusion
 from train.records import (
+    Choice,
     draw_composites,
     draw_sheet,
     write_matching,
     write_random,
     write_selection,
 )
+from train.report import NAME, write_report
 from train.settings.full import FullSettings
 from train.stage_one import Scorer, all_features, described, label_vectors, run_stage_one
 from train.stage_two import Arm, run_arm, table
@@ -50,13 +54,16 @@ from train.workspace import Matching, Workspace, build_matching, build_workspace
 
 _NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
+_SAMPLED = 2000
+"""Pairs of the pool that are scored and kept for comparison with the chosen ones."""
+
 
 @dataclass(frozen=True)
 class Summary:
     """What a training came to.
 
     Attributes:
-        arms: accuracy for each way of choosing pairs, the one asked for first.
+        arms: accuracy for each way of training, the one asked for first.
         text: the same as a table for the terminal.
         folder: the run's folder.
     """
@@ -64,6 +71,11 @@ class Summary:
     arms: tuple[Arm, ...]
     text: str
     folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.folder / NAME
 
 
 def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = None) -> Summary:
@@ -80,18 +92,21 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
             found after preparation, which the mended command then reuses.
         L2AError: the work failed.
     """
-    names = wanted_arms(settings)
-    composites = names != ["none"]
-    if reuse and reuse.finetune and "selector" not in names:
+    plans = plan_arms(settings.stage_two)
+    kinds = {plan.pairs for plan in plans}
+    composites = kinds != {"none"}
+    layers = composites or any(plan.needs_masks for plan in plans)
+    if reuse and reuse.finetune and "selector" not in kinds:
         raise InputError(
-            f"--finetune-selector trains a Selector, and --selection {names[0]} asks none; leave "
-            "one of the two out."
+            f"--finetune-selector trains a Selector, and --selection {plans[0].name} asks none; "
+            "leave one of the two out."
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.
     pick_device(settings.classifier.device)
     check_networks(settings)
     store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
+    check_arms(plans, len(videos.classes))
     scorer, facts = None, NOT_REUSED
     if reuse:
         reused = open_selector(reuse, settings, videos.classes)
@@ -102,12 +117,12 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, engine,
-            layers=composites,
+            layers=layers,
         )  # fmt: skip
         if run.write_skipped(space.videos.skipped):
             say(f"{len(space.videos.skipped)} videos skipped; {run.path('skipped.csv')} says why")
         run.write_unfit(unfit_rows(space.records.values()))
-        if composites:
+        if layers:
             draw_sheet(run.path("contact_sheet.png"), store, space.videos, space.records)
     pairs = {"none": _NO_PAIRS}
     if composites:
@@ -116,15 +131,15 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
             write_matching(run, space, matching)
             budget = settled_budget(settings, space, matching)
         run.fix_settings()
-        if "random" in names:
+        if "random" in kinds:
             pairs["random"] = random_pairs(space, matching, settings, budget)
-        if "selector" in names:
+        if "selector" in kinds:
             if scorer is None or (reuse and reuse.finetune):
                 scorer = trained_scorer(run, space, matching, settings, scorer)
             with run.stage("select"):
-                selection = choose(scorer, space, matching, settings, budget)
-                pairs["selector"] = selection.pairs
-                write_selection(run.path("pairs.parquet"), selection, space, settings, data)
+                choice = choose(scorer, space, matching, settings, budget)
+                pairs["selector"] = choice.selection.pairs
+                write_selection(run.path("pairs.parquet"), choice, space, settings, data)
         else:
             write_random(run.path("pairs.parquet"), pairs["random"], space, settings, data)
         draw_composites(run, space)
@@ -132,15 +147,18 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     with run.stage("stage two"):
         arms = tuple(
             run_arm(
-                name, pairs[name], space, settings.classifier, settings.stage_two,
-                run.path("stage_two"), settings.run.seed,
+                plan.name, pairs[plan.pairs], space, settings.classifier, settings.stage_two,
+                run.path("stage_two"), settings.run.seed, plan.augmentation,
             )
-            for name in names
+            for plan in plans
         )  # fmt: skip
     if settings.stage_two.export and composites:
         with run.stage("export"):
             export_run(run, space, settings)
-    return summarise(run, arms, space)
+    summary = summarise(run, arms, space)
+    with run.stage("report"):
+        write_report(run.folder)
+    return summary
 
 
 def open_store(out: Path, settings: FullSettings) -> LayerStore:
@@ -163,13 +181,6 @@ def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
     """
     vectors = embed_classes(videos.classes, make_embedder(settings.embedder))
     match_classes(videos.classes, vectors, settings.matches)
-
-
-def wanted_arms(settings: FullSettings) -> list[str]:
-    """The ways of choosing pairs to train with: the one asked for, then what it is compared to."""
-    stage = settings.stage_two
-    others = ["none", "random"] if stage.compare else []
-    return [stage.selection, *(name for name in others if name != stage.selection)]
 
 
 def settled_budget(settings: FullSettings, space: Workspace, matching: Matching) -> int:
@@ -197,9 +208,10 @@ def trained_scorer(
 
 def choose(
     scorer: Scorer, space: Workspace, matching: Matching, settings: FullSettings, budget: int
-) -> Selection:
+) -> Choice:
     """The best pairs of the pool under the budget, its caps and its balance, and some to spare.
 
+    Beside them some pairs of the whole pool, so that one sees what the chosen ones stand out from.
     The engine ray scores on its cluster; local scores here, on the Selector's device.
     """
     plain = all_features(scorer.trunk, space, matching.rows)
@@ -220,7 +232,21 @@ def choose(
             report=report,
         )
     say(describe(selection, space.videos.classes))
-    return selection
+    sample, logits = _sample(scorer, features, labels, matching, settings)
+    return Choice(selection, sample, logits)
+
+
+def _sample(
+    scorer: Scorer, features: Tensor, labels: Tensor, matching: Matching, settings: FullSettings
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Pairs drawn uniformly from the pool, each once: int64 `[n, 2]`, and their logits `[n]`."""
+    pool, rng = matching.pool, np.random.default_rng([settings.run.seed, 6])
+    pairs = pool.pairs(rng.choice(len(pool), min(_SAMPLED, len(pool)), replace=False))
+    # Their videos alone: a large pool's would be projected again, and here, not on the cluster.
+    rows, within = np.unique(pairs, return_inverse=True)
+    used = torch.from_numpy(rows)
+    scores = PairScorer(scorer.selector, features[used], labels[used], settings.rank.scoring)
+    return pairs, scores(np.arange(len(pairs)), within.reshape(pairs.shape)).cpu()
 
 
 def random_pairs(

@@ -1,0 +1,133 @@
+"""Pairs as playing video, and pictures, inlined: data URIs of H.264 and JPEG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from compositing.composite import make_composite
+from compositing.layers import LayerStore
+from compositing.pictures import plain
+from compositing.settings import CompositeSettings
+from compositing.strips import Made, strip_block
+from l2a.errors import L2AError
+from l2a.media import write_video
+from l2a.pairs import ScoredPair
+from l2a.videos import Video
+
+_PANELS = ((0, "foreground"), (1, "mask"), (2, "background"), (4, "composite"))
+"""Which cells of a strip are shown, and what they are called."""
+_HEIGHT = 144
+_MOST_FRAMES = 96
+_GAP = 4
+_GREY = 128
+_CRF = 25
+
+
+@dataclass(frozen=True)
+class Film:
+    """A pair, playing: foreground, mask, background and composite side by side.
+
+    Attributes:
+        uri: H.264 in an mp4, as a data URI.
+        height, width: in pixels.
+        panels: what is side by side: names, and widths as shares of the whole.
+        pair: which.
+        scored: whether its ω says something.
+        lam, gamma: λ and γ of the composite.
+    """
+
+    uri: str
+    height: int
+    width: int
+    panels: tuple[tuple[str, float], ...]
+    pair: ScoredPair
+    scored: bool
+    lam: float
+    gamma: float
+
+    @property
+    def title(self) -> str:
+        """Its classes."""
+        return f"{plain(self.pair.foreground_class)} on {plain(self.pair.background_class)}"
+
+
+def films_of(
+    pairs: Iterable[ScoredPair],
+    count: int,
+    videos: Mapping[str, Video],
+    store: LayerStore,
+    settings: CompositeSettings,
+    meta: Mapping[str, Any],
+) -> list[Film]:
+    """Film the first pairs that can be made of stored layers; no layers are made.
+
+    Args:
+        pairs: in the order of preference.
+        count: how many films at most.
+        videos: id ─► training video.
+        store: the layers.
+        settings: how a pair becomes a composite.
+        meta: of the pairs file: `seed` as in an export, and `selection`.
+    """
+    films: list[Film] = []
+    scored = meta.get("selection") != "random"
+    for pair in pairs:
+        if len(films) == count:
+            break
+        try:
+            front, behind = (store.load(videos[id_]) for id_ in (pair.foreground, pair.background))
+        except (L2AError, KeyError):  # no layers, or a video that is gone: the next pair
+            continue
+        omega = pair.omega if scored else None
+        made = make_composite(front, behind, settings, omega=omega, seed=meta.get("seed"))
+        films.append(_film(Made(front, behind, made), pair, scored))
+    return films
+
+
+def _film(made: Made, pair: ScoredPair, scored: bool) -> Film:
+    times = made.foreground.times
+    count = min(len(times), _MOST_FRAMES)
+    cells = strip_block(made, times=count, height=_HEIGHT).cells
+    shown = [cells[number] for number, _ in _PANELS]
+    gap = np.full((count, _HEIGHT, _GAP, 3), _GREY, np.uint8)
+    parts = [part for cell in shown for part in (gap, cell)][1:]
+    frames = np.concatenate(parts, axis=2)
+    widths = [cell.shape[2] for cell in shown]
+    fps = made.foreground.fps * count / len(times)
+    return Film(
+        uri=video_uri(frames, fps),
+        height=_HEIGHT,
+        width=frames.shape[2],
+        panels=tuple(
+            (name, width / sum(widths)) for (_, name), width in zip(_PANELS, widths, strict=True)
+        ),
+        pair=pair,
+        scored=scored,
+        lam=made.composite.lam,
+        gamma=made.composite.gamma,
+    )
+
+
+def video_uri(frames: NDArray[np.uint8], fps: float) -> str:
+    """Frames uint8 [T, H, W, 3], RGB, as a data URI that every browser plays."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        write_video(path, frames, fps, crf=_CRF)
+        return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def picture_uri(picture: NDArray[np.uint8]) -> str:
+    """A picture uint8 [H, W, 3], RGB, as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
