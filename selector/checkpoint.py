@@ -2,13 +2,14 @@
 
 The card says what the numbers were made with, so that a Selector is never used with features,
 label vectors or classes that it has not learned from. Nothing in either file is executed.
+`README.md` says the same to a person, and is never read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 
 from l2a.checkpoints import load_tensors, save_tensors, with_prefix, without_prefix
 from l2a.errors import InputError
-from l2a.files import file_sha256, read_json, write_json
+from l2a.files import file_sha256, read_json, write_json, write_text
+from selector.model_card import model_card
 from selector.network import Selector, SelectorConfig
 from selector.settings import LabelMode
 
 FORMAT_VERSION = 2
-WEIGHTS_NAME, CARD_NAME = "selector.safetensors", "selector.json"
+WEIGHTS_NAME, CARD_NAME, README_NAME = "selector.safetensors", "selector.json", "README.md"
 _TRUNK = "trunk."
 
 T = TypeVar("T")
@@ -52,6 +54,9 @@ class SelectorCard:
         verdict: what its training came to.
         probe_auroc: of planted videos; None without a probe.
         finetuned_from: the classes it was trained on before these; () if it was not fine-tuned.
+        data: name of the data set; "" where a Selector was stored before that was kept.
+        videos: how many training videos each of `classes` had; () likewise.
+        curves: how the last training went (`selector.model_card.curves_of`); {} likewise.
         versions: of Python and the packages that trained it.
         format_version: of these two files.
     """
@@ -72,6 +77,9 @@ class SelectorCard:
     verdict: str = ""
     probe_auroc: float | None = None
     finetuned_from: tuple[str, ...] = ()
+    data: str = ""
+    videos: tuple[int, ...] = ()
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=package_versions)
     format_version: int = FORMAT_VERSION
 
@@ -88,7 +96,10 @@ class LoadedSelector:
 def save_selector(
     folder: Path, selector: Selector, trunk: nn.Module | None, card: SelectorCard
 ) -> None:
-    """Write both files, each whole; the card last, with the checksum of the weights it belongs to.
+    """Write a Selector's files, each whole: what `l2a ... --selector FOLDER` reads.
+
+    The weights first, then the card with their checksum, then README.md for a person. The
+    folder can be uploaded to the Hugging Face Hub as it is.
 
     Raises:
         ValueError: the card's sizes are not the Selector's.
@@ -100,6 +111,7 @@ def save_selector(
     save_tensors(weights, selector.state_dict() | of_trunk)
     document = dataclasses.asdict(card) | {"weights_sha256": file_sha256(weights)}
     write_json(folder / CARD_NAME, document)
+    write_text(folder / README_NAME, str(model_card(card)))
 
 
 def load_selector(path: Path) -> LoadedSelector:
@@ -238,6 +250,7 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
 
     config, versions = take(document, "config", dict), take(document, "versions", dict)
     probe = document.get("probe_auroc")
+    curves = take(document, "curves", dict) if "curves" in document else {}
     return SelectorCard(
         config=SelectorConfig(
             feature_dim=take(config, "feature_dim", int),
@@ -263,5 +276,8 @@ def _read_card(path: Path, document: Any) -> SelectorCard:
         verdict=take(document, "verdict", str),
         probe_auroc=None if probe is None else take(document, "probe_auroc", float),
         finetuned_from=take_all(document, "finetuned_from", str),
+        data=take(document, "data", str) if "data" in document else "",
+        videos=take_all(document, "videos", int) if "videos" in document else (),
+        curves={name: take_all(curves, name, float) for name in curves},
         versions={name: take(versions, name, str) for name in versions},
     )

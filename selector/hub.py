@@ -3,14 +3,91 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
+
+import huggingface_hub
+from huggingface_hub import ModelCard, ModelHubMixin, errors
 
 from l2a.errors import InputError, L2AError
 from l2a.progress import say
-from selector.checkpoint import CARD_NAME, WEIGHTS_NAME
+from selector.checkpoint import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    LoadedSelector,
+    load_selector,
+    save_selector,
+)
+from selector.model_card import model_card
 
 
-def find_selector(given: str) -> Path:
+class TrainedSelector(LoadedSelector, ModelHubMixin):
+    """A whole Selector, as it is taken from the Hugging Face Hub and given to it.
+
+    `save_pretrained(folder)` writes, and `push_to_hub("USER/NAME")` uploads, what a run's
+    `selector/` folder holds and `l2a ... --selector` reads: one format, with a model card.
+
+    Attributes:
+        selector: the network that scores a pair.
+        trunk: the network that makes its features; None where it was stored without.
+        card: what both were made with.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # The mixin's own would keep these arguments for a config.json; selector.json says it all.
+        return object.__new__(cls)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **model_kwargs: Any,
+    ) -> Self:
+        """Load a Selector, on the CPU and in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: its folder, which wins where it exists, or
+                `USER/NAME[@REVISION]` on the Hub.
+            force_download, token, cache_dir, local_files_only: as for
+                `huggingface_hub.snapshot_download`.
+            revision: a branch, a tag or a commit; another way to say what stands after @.
+            model_kwargs: there are none.
+
+        Raises:
+            InputError: there is no such Selector, or it is damaged.
+            L2AError: fetching it broke off.
+            TypeError: an argument has no meaning.
+        """
+        if model_kwargs:
+            raise TypeError(f"A stored Selector takes no {', '.join(model_kwargs)}.")
+        # The mixin's own would look for a config.json first, with other errors.
+        given = str(pretrained_model_name_or_path)
+        folder = find_selector(
+            given if revision is None else f"{given}@{revision}",
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        loaded = load_selector(folder)
+        return cls(loaded.selector, loaded.trunk, loaded.card)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_selector(save_directory, self.selector, self.trunk, self.card)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card that `save_pretrained` writes; it has nothing to be customised by arguments."""
+        return model_card(self.card)
+
+
+def find_selector(given: str, **download: Any) -> Path:
     """Where a Selector lies on this machine; what lies on the Hub is fetched first.
 
     Of a repository only the two files of a Selector are fetched, into the cache of
@@ -19,6 +96,7 @@ def find_selector(given: str) -> Path:
     Args:
         given: a path, which wins where it exists, or `USER/NAME[@REVISION]`; the revision is a
             branch, a tag or a commit.
+        download: further arguments of `huggingface_hub.snapshot_download`.
 
     Returns:
         The path as given, or the repository's folder in the cache.
@@ -40,7 +118,7 @@ def find_selector(given: str) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or (at and not revision):
         raise nothing
     try:
-        folder = _fetch(name, revision or None)
+        folder = _fetch(name, revision or None, download)
     except ValueError:  # the Hub's own rules for names
         raise nothing from None
     for needed in (WEIGHTS_NAME, CARD_NAME):
@@ -52,20 +130,17 @@ def find_selector(given: str) -> Path:
     return folder
 
 
-def _fetch(name: str, revision: str | None) -> Path:
+def _fetch(name: str, revision: str | None, download: Mapping[str, Any]) -> Path:
     """The repository's folder in the cache.
 
     Raises:
         ValueError: no repository can have this name.
     """
-    import huggingface_hub
-    from huggingface_hub import errors
-
     say(f"looking for the Selector {name} on the Hugging Face Hub")
     here = f"There is no folder {name} here"
     try:
         found = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=[WEIGHTS_NAME, CARD_NAME]
+            name, revision=revision, allow_patterns=[WEIGHTS_NAME, CARD_NAME], **download
         )
     except errors.GatedRepoError:
         raise InputError(

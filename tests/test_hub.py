@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import errors
 
 from l2a.errors import InputError, L2AError
-from selector.checkpoint import CARD_NAME, WEIGHTS_NAME
-from selector.hub import find_selector
+from l2a.networks import build_trunk
+from selector.checkpoint import (
+    CARD_NAME,
+    README_NAME,
+    WEIGHTS_NAME,
+    SelectorCard,
+    load_selector,
+    save_selector,
+)
+from selector.hub import TrainedSelector, find_selector
+from selector.model_card import curves_of, model_card
+from selector.network import SelectorConfig, new_selector
 
 
 @pytest.fixture
@@ -116,3 +129,127 @@ def test_a_transfer_that_breaks_off_is_no_mistake_of_the_user(
     with pytest.raises(L2AError, match=r"user/name could not be fetched .*\(cut off\)") as stop:
         find_selector("user/name")
     assert not isinstance(stop.value, InputError)
+
+
+# The whole Selector: from the Hub, to a folder, to the Hub.
+
+CONFIG = SelectorConfig(feature_dim=128, label_dim=3, hidden=(16, 8))
+CARD = SelectorCard(
+    CONFIG, "tiny3d", "random", False, "static@0123", num_frames=4, height=32, width=40, crop=28,
+    classes=("clap", "jump|run", "wave"), reward="credit", steps=500, seed=7,
+    verdict="ranking settled at step 50", probe_auroc=0.834, finetuned_from=("golf", "throw"),
+    data="my-clips", videos=(12, 30, 0),
+    curves={"reward_mean": (0.25, -0.125), "validation_loss": (2.0, 1.5)},
+)  # fmt: skip
+
+
+@pytest.fixture
+def trained() -> TrainedSelector:
+    trunk, _ = build_trunk("tiny3d")
+    return TrainedSelector(new_selector(CONFIG, 3), trunk, CARD)
+
+
+def scores(trained: TrainedSelector) -> torch.Tensor:
+    """Of five pairs, clips and labels drawn with a fixed seed."""
+    draw = torch.Generator().manual_seed(0)
+    assert trained.trunk is not None
+    features = trained.trunk.eval()(torch.rand(10, 3, 4, 28, 28, generator=draw))
+    labels = torch.randn(10, 3, generator=draw)
+    return trained.selector(features[:5], features[5:], labels[:5], labels[5:])
+
+
+def test_a_folder_holds_all_of_a_selector_and_gives_the_same_scores(
+    trained: TrainedSelector, tmp_path: Path
+) -> None:
+    trained.save_pretrained(tmp_path / "saved")
+    files = {WEIGHTS_NAME, CARD_NAME, README_NAME}
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == files
+    again = TrainedSelector.from_pretrained(tmp_path / "saved")
+    assert again.card == CARD
+    assert torch.equal(scores(again), scores(trained))
+    assert load_selector(find_selector(str(tmp_path / "saved"))).card == CARD  # as --selector does
+    save_selector(tmp_path / "run", trained.selector, trained.trunk, CARD)  # as `l2a train` does
+    for name in files:
+        ours, runs = tmp_path / "saved" / name, tmp_path / "run" / name
+        assert ours.read_bytes() == runs.read_bytes()
+
+
+def test_what_is_fetched_is_what_was_asked_for(
+    asked: list[dict[str, Any]], trained: TrainedSelector, tmp_path: Path
+) -> None:
+    trained.save_pretrained(tmp_path / "cache")
+    found = TrainedSelector.from_pretrained("user/name", revision="v1", local_files_only=True)
+    assert found.card == CARD
+    assert (asked[0]["name"], asked[0]["revision"]) == ("user/name", "v1")
+    assert asked[0]["local_files_only"] is True
+
+
+def test_a_wrong_folder_and_a_wrong_argument_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"no file .*{WEIGHTS_NAME}; give the folder"):
+        TrainedSelector.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="neither a folder here nor the name"):
+        TrainedSelector.from_pretrained(tmp_path / "gone")
+    with pytest.raises(TypeError, match="takes no map_location"):
+        TrainedSelector.from_pretrained(tmp_path, map_location="cpu")
+
+
+def test_a_folder_is_uploaded_whole(
+    trained: TrainedSelector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
+
+    def create_repo(api: object, repo_id: str, **asked: Any) -> Any:
+        calls.append(("create", repo_id))
+        return SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(api: object, repo_id: str, folder_path: Path, **asked: Any) -> str:
+        assert TrainedSelector.from_pretrained(folder_path).card == CARD
+        calls.append((repo_id, {path.name for path in folder_path.iterdir()}))
+        return "the commit"
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    assert trained.push_to_hub("user/name") == "the commit"
+    files = {WEIGHTS_NAME, CARD_NAME, README_NAME}
+    assert calls == [("create", "user/name"), ("user/name", files)]
+
+
+def test_the_model_card_tells_what_a_reader_needs(trained: TrainedSelector, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path)
+    page = huggingface_hub.ModelCard.load(tmp_path / README_NAME)
+    assert page.data.library_name == "l2a"
+    assert "learn2augment" in page.data.tags
+    assert page.data.license is None and page.data.pipeline_tag is None
+    for part in (
+        "ranking settled at step 50",
+        "**Probe AUROC:** 0.83",
+        "--num-frames 4 --height 32 --width 40 --crop 28",
+        'from_pretrained("USER/NAME")',
+        "my-clips: 42 training videos of 3 classes",
+        "| clap | 12 |\n| jump\\|run | 30 |\n| wave | 0 |",
+        "trained on other classes: golf, throw",
+        "static@0123",
+        "| reward | credit |",
+        "| steps, seed | 500, 7 |",
+        "| | | |\n| --- | ---: | ---: |\n| mean reward | 0.25 | -0.125 |",
+        "| validation loss | 2 | 1.5 |",
+    ):
+        assert part in page.text
+
+
+def test_the_card_of_an_older_selector_says_what_is_not_known() -> None:
+    older = replace(
+        CARD, data="", videos=(), curves={}, verdict="", probe_auroc=None, finetuned_from=()
+    )
+    text = model_card(older).text
+    assert "A data set whose name was not recorded: 3 classes: clap, jump|run, wave." in text
+    assert "without a probe" in text and "not recorded" in text
+    assert "mean reward" not in text and "Before that" not in text
+
+
+def test_curves_are_means_of_equal_stretches() -> None:
+    steps = [{"reward_mean": float(step), "omega_mean": 0.5} for step in range(20)]
+    assert curves_of(steps) == {"reward_mean": tuple(step + 0.5 for step in range(0, 20, 2))}
+    skipped = [{"reward_mean": 1.0, "validation_loss": 4.0}, {"omega_mean": 0.5}]
+    assert curves_of(skipped) == {"reward_mean": (1.0,), "validation_loss": (4.0,)}
+    assert curves_of([]) == {}

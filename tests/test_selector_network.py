@@ -19,6 +19,7 @@ from l2a.errors import InputError
 from l2a.networks import build_trunk
 from selector.checkpoint import (
     CARD_NAME,
+    README_NAME,
     WEIGHTS_NAME,
     SelectorCard,
     check_classes,
@@ -299,7 +300,8 @@ def test_all_that_a_card_can_say_comes_back(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, agreement_scale=8.0, dropout=0.25, label_scale=2.5)
     said = card(
         config, trunk_trained=True, verdict="ranking settled at step 50", probe_auroc=0.75,
-        finetuned_from=("run", "walk"),
+        finetuned_from=("run", "walk"), data="clips", videos=(4, 0, 7),
+        curves={"reward_mean": (0.5, -1.0)},
     )  # fmt: skip
     selector = new_selector(config, 0)
     inputs = random_inputs(config, 4)
@@ -318,8 +320,8 @@ def test_all_that_a_card_can_say_comes_back(tmp_path: Path) -> None:
 def test_same_selector_same_bytes_and_no_leftovers(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_selector(tmp_path / name, new_selector(SMALL, 3), None, card())
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [CARD_NAME, WEIGHTS_NAME]
-    for name in (WEIGHTS_NAME, CARD_NAME):
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {CARD_NAME, WEIGHTS_NAME, README_NAME}
+    for name in (WEIGHTS_NAME, CARD_NAME, README_NAME):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -387,6 +389,9 @@ def test_an_unknown_format_version_is_refused(stored: Path, version: int) -> Non
         ({"trunk_trained": 1}, "trunk_trained 1, which is no bool"),
         ({"probe_auroc": "good"}, "probe_auroc 'good', which is no float"),
         ({"finetuned_from": None}, "finetuned_from None, which is no list"),
+        ({"data": 3}, "data 3, which is no str"),
+        ({"videos": [4, "many"]}, "1 'many', which is no int"),
+        ({"curves": {"reward_mean": 1.0}}, "reward_mean 1.0, which is no list"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": True}}, "dropout True, which is no fl"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": 2.0}}, r"dropout is 2\.0"),
         ({"config": dataclasses.asdict(SMALL) | {"agreement_scale": 8.0}}, "agreement"),
