@@ -98,6 +98,10 @@ class Candidates:
         numbers, logits, pairs = self.numbers[rest], self.logits[rest], self.pairs[rest]
         return replace(self, numbers=numbers, logits=logits, pairs=pairs)
 
+    def without_pairs(self) -> Candidates:
+        """The same for counting alone: the pairs' memory is given back."""
+        return replace(self, pairs=np.empty((0, 2), np.int64))
+
 
 class Keeper:
     """The best of a stream whose numbers ascend, and the best of each of its strata.

@@ -155,7 +155,7 @@ def select_top(
         logits = np.concatenate([logits, candidates.logits[taken]])
         if first is None:
             whole = len(candidates.numbers) == len(pool)
-            first = candidates if whole else replace(candidates, pairs=candidates.pairs[:0])
+            first = candidates if whole else candidates.without_pairs()
         del candidates  # another pass makes its own
         if settled is None and len(numbers) >= budget:
             settled = allowance.caps, allowance.relaxed

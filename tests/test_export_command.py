@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,3 +176,20 @@ def test_pairs_or_a_selector(
     assert main(words) == 2
     assert ("not both" in capsys.readouterr().err) == both
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_trains_on_an_exported_folder(place: Path, tmp_path: Path) -> None:
+    """With composites beside the real clips, and without: the user's two runs."""
+    out, data = tmp_path / "out", place / "data"
+    assert main(call(place, out, "--include-real", "link")) == 0
+    script = Path(__file__).parents[1] / "examples" / "train_torchvision.py"
+    words = [
+        sys.executable, str(script), str(out), "--videos", str(data / "videos"),
+        "--test", str(data / "splits" / "testlist01.txt"), "--steps", "2", "--size", "16",
+        "--frames", "4",
+    ]  # fmt: skip
+    for composites in ("2", "0"):
+        command = [*words, "--composites", composites]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        top1 = re.fullmatch(r"top-1 (\d\.\d{4}) on 6 clips\n", done.stdout)
+        assert top1 and float(top1[1]) * 6 == pytest.approx(round(float(top1[1]) * 6), abs=1e-3)
