@@ -1,14 +1,16 @@
-"""How the budget may fall on videos, on matches of classes and on classes.
+"""How the budget may fall on videos, on recordings, on matches of classes and on classes.
 
 Choosing the best pairs blindly collapses: a few videos of one class take the whole budget. Caps
-bound what any one video or match may take; quotas fix what each foreground class gets.
+bound what any one video or match may take; quotas fix what each foreground class gets. Clips cut
+from one recording look alike and score alike, so that without a cap on recordings the best pair
+comes again with each of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,8 @@ _AT_ONCE = 512  # pairs that are cleared of the full ones as a whole, before eac
 
 @dataclass(frozen=True)
 class Caps:
-    """The most pairs that a foreground video, a background video or a match of classes may take.
+    """The most pairs that a video on either side, a match of classes, or a recording in front of
+    another recording may take.
 
     None is no cap. `even_caps` gives the defaults.
     """
@@ -31,10 +34,11 @@ class Caps:
     foreground: int | None = None
     background: int | None = None
     class_match: int | None = None
+    recordings: int | None = None
 
     def doubled(self) -> Caps:
         """Every cap twice as large."""
-        caps = (self.foreground, self.background, self.class_match)
+        caps = (self.foreground, self.background, self.class_match, self.recordings)
         return Caps(*(None if cap is None else 2 * cap for cap in caps))
 
     @property
@@ -46,7 +50,7 @@ class Caps:
 def even_caps(
     budget: int, foregrounds: int, backgrounds: int, matches: int, settings: RankSettings
 ) -> Caps:
-    """Caps as multiples of the even share, rounded up.
+    """Caps as multiples of the even share, rounded up; that of recordings is a plain number.
 
     Args:
         budget: how many pairs will be chosen.
@@ -62,6 +66,7 @@ def even_caps(
         cap(settings.foreground_cap, foregrounds),
         cap(settings.background_cap, backgrounds),
         cap(settings.class_cap, matches),
+        settings.recording_cap or None,
     )
 
 
@@ -109,16 +114,78 @@ def _largest_remainder(count: int, weights: Counts) -> Counts:
     return shares
 
 
-class Allowance:
-    """How many more pairs each video, each match of classes and each foreground class may take.
+class _Counted:
+    """How many more pairs each of a few numbered places may take."""
 
-    Matches are numbered C · foreground class + background class.
+    def __init__(self, left: Counts) -> None:
+        self._left = left
+
+    def widen(self, by: int) -> None:
+        """Let each take so many more."""
+        self._left = self._left + by
+
+    def open(self) -> NDArray[np.bool_]:
+        """Which may take another pair, bool [places]."""
+        return self._left > 0
+
+    def free(self, places: Counts) -> NDArray[np.bool_]:
+        """Which of these may take another pair: int64 [n] ─► bool [n]."""
+        return self.open()[places]
+
+    def has_room(self, place: int) -> bool:
+        """Whether this one may."""
+        return bool(self._left[place] > 0)
+
+    def use(self, place: int) -> None:
+        """One pair fewer for this one."""
+        self._left[place] -= 1
+
+
+class _CountedSparsely:
+    """The same for more places than can be counted one by one: those that were used are."""
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._used: dict[int, int] = {}
+        self._full: Counts | None = None
+
+    def widen(self, by: int) -> None:
+        """Let each take so many more."""
+        self._cap += by
+        self._full = None
+
+    def free(self, places: Counts) -> NDArray[np.bool_]:
+        """Which of these may take another pair: int64 [n] ─► bool [n]."""
+        if self._full is None:
+            full = (place for place, used in self._used.items() if used >= self._cap)
+            self._full = np.sort(np.fromiter(full, np.int64))
+        if not len(self._full):
+            return np.ones(len(places), np.bool_)
+        nearest = np.searchsorted(self._full, places).clip(max=len(self._full) - 1)
+        return self._full[nearest] != places
+
+    def has_room(self, place: int) -> bool:
+        """Whether this one may."""
+        return self._used.get(place, 0) < self._cap
+
+    def use(self, place: int) -> None:
+        """One pair fewer for this one."""
+        self._used[place] = self._used.get(place, 0) + 1
+        self._full = None
+
+
+class Allowance:
+    """How many more pairs each video, recording, match of classes and foreground class may take.
+
+    Matches are numbered C · foreground class + background class, and recordings likewise.
 
     Args:
         classes: int64 [N], the class of each row.
-        caps: what videos and matches may take at first.
+        caps: what videos, matches and recordings may take at first.
         quotas_for: C, the number of foreground classes that `set_quotas` will be told of; None when
             it will not be called.
+        recordings: int64 [N], the recording of each row; None where each is one of its own, so that
+            their cap forbids nothing.
 
     Attributes:
         caps: the caps in force.
@@ -126,19 +193,25 @@ class Allowance:
     """
 
     def __init__(
-        self, classes: NDArray[np.int64], caps: Caps, *, quotas_for: int | None = None
+        self,
+        classes: NDArray[np.int64],
+        caps: Caps,
+        *,
+        quotas_for: int | None = None,
+        recordings: NDArray[np.int64] | None = None,
     ) -> None:
-        self.caps = caps
+        self.caps = caps if recordings is not None else replace(caps, recordings=None)
         self.relaxed = 0
         self._classes = classes
+        self._recordings = recordings
         self._count = max(int(classes.max()) + 1 if len(classes) else 0, quotas_for or 0)
         self._balanced = quotas_for is not None
-        self._left: dict[str, Counts] = {}
-        self._widen(caps)
+        self._left: dict[str, _Counted | _CountedSparsely] = {}
+        self._widen(self.caps)
 
     def set_quotas(self, quotas: Counts) -> None:
         """Let the foreground classes take so many pairs, int64 [C]; caps do not change that."""
-        self._left["class"] = quotas.copy()
+        self._left["class"] = _Counted(quotas.copy())
 
     @property
     def anything(self) -> bool:
@@ -164,11 +237,11 @@ class Allowance:
     def open_strata(self) -> NDArray[np.bool_]:
         """Which strata may still take a pair, bool [strata]."""
         opened = np.ones(self.strata, np.bool_)
-        if "match" in self._left:
-            opened &= self._left["match"] > 0
-        if "class" in self._left:
-            by_class = self._left["class"] > 0
-            opened &= np.repeat(by_class, self.strata // self._count)
+        match, by_class = self._left.get("match"), self._left.get("class")
+        if isinstance(match, _Counted):
+            opened &= match.open()
+        if isinstance(by_class, _Counted):
+            opened &= np.repeat(by_class.open(), self.strata // self._count)
         return opened
 
     def foreground_classes(self, pairs: Pairs) -> Counts:
@@ -179,7 +252,7 @@ class Allowance:
         """Which pairs may still be taken, each by itself: int64 [n, 2] ─► bool [n]."""
         mask = np.ones(len(pairs), np.bool_)
         for kind, left in self._left.items():
-            mask &= (left > 0)[self._groups(kind, pairs)]
+            mask &= left.free(self._groups(kind, pairs))
         return mask
 
     def take(self, pairs: Pairs, most: int) -> NDArray[np.int64]:
@@ -198,14 +271,15 @@ class Allowance:
             part = slice(start, start + _AT_ONCE)
             free = np.ones(len(pairs[part]), np.bool_)
             for left, group in zip(lefts, groups, strict=True):
-                free &= left[group[part]] > 0
+                if isinstance(left, _Counted):  # the other way is no faster for many at a time
+                    free &= left.free(group[part])
             for position in (start + np.flatnonzero(free)).tolist():
                 places = [
-                    (left, group[position]) for left, group in zip(lefts, groups, strict=True)
+                    (left, int(group[position])) for left, group in zip(lefts, groups, strict=True)
                 ]
-                if all(left[place] > 0 for left, place in places):
+                if all(left.has_room(place) for left, place in places):
                     for left, place in places:
-                        left[place] -= 1
+                        left.use(place)
                     taken.append(position)
                     if len(taken) == most:
                         return np.array(taken, np.int64)
@@ -224,12 +298,17 @@ class Allowance:
         }
         for kind, (more, size) in sizes.items():
             if more is not None:
-                self._left[kind] = self._left.get(kind, np.zeros(size, np.int64)) + more
+                self._left.setdefault(kind, _Counted(np.zeros(size, np.int64))).widen(more)
+        if by.recordings is not None:
+            self._left.setdefault("recordings", _CountedSparsely(0)).widen(by.recordings)
 
     def _groups(self, kind: str, pairs: Pairs) -> NDArray[np.int64]:
         if kind == "foreground":
             return pairs[:, 0]
         if kind == "background":
             return pairs[:, 1]
+        if kind == "recordings" and self._recordings is not None:
+            front, behind = self._recordings[pairs].T
+            return front * (int(self._recordings.max()) + 1) + behind
         fore: NDArray[np.int64] = self._classes[pairs[:, 0]]
         return fore if kind == "class" else fore * self._count + self._classes[pairs[:, 1]]

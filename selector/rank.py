@@ -90,6 +90,7 @@ def select_top(
     *,
     classes: NDArray[np.int64],
     caps: Caps | None = None,
+    recordings: NDArray[np.int64] | None = None,
     weights: Sequence[int] | Counts | None = None,
     spares: int = 0,
     spread: Spread | None = None,
@@ -113,6 +114,8 @@ def select_top(
         budget: how many pairs to choose.
         classes: int64 [N], the class of each row.
         caps: see `even_caps`.
+        recordings: int64 [N], the recording that each row was cut from; None where each is one of
+            its own.
         weights: int [C], how the budget is split among the foreground classes (`split_budget`);
             None leaves it to the ranking.
         spares: how many pairs to name beyond the budget, as far as the pool goes. They do not
@@ -126,7 +129,7 @@ def select_top(
     """
     _check_budget(budget, len(pool))
     quotas_for = None if weights is None else len(weights)
-    allowance = Allowance(classes, caps or Caps(), quotas_for=quotas_for)
+    allowance = Allowance(classes, caps or Caps(), quotas_for=quotas_for, recordings=recordings)
     spares = min(spares, len(pool) - budget)
     everything = budget + spares
     most = _most(everything) if allowance.anything else everything
@@ -197,6 +200,7 @@ def select_random(
     *,
     classes: NDArray[np.int64],
     caps: Caps | None = None,
+    recordings: NDArray[np.int64] | None = None,
     weights: Sequence[int] | Counts | None = None,
 ) -> Selection:
     """`budget` pairs drawn uniformly without replacement: what a Selector has to beat.
@@ -205,7 +209,9 @@ def select_random(
     alone. The arguments are those of `select_top`.
     """
     scorer = RandomScorer(int(rng.integers(2**63)))
-    drawn = select_top(pool, scorer, budget, classes=classes, caps=caps, weights=weights)
+    drawn = select_top(
+        pool, scorer, budget, classes=classes, caps=caps, recordings=recordings, weights=weights
+    )
     even = np.zeros(budget, np.float32)
     return replace(drawn, logits=even, omega=_sigmoid(even), threshold=0.5)
 

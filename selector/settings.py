@@ -139,7 +139,8 @@ class RankSettings:
 
     Choosing the best pairs blindly collapses: on real clips a tenth of the foregrounds and a
     twentieth of the backgrounds took the whole budget, often all of one class. Each cap is a
-    multiple of the even share (the budget divided by the number of videos or matches); 0 is none.
+    multiple of the even share (the budget divided by the number of videos or matches), but for that
+    of recordings; 0 is none.
 
     The caps alone prevent the collapse: with every match of classes held to one and a half even
     shares, so is every class, and at least two thirds of the classes have pairs. Which of them
@@ -150,6 +151,9 @@ class RankSettings:
         background_cap: how many even shares one background video may take.
         class_cap: how many even shares one match of a foreground class with a background class may
             take. Where one scene goes with one action only, the scene gives the action away.
+        recording_cap: how many pairs one recording may give in front of another one, as a plain
+            number. Clips cut from one recording look alike, and two of one on two of another are
+            one composite four times.
         balance: what each foreground class gets: none (whatever the ranking and the caps give it),
             equal (the same number of pairs for each), or data (in proportion to its real training
             videos). What a class has no pairs for goes to the others.
@@ -160,6 +164,7 @@ class RankSettings:
     foreground_cap: float = 2.0
     background_cap: float = 2.0
     class_cap: float = 1.5
+    recording_cap: int = 1
     balance: Balance = "none"
     scoring: Precision = "float32"
 
@@ -169,6 +174,8 @@ class RankSettings:
         values = {name: getattr(self, name) for name in caps}
         _refuse(
             *((v != 0 and not 1 <= v < math.inf, name, v, remedy) for name, v in values.items()),
+            (self.recording_cap < 0, "recording_cap", self.recording_cap,
+             "give 0 (no cap), or 1 or more"),
             (self.balance not in ("none", "equal", "data"), "balance", self.balance,
              "choose none, equal or data"),
             (self.scoring not in ("float32", "bfloat16"), "scoring", self.scoring,

@@ -129,9 +129,10 @@ def greedy(
     caps: Caps,
     classes: NDArray[np.int64],
     quotas: list[int] | None,
+    recordings: NDArray[np.int64],
 ) -> tuple[list[int], int]:
     """The rule, word by word: walk down the ranking; at its end, double and walk again."""
-    limits = [caps.foreground, caps.background, caps.class_match]
+    limits = [caps.foreground, caps.background, caps.class_match, caps.recordings]
     order = sorted(range(len(pairs)), key=lambda i: (-logits[i], i))
     taken: list[int] = []
     counts: Counter[object] = Counter()
@@ -139,7 +140,9 @@ def greedy(
         for i in order:
             fore, back = map(int, pairs[i])
             of_class = ("class", int(classes[fore]))
-            groups = list(enumerate((fore, back, (int(classes[fore]), int(classes[back])))))
+            match = (int(classes[fore]), int(classes[back]))
+            shots = (int(recordings[fore]), int(recordings[back]))
+            groups = list(enumerate((fore, back, match, shots)))
             full = any(
                 limit is not None and counts[group] >= limit * 2**relaxed
                 for group, limit in zip(groups, limits, strict=True)
@@ -161,7 +164,8 @@ cap = st.one_of(st.none(), st.integers(1, 4))
 @settings(max_examples=300, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
-    caps=st.builds(Caps, cap, cap, cap),
+    caps=st.builds(Caps, cap, cap, cap, cap),
+    shots=st.integers(1, 7),
     weights=st.one_of(st.none(), st.lists(st.integers(0, 3), min_size=3, max_size=3)),
     share=st.floats(0.01, 1),
     block=st.integers(1, 20),
@@ -171,13 +175,14 @@ cap = st.one_of(st.none(), st.integers(1, 4))
     seed=st.integers(0, 999),
 )
 def test_the_choice_is_that_of_the_rule_however_little_is_kept(
-    shape: tuple[int, int], caps: Caps, weights: list[int] | None, share: float, block: int,
-    most: int, spread: bool, spares: int, seed: int,
+    shape: tuple[int, int], caps: Caps, shots: int, weights: list[int] | None, share: float,
+    block: int, most: int, spread: bool, spares: int, seed: int,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     pairs = rng.permutation(all_pairs(*shape))
     logits = rng.integers(0, 6, len(pairs)).astype(np.float32)
     classes = rng.integers(0, 3, max(shape))
+    recordings = rng.integers(0, shots, max(shape))
     budget = max(1, int(share * len(pairs)))
     world = Listed(pairs, logits)
     with pytest.MonkeyPatch.context() as patch:
@@ -186,14 +191,14 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
         patch.setattr(candidates, "BLOCK", block)
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
-            world, world, budget, classes=classes, caps=caps, weights=weights,
-            spares=spares, spread=LocalEngine(workers=1) if spread else None,
+            world, world, budget, classes=classes, caps=caps, recordings=recordings,
+            weights=weights, spares=spares, spread=LocalEngine(workers=1) if spread else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
         capacity = np.bincount(classes[pairs[:, 0]], minlength=3)
         quotas = split_budget(budget, weights, capacity)[0].tolist()
-    expected, relaxed = greedy(pairs, logits, budget, caps, classes, quotas)
+    expected, relaxed = greedy(pairs, logits, budget, caps, classes, quotas, recordings)
     assert found.pairs.tolist() == pairs[expected].tolist()
     assert np.array_equal(found.logits, logits[expected])
     assert found.relaxed == relaxed
@@ -202,7 +207,7 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     assert len({*spare, *map(tuple, found.pairs.tolist())}) == budget + len(spare)
     assert (np.diff(found.spare_logits) <= 0).all()
     if quotas is None:
-        more, _ = greedy(pairs, logits, budget + len(spare), caps, classes, None)
+        more, _ = greedy(pairs, logits, budget + len(spare), caps, classes, None, recordings)
         assert sorted(more) == sorted(
             [*expected, *(pairs.tolist().index(list(pair)) for pair in spare)]
         )
@@ -290,7 +295,7 @@ def test_default_caps_prevent_the_collapse_on_a_large_pool() -> None:
     assert set(classes[blind.pairs[:, 0]]) == {3}
 
     caps = even_caps(300, 300, 400, 100, RankSettings())
-    assert caps == Caps(foreground=2, background=2, class_match=5)
+    assert caps == Caps(foreground=2, background=2, class_match=5, recordings=1)
     found = top(pairs, logits, 300, caps, classes)
     assert len(found.pairs) == len({tuple(pair) for pair in found.pairs.tolist()}) == 300
     assert (np.diff(found.logits) <= 0).all()
@@ -313,9 +318,26 @@ def test_caps_that_forbid_the_budget_are_doubled_and_reported() -> None:
     assert found.considered == 5
 
 
+def test_clips_of_one_recording_are_not_paired_twice_with_those_of_another() -> None:
+    """Two clips of each recording, which score alike: without the cap they fill the choice."""
+    pairs, recordings = all_pairs(4, 4), np.array([0, 0, 1, 1])
+    logits = (-(recordings[pairs[:, 0]] + 2 * recordings[pairs[:, 1]])).astype(np.float32)
+    world, classes = Listed(pairs, logits), np.zeros(4, np.int64)
+
+    def chosen(caps: Caps) -> list[list[int]]:
+        found = select_top(world, world, 4, classes=classes, caps=caps, recordings=recordings)
+        return sorted(recordings[found.pairs].tolist())
+
+    assert chosen(Caps()) == [[0, 0]] * 4
+    assert chosen(Caps(recordings=1)) == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert chosen(Caps(recordings=3)) == [[0, 0]] * 3 + [[1, 0]]
+    # Where each clip is a recording of its own, every pair comes once anyway.
+    assert top(pairs, logits, 16, Caps(recordings=1)).relaxed == 0
+
+
 def test_even_caps_round_up_and_can_be_left_out() -> None:
-    assert even_caps(10, 30, 40, 3, RankSettings()) == Caps(1, 1, 5)
-    none = RankSettings(foreground_cap=0, background_cap=0, class_cap=0)
+    assert even_caps(10, 30, 40, 3, RankSettings()) == Caps(1, 1, 5, 1)
+    none = RankSettings(foreground_cap=0, background_cap=0, class_cap=0, recording_cap=0)
     assert even_caps(10, 30, 40, 3, none) == Caps()
     assert top(all_pairs(2, 2), np.zeros(4, np.float32), 2, Caps()).caps is None
 

@@ -225,6 +225,7 @@ def choose(
             budget,
             classes=space.source.labels,
             caps=_caps(space, matching, settings, budget),
+            recordings=space.recordings,
             weights=_weights(space, settings),
             spares=10 + budget // 20,
             # PyTorch takes all cores by itself: the engine local has nothing to add.
@@ -259,6 +260,7 @@ def random_pairs(
         np.random.default_rng([settings.run.seed, 3]),
         classes=space.source.labels,
         caps=_caps(space, matching, settings, budget),
+        recordings=space.recordings,
         weights=_weights(space, settings),
     )
     return drawn.pairs

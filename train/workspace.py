@@ -53,6 +53,12 @@ class Workspace:
         return self._by_id[video_id]
 
     @cached_property
+    def recordings(self) -> NDArray[np.int64]:
+        """The recording of each row of the bank, int64 `[N]`: clips of one group share it."""
+        groups = [self._by_id[id_].group if id_ in self._by_id else "" for id_ in self.bank.ids]
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
     def _by_id(self) -> dict[str, Video]:
         return {video.id: video for video in self.videos.videos}
 
