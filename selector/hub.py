@@ -69,8 +69,10 @@ class TrainedSelector(LoadedSelector, ModelHubMixin):
             raise TypeError(f"A stored Selector takes no {', '.join(model_kwargs)}.")
         # The mixin's own would look for a config.json first, with other errors.
         given = str(pretrained_model_name_or_path)
+        if revision is not None and not Path(given).exists():
+            given += f"@{revision}"
         folder = find_selector(
-            given if revision is None else f"{given}@{revision}",
+            given,
             force_download=force_download,
             token=token,
             cache_dir=cache_dir,

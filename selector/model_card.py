@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,10 @@ def model_card(card: SelectorCard) -> ModelCard:
         data,
         template_path=str(_TEMPLATE),
         card=card,
+        said={
+            name: _cell(getattr(card, name))
+            for name in ("verdict", "data", "trunk_weights", "embedder")
+        },
         options=" ".join(
             f"--{name.replace('_', '-')} {getattr(card, name)}"
             for name in ("num_frames", "height", "width", "crop")
@@ -69,15 +74,15 @@ def model_card(card: SelectorCard) -> ModelCard:
         ],
         curves=[(_CURVES.get(name, name), map(_short, card.curves[name])) for name in card.curves],
         stretches=max(map(len, card.curves.values()), default=0),
-        names=", ".join(card.classes),
-        earlier=", ".join(card.finetuned_from),
+        names=", ".join(map(_cell, card.classes)),
+        earlier=", ".join(map(_cell, card.finetuned_from)),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items()),
     )
 
 
 def _cell(text: str) -> str:
-    """`text` in a cell of a Markdown table."""
-    return text.replace("|", r"\|")
+    """`text` in a cell of a Markdown table, or anywhere else on the page; HTML in it is text."""
+    return html.escape(text, quote=False).replace("|", r"\|")
 
 
 def _short(value: float) -> str:

@@ -286,6 +286,16 @@ def test_a_preview_draws_clips_before_and_after(
     assert (tmp_path / "look" / "augment.png").read_bytes() == first
 
 
+def test_a_preview_of_no_clips_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["preview", str(data), "--augment", "flip", "--count", "0"]
+    assert "count is 0; it must be at least 1." in refused(
+        [*words, "--out", str(tmp_path / "look")], capsys
+    )
+    assert not (tmp_path / "look").exists()
+
+
 def test_a_preview_looks_for_a_draw_that_changes_every_clip(source: ClipSource) -> None:
     """Of two clips every second draw makes each its own partner."""
     from train.augment_preview import _telling

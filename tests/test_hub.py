@@ -182,6 +182,8 @@ def test_what_is_fetched_is_what_was_asked_for(
     assert found.card == CARD
     assert (asked[0]["name"], asked[0]["revision"]) == ("user/name", "v1")
     assert asked[0]["local_files_only"] is True
+    again = TrainedSelector.from_pretrained(tmp_path / "cache", revision="v1")  # a folder wins
+    assert again.card == CARD and len(asked) == 1
 
 
 def test_a_wrong_folder_and_a_wrong_argument_are_refused(tmp_path: Path) -> None:
@@ -237,12 +239,23 @@ def test_the_model_card_tells_what_a_reader_needs(trained: TrainedSelector, tmp_
         assert part in page.text
 
 
+def test_names_on_the_model_card_are_text() -> None:
+    name = "<img src=x>|a & b"
+    odd = replace(
+        CARD, classes=(name,), videos=(3,), finetuned_from=(name,), data=name, trunk_weights=name,
+        verdict=name, embedder=name,
+    )  # fmt: skip
+    text = model_card(odd).text
+    assert text.count(r"&lt;img src=x&gt;\|a &amp; b") == 6
+    assert "<img" not in text
+
+
 def test_the_card_of_an_older_selector_says_what_is_not_known() -> None:
     older = replace(
         CARD, data="", videos=(), curves={}, verdict="", probe_auroc=None, finetuned_from=()
     )
     text = model_card(older).text
-    assert "A data set whose name was not recorded: 3 classes: clap, jump|run, wave." in text
+    assert "A data set whose name was not recorded: 3 classes: clap, jump\\|run, wave." in text
     assert "without a probe" in text and "not recorded" in text
     assert "mean reward" not in text and "Before that" not in text
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from banks import make_source
 from tiny_run import train_tiny
 from torch import nn
 
@@ -21,7 +22,7 @@ from l2a.media import read_frames
 from l2a.networks import VideoNetwork, build_network, build_trunk
 from l2a.pairs import read_pairs
 from train.report import write_report
-from train.report.activation import activation_maps
+from train.report.activation import MODES, _heats, activation_maps, activations
 from train.report.charts import arms_chart, curve_charts
 from train.tracking import FIGURES, points_of
 
@@ -110,6 +111,11 @@ def test_nothing_is_fetched(page: Page) -> None:
             value = attributes.get(name) or ""
             assert value.startswith(("data:", "#")) or not value, f"{tag} {name}={value[:60]}"
     assert not re.search(r"@import|url\((?!#)|<script", page.source)
+    policies = [m["content"] for m in page.attributes("meta")
+                if m.get("http-equiv") == "Content-Security-Policy"]  # fmt: skip
+    assert policies == [
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+    ]
 
 
 def test_the_numbers_are_those_of_the_runs_files(run: Path, page: Page) -> None:
@@ -142,7 +148,7 @@ def test_classes_and_confusion_by_hand(copy: Path, tmp_path: Path) -> None:
     repeats = {
         "selector": [result(4, 1), result(3, 2)],
         "none": [result(1, 3), result(2, 3)],
-        "videomix": [result(0, 0), result(0, 0)],
+        "selector+videomix": [result(0, 0), result(0, 0)],
     }
     arms = {name: {"repeats": results} for name, results in repeats.items()}
     content = {"classes": ["run_fast", "<sit>"], "test_clips": 8, "arms": arms}
@@ -151,7 +157,9 @@ def test_classes_and_confusion_by_hand(copy: Path, tmp_path: Path) -> None:
     # Top-1: 5/8 twice; 4/8 and 5/8, with the mean 9/16 and the standard deviation √(1/128).
     assert page.row("selected pairs") == ["62.5 %", "0.0", "+6.2", "62.5 62.5 "]
     assert page.row("no composites") == ["56.2 %", "8.8", "", "50.0 62.5 "]
-    assert page.row("videomix")[2] == "−56.2"
+    assert page.row("selected pairs + videomix")[2] == "−56.2"
+    # The mean of 5/8, 9/16 and 0 is 19/48: √(19/48 · 29/48 / 8) = 0.1729.
+    assert "±17.3 points" in page.sections["accuracy"]
     assert [row for row in page.rows if row and row[0] in ("run fast", "<sit>")][:4] == [
         ["run fast", "+50.0", "4", "87.5 %", "37.5 %", "0.0 %"],
         ["<sit>", "−37.5", "4", "37.5 %", "75.0 %", "0.0 %"],
@@ -259,6 +267,38 @@ def test_without_the_data_set_all_else_is_shown(copy: Path, tmp_path: Path) -> N
     assert "top-1" in page.sections["accuracy"]
 
 
+def test_maps_are_drawn_where_the_runs_own_gpu_is_not(copy: Path, tmp_path: Path) -> None:
+    record = copy / "run.yaml"
+    record.write_text(record.read_text().replace("  device: auto\n", "  device: cuda:77\n"))
+    page = Page(write_report(copy, tmp_path / "page.html"))
+    assert page.row("device") == ["cuda:77"]
+    assert "VideoMix" in page.sections["maps"]
+
+
+def test_partners_come_nearest_first_and_only_some_of_them(copy: Path, tmp_path: Path) -> None:
+    content = json.loads((copy / "matches.json").read_text())
+    content["matches"] = [
+        {"foreground": "run", "background": f"class_{n}", "similarity": n / 10} for n in range(10)
+    ]
+    (copy / "matches.json").write_text(json.dumps(content))
+    page = Page(write_report(copy, tmp_path / "page.html"))
+    nearest = [f"class {n} 0.{n}0" for n in range(9, 1, -1)]
+    assert " ".join(page.row("run")[0].split()) == " ".join([*nearest, "and 2 more"])
+
+
+def test_skipped_videos_are_listed_and_not_counted(copy: Path, tmp_path: Path) -> None:
+    skipped = read_pairs(copy / "pairs.parquet")[0][0].foreground
+    rows = [f"{skipped},broken: at 3 s\n", *(f"other{n},broken: at {n} s\n" for n in range(249))]
+    (copy / "skipped.csv").write_text("video,reason\n" + "".join(rows))
+    page = Page(write_report(copy, tmp_path / "page.html"))
+    assert "17 train, 6 val, 6 test" in page.sections["ran"]
+    assert page.row(skipped) == ["broken: at 3 s"]
+    assert sum(row[-1].startswith("broken") for row in page.rows if row) == 200
+    for part in ("250 skipped", "broken: 250", "50 more are in skipped.csv"):
+        assert part in page.sections["left-out"]
+    assert f"{skipped} on " not in page.sections["films"]
+
+
 def test_names_from_the_data_are_text(copy: Path, tmp_path: Path) -> None:
     (copy / "skipped.csv").write_text('video,reason\n<script>alert(1)</script>,"is <b>broken"\n')
     page = Page(write_report(copy, tmp_path / "page.html"))
@@ -350,5 +390,34 @@ def test_a_trunk_that_ends_otherwise_has_no_map() -> None:
     squashed = nn.Sequential(*trunk, nn.Sigmoid())
     network = VideoNetwork("squashed", squashed, size, 2).eval()
     assert activation_maps(network, torch.randn(1, 3, 4, 32, 32)) is None
+    widened = nn.Sequential(*trunk, nn.Linear(size, 7))
+    network = VideoNetwork("widened", widened, 7, 2).eval()
+    assert activation_maps(network, torch.randn(1, 3, 4, 32, 32)) is None
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     assert activation_maps(VideoNetwork("flat", flat, 2, 2), torch.zeros(1, 3, 1, 2, 2)) is None
+
+
+def test_clips_of_one_class_and_a_network_without_maps_are_told_apart(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "bank")
+    rows = np.arange(len(source.labels))
+    trunk, size = build_trunk("tiny3d")
+    network = VideoNetwork("tiny3d", trunk, size, source.num_classes).eval()
+    found = activations(network, source, rows, seed=0)
+    assert found is not None and [one.mode for one in found] == list(MODES)
+    assert activations(network, source, rows[source.labels == 0], seed=0) == []
+    squashed = VideoNetwork("squashed", nn.Sequential(trunk, nn.Sigmoid()), size, 3).eval()
+    assert activations(squashed, source, rows, seed=0) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_maps_are_drawn_by_a_network_on_a_gpu(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "bank")
+    network = build_network("tiny3d", source.num_classes).eval().to("cuda")
+    found = activations(network, source, np.arange(len(source.labels)), seed=0)
+    assert found is not None and len(found) == len(MODES)
+
+
+def test_both_maps_of_a_clip_are_on_one_scale() -> None:
+    maps = torch.tensor([[2.0, -1.0], [1.0, 4.0]]).reshape(2, 1, 1, 2)
+    assert _heats(maps).reshape(2, 2).tolist() == [[0.5, 0.0], [0.25, 1.0]]
+    assert not _heats(-maps.abs()).any()

@@ -14,6 +14,8 @@ from train.settings.full import StageTwoSettings
 CHOOSING = ("selector", "random")
 """The ways to choose pairs."""
 
+_TITLES = {"none": "no composites", "random": "random pairs", "selector": "selected pairs"}
+
 
 @dataclass(frozen=True)
 class ArmPlan:
@@ -64,6 +66,13 @@ def split_entry(entry: str) -> tuple[str, str]:
     """What an entry says of pairs, and of augmentations: `selector+videomix` says both."""
     pairs, plus, spec = entry.partition("+")
     return (pairs, spec) if plus and pairs in CHOOSING else ("none", entry)
+
+
+def arm_title(name: str) -> str:
+    """What tables and pages call an arm: "selected pairs + videomix" for `selector+videomix`; an
+    augmentation alone keeps the name that it was asked for by."""
+    pairs, spec = split_entry(name)
+    return _TITLES.get(name, name) if pairs == "none" else f"{_TITLES[pairs]} + {spec}"
 
 
 def check_arms(arms: Sequence[ArmPlan], classes: int) -> None:

@@ -79,8 +79,11 @@ def open_augment_preview(
         count: how many clips to show.
 
     Raises:
-        InputError: an augmentation or the data are wrong, or there is no training video.
+        InputError: an augmentation or the data are wrong, there is no training video, or none is
+            to be shown.
     """
+    if count < 1:
+        raise InputError(f"count is {count}; it must be at least 1.")
     specs = [split_entry(entry)[1] for entry in augmentation_entries(augment)]
     named = {spec: make_augmentation(spec) for spec in specs}
     videos: VideoSet = read_videos(data, settings.data)

@@ -7,7 +7,7 @@ same real clips in the same order for the same number of steps, so that only the
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.networks import VideoNetwork, build_network
 from l2a.progress import progress
-from train.arms import split_entry
+from train.arms import arm_title
 from train.classifier import Diet, fit, make_classifier, predict
 from train.metrics import Metrics, measure
 from train.settings.full import ClassifierSettings, StageTwoSettings
@@ -152,7 +152,7 @@ def table(arms: list[Arm], clips: int) -> str:
         clips: test clips, from which the standard error of one accuracy is given.
     """
     base = next((arm.mean for arm in arms if arm.name == "none"), None)
-    titles = [_title(arm.name) for arm in arms]
+    titles = [arm_title(arm.name) for arm in arms]
     width = max(16, *(len(title) + 2 for title in titles))
     lines = [f"{'':<{width}}{'top-1':>8}{'sd':>8}{'gain':>8}   seeds"]
     for arm, title in zip(arms, titles, strict=True):
@@ -161,15 +161,12 @@ def table(arms: list[Arm], clips: int) -> str:
         lines.append(
             f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
         )
-    mean = statistics.fmean(arm.mean for arm in arms)
-    error = 100 * (mean * (1 - mean) / clips) ** 0.5
+    error = 100 * standard_error([arm.mean for arm in arms], clips)
     lines.append(f"{clips} test clips: one accuracy is uncertain by ±{error:.1f} (1 s.e.)")
     return "\n".join(lines)
 
 
-def _title(name: str) -> str:
-    titles = {"none": "no composites", "random": "random pairs", "selector": "selected pairs"}
-    pairs, spec = split_entry(name)
-    if name in titles or pairs == "none":
-        return titles.get(name, name)
-    return f"{titles[pairs]} + {spec}"
+def standard_error(accuracies: Sequence[float], clips: int) -> float:
+    """How uncertain one accuracy on `clips` test clips is, at the mean of several; all 0..1."""
+    mean = statistics.fmean(accuracies)
+    return float((mean * (1 - mean) / clips) ** 0.5)

@@ -73,7 +73,7 @@ def activation_maps(network: VideoNetwork, inputs: Tensor) -> Tensor | None:
         float32 [B, C, T', H', W'], as coarse as the last feature map; None where the trunk does not
         end with an average over space and time, so that there is no such map.
     """
-    pools = [module for module in network.trunk.modules() if isinstance(module, _POOL)]
+    pools = [m for m in network.trunk.modules() if isinstance(m, nn.AdaptiveAvgPool3d)]
     if not pools:
         return None
     seen: list[Tensor] = []
@@ -83,31 +83,33 @@ def activation_maps(network: VideoNetwork, inputs: Tensor) -> Tensor | None:
     finally:
         hook.remove()
     maps = seen[-1]
-    if not torch.allclose(maps.mean(dim=(2, 3, 4)), features, atol=1e-4, rtol=1e-3):
+    means = maps.mean(dim=(2, 3, 4))
+    if means.shape != features.shape:
+        return None
+    if not torch.allclose(means, features, atol=1e-4, rtol=1e-3):
         return None
     return torch.einsum("bdthw,cd->bcthw", maps, network.head.weight)
 
 
-_POOL = nn.AdaptiveAvgPool3d
-
-
 def activations(
     network: VideoNetwork, source: ClipSource, rows: NDArray[np.int64], seed: int
-) -> list[Activation]:
+) -> list[Activation] | None:
     """Mix real clips, once in each way of cutting, and map both classes of each.
 
     Clips that the classifier gets right by themselves come first: what it looks at in a class that
     it does not know says little.
 
     Args:
-        network: the classifier, in evaluation mode.
+        network: the classifier, in evaluation mode, on any device.
         source: of the clips, with their labels.
-        rows: bank rows to take clips from, of at least two classes, int64 [n].
+        rows: bank rows to take clips from, int64 [n].
         seed: which clips, and where VideoMix cuts.
 
     Returns:
-        At most one for each of `MODES`; none where the network has no such map.
+        One for each of `MODES`, fewer where there are too few clips, none where they are of one
+        class; None where the network has no such map.
     """
+    device = next(network.parameters()).device
     rng = np.random.default_rng([seed, 7])
     rows = rng.permutation(rows)[:_CANDIDATES]
     right = predict(network, source, rows).argmax(axis=1) == source.labels[rows]
@@ -116,13 +118,13 @@ def activations(
     pairs = _pairs(rows, source.labels)
     for mode, pair in zip(MODES[: len(pairs)], pairs, strict=True):
         mixed, pasted, labels = _mix(source, pair, mode, seed)
-        inputs = to_input(mixed[None])
+        inputs = to_input(mixed[None].to(device))
         maps = activation_maps(network, inputs)
         if maps is None:
-            return []
+            return None
         classes = (int(source.labels[pair[0]]), int(source.labels[pair[1]]))
         chosen = F.interpolate(
-            maps[:, list(classes)], mixed.shape[:3], mode="trilinear", align_corners=False
+            maps[:, list(classes)].cpu(), mixed.shape[:3], mode="trilinear", align_corners=False
         )[0]
         with torch.inference_mode():
             probabilities = network(inputs).softmax(dim=1)[0]

@@ -84,9 +84,11 @@ def films_of(
     for pair in pairs:
         if len(films) == count:
             break
+        if not {pair.foreground, pair.background} <= videos.keys():
+            continue  # a video that is gone
         try:
             front, behind = (store.load(videos[id_]) for id_ in (pair.foreground, pair.background))
-        except (L2AError, KeyError):  # no layers, or a video that is gone: the next pair
+        except L2AError:  # no layers
             continue
         omega = pair.omega if scored else None
         made = make_composite(front, behind, settings, omega=omega, seed=meta.get("seed"))

@@ -16,11 +16,17 @@ from compositing.settings import PrepareSettings
 from l2a.errors import InputError
 from l2a.files import read_json
 from l2a.formats import DataSettings, read_videos
+from l2a.pairs import ScoredPair, read_pairs
 from l2a.runs import Run
 from l2a.videos import VideoSet, carve_validation
+from train.records import POOL_SAMPLE
 from train.settings.full import RunSettings
 
 S = TypeVar("S")
+
+Section = Mapping[str, Any] | str | None
+"""What a part of `page.html` needs; a sentence where the run has it not, or cannot show it; None
+where it has no place in such a run."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,24 @@ class Source:
                 is_path = Path in typing.get_args(hints[name]) and value is not None
                 values[name] = Path(value) if is_path else value
         return kind(**values)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any] | None:
+        """What `metrics.json` says, the run's own arm first; None before stage two is done."""
+        content = self.json("metrics.json")
+        return content if content and "arms" in content else None
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[ScoredPair, ...], Mapping[str, Any]] | None:
+        """The chosen pairs, and what their file says of itself; None before they are chosen."""
+        path = self.folder / "pairs.parquet"
+        return read_pairs(path) if path.is_file() else None
+
+    @cached_property
+    def sample(self) -> tuple[ScoredPair, ...]:
+        """Pairs drawn from the pool; none where it was not sampled."""
+        path = self.folder / POOL_SAMPLE
+        return read_pairs(path)[0] if path.is_file() else ()
 
     @cached_property
     def videos(self) -> VideoSet:

@@ -1,0 +1,146 @@
+"""What the classifier came to: accuracy, confusion, and where it looks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank, ClipSettings, RowState
+from l2a.devices import pick_device
+from l2a.errors import InputError
+from train.arms import arm_title
+from train.batches import ClipSource
+from train.report.activation import activations
+from train.report.charts import arms_chart
+from train.report.source import Section, Source
+from train.settings.full import ClassifierSettings
+from train.stage_two import load_classifier, standard_error
+
+_MATRIX = 24
+"""Classes up to which a matrix of them is readable."""
+_CONFUSIONS = 30
+
+
+def accuracy(source: Source) -> Section:
+    """Every arm, and what each class gained."""
+    metrics = source.metrics
+    if metrics is None:
+        return None if source.command != "train" else "Stage two has not finished yet."
+    arms = {name: arm["repeats"] for name, arm in metrics["arms"].items()}
+    top1s = {name: [result["top1"] for result in results] for name, results in arms.items()}
+    means = {name: statistics.fmean(values) for name, values in top1s.items()}
+    main, base = next(iter(arms)), means.get("none")
+    compared = base is not None and main != "none"
+    return {
+        "arms": [
+            {
+                "title": arm_title(name),
+                "mean": means[name],
+                "sd": statistics.stdev(values) if len(values) > 1 else None,
+                "gain": None if base is None or name == "none" else means[name] - base,
+                "top1s": values,
+            }
+            for name, values in top1s.items()
+        ],
+        "clips": metrics["test_clips"],
+        "error": standard_error(list(means.values()), metrics["test_clips"]),
+        "repeats": len(top1s[main]),
+        "chart": arms_chart({arm_title(name): values for name, values in top1s.items()}),
+        "titles": [arm_title(name) for name in arms],
+        "classes": _by_class(metrics["classes"], arms, main, compared),
+        "compared": compared,
+    }
+
+
+def _by_class(
+    classes: Sequence[str], arms: Mapping[str, Sequence[Any]], main: str, compared: bool
+) -> list[dict[str, Any]]:
+    """Each class that has test clips, with its accuracy in every arm; what gained most first."""
+    counts = np.sum(arms[main][0]["confusion"], axis=1).tolist()
+    means = {
+        name: {
+            label: statistics.fmean(result["per_class"][label] for result in results)
+            for label in results[0]["per_class"]
+        }
+        for name, results in arms.items()
+    }
+    rows = [
+        {
+            "name": label,
+            "clips": count,
+            "accuracies": [means[name][label] for name in arms],
+            "change": means[main][label] - means["none"][label] if compared else None,
+        }
+        for label, count in zip(classes, counts, strict=True)
+        if count
+    ]
+    return sorted(rows, key=lambda row: -row["change"]) if compared else rows
+
+
+def confusion(source: Source) -> Section:
+    """What is taken for what by the run's own arm, over its repeats: a matrix, or a list."""
+    metrics = source.metrics
+    if metrics is None:
+        return None
+    classes, (main, arm) = metrics["classes"], next(iter(metrics["arms"].items()))
+    counts = np.sum([result["confusion"] for result in arm["repeats"]], axis=0)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
+    worst = [np.unravel_index(place, wrong.shape) for place in order]
+    return {
+        "arm": arm_title(main),
+        "repeats": len(arm["repeats"]),
+        "classes": classes,
+        "rows": [
+            (name, list(zip(row.tolist(), share.tolist(), strict=True)))
+            for name, row, share in zip(classes, counts, shares, strict=True)
+        ]
+        if len(classes) <= _MATRIX
+        else [],
+        "worst": [
+            (classes[row], classes[column], int(wrong[row, column]), float(shares[row, column]))
+            for row, column in worst
+            if wrong[row, column]
+        ],
+    }
+
+
+def maps(source: Source) -> Section:
+    """Where the classifier looks in clips of the test split that VideoMix cut together."""
+    path = source.folder / "classifier.safetensors"
+    folders = [index.parent for index in (source.folder / "bank").glob("*/index.json")]
+    if not path.is_file() or len(folders) != 1:
+        return None
+    network, card = load_classifier(path)
+    classes, bank = card["classes"], ClipBank.open(folders[0])
+    if bank.settings != ClipSettings(**card["clips"]):
+        return "The clips are not those that the classifier was trained on."
+    shown = set(np.array(bank.ids)[bank.state[:] != RowState.UNREADABLE].tolist())
+    index_of = {name: index for index, name in enumerate(classes)}
+    labels = {
+        bank.row(video.id): index_of[video.label]
+        for video in source.videos.of_split("test")
+        if video.id in shown and video.label in index_of
+    }
+    if len(set(labels.values())) < 2:
+        return "The run's test clips that are still there are of fewer than two classes."
+    rows, of_rows = np.array(list(labels)), np.zeros(len(bank), np.int64)
+    of_rows[rows] = list(labels.values())
+    clips = ClipSource(bank, of_rows, len(classes), bank.settings.crop, CompositeSettings())
+    try:
+        device = pick_device(source.group(ClassifierSettings).device)
+    except InputError:  # the run was made on another machine
+        device = pick_device("auto")
+    network = network.to(device).eval()
+    found = activations(network, clips, rows, source.settings["seed"])
+    if found is None:
+        return (
+            f"The classifier {network.name} does not end with an average over space and time, so "
+            "that it has no class activation maps."
+        )
+    return {"clips": found, "classes": classes}
