@@ -12,10 +12,12 @@ order for the same number of steps; composites are added to a batch and replace 
 - selected: of that pool under the same caps, what a Selector chose that was trained on this seed's
   videos, with the label rule mixed.
 
-The last three with each label rule; `--choices` takes fewer of them, or none. `--augment videomix
-cutmixup` adds an arm for each of these augmentations, of real clips alone. A seed draws the
-validation split, the network's first weights and all else. Goes on where it stopped; prints a table
-of top-1 on the test split.
+The last three with each label rule; `--choices` and `--rules` take fewer of them, or none.
+`--augment videomix cutmixup` adds an arm for each of these augmentations, of real clips alone; as
+in `l2a train`, `random+videomix` and `selector+videomix` have the matched or the selected
+composites beside them and augment both, with the label rule actor. A seed draws the validation
+split, the network's first weights and all else. Goes on where it stopped; prints a table of top-1
+on the test split.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipSettings
 from l2a.formats import DataSettings
 from semantic_match.settings import MatchSettings
+from train.arms import split_entry
 from train.settings.full import (
     ClassifierSettings,
     FullSettings,
@@ -50,6 +53,7 @@ from train.two_stage import choose, open_store, random_pairs
 from train.workspace import Workspace, build_matching, build_workspace, open_videos
 
 RULES = ("mixed", "foreground", "actor")
+AUGMENTED_RULE = "actor"
 CHOICES = ("random", "matched", "selected")
 
 
@@ -70,10 +74,12 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
     )
     store = open_store(folder, settings)
     videos = open_videos(arguments.data, settings.data, seed)
-    augmentations = {name: make_augmentation(name) for name in arguments.augment}
+    augmented = [(name, *split_entry(name)) for name in arguments.augment]
+    augmentations = {spec: make_augmentation(spec) for _, _, spec in augmented}
+    wanted = bool(arguments.choices) or any(choice != "none" for _, choice, _ in augmented)
     space = build_workspace(
         folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine),
-        layers=bool(arguments.choices) or any(a.needs_masks for a in augmentations.values()),
+        layers=wanted or any(a.needs_masks for a in augmentations.values()),
     )  # fmt: skip
 
     def trained(
@@ -88,13 +94,14 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
 
     nothing = np.empty((0, 2), np.int64)
     found = {"none": trained("none", nothing)}
-    if arguments.choices:
-        pairs = chosen_pairs(folder, space, settings, arguments.budget)
-        for choice in arguments.choices:
-            for rule in RULES:
-                found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
-    for name, augmentation in augmentations.items():
-        found[name] = trained(name, nothing, augment=augmentation)
+    pairs = chosen_pairs(folder, space, settings, arguments.budget) if wanted else {}
+    for choice in arguments.choices:
+        for rule in arguments.rules:
+            found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
+    pairs |= {"none": nothing}
+    for name, choice, spec in augmented:
+        of = {"selector": "selected", "random": "matched"}.get(choice, choice)
+        found[name] = trained(name, pairs[of], AUGMENTED_RULE, augmentations[spec])
     return found
 
 
@@ -140,6 +147,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the data set's folder")
     parser.add_argument("--segmenter", default="motion", help="as for l2a prepare")
     parser.add_argument("--choices", choices=CHOICES, nargs="*", default=CHOICES)
+    parser.add_argument("--rules", choices=RULES, nargs="+", default=RULES)
     parser.add_argument("--augment", nargs="*", default=[], help="names as in docs/augment.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=40)
