@@ -27,7 +27,7 @@ from selector.candidates import (
 from selector.caps import Allowance, Caps, Counts, Pairs, split_budget
 from selector.score import Numbers, RandomScorer, Scorer
 
-CANDIDATES = 1 << 20
+CANDIDATES = 1 << 19
 """How many pairs a pass keeps, or four times the budget if that is more."""
 
 _WALK = 4096
@@ -106,7 +106,7 @@ def select_top(
     walked as far as nothing is missing between them; if the budget is not met by then, another
     pass goes over the pairs that may still be taken.
 
-    Memory: some 200 MB besides the scorer's, whatever the pool (more for budgets above 250,000).
+    Memory: below 100 MB besides the scorer's, whatever the pool (more for budgets above 130,000).
 
     Args:
         pool: where the pairs come from.
