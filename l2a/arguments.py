@@ -83,7 +83,7 @@ def parse(
     try:
         values = vars(parser.parse_args([_dashed(word) for word in words]))
     except ArgumentError as error:
-        raise InputError(_one_sentence(command, str(error))) from None
+        raise InputError(_one_sentence(command, str(error), own)) from None
     instances: dict[type, Any] = {}
     problems = []
     for group in groups:
@@ -150,7 +150,8 @@ def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
 
 def _read_config(path: Path, everything: set[str]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text) or {}
     except FileNotFoundError:
         raise InputError(f"There is no settings file {path}; check --config.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -158,6 +159,10 @@ def _read_config(path: Path, everything: set[str]) -> dict[str, Any]:
         raise InputError(f"{path} is not a readable YAML file ({reason}); mend it.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no settings; write one `name: value` a line.")
+    top = yaml.compose(text, yaml.SafeLoader)  # a dictionary would hold the last of two alone
+    written = [key.value for key, _ in top.value] if isinstance(top, yaml.MappingNode) else []
+    if twice := [key for key in written if written.count(key) > 1]:
+        raise InputError(f"{path} sets {twice[0]} twice; keep one of the two lines.")
     for key in content:
         if key not in everything:
             near = difflib.get_close_matches(str(key), everything, n=1)
@@ -174,14 +179,35 @@ def _word(key: str, value: Any) -> str:
     return f"--{option}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _one_sentence(command: str, message: str) -> str:
+_KINDS = {"int": "a whole number", "float": "a finite number", "tuple": "a list such as 256,128"}
+"""What the parser calls a type ─► what people call it."""
+
+
+def _one_sentence(command: str, message: str, options: Iterable[str]) -> str:
+    """The parser's message as one sentence with the value and what it must be."""
     text = " ".join(message.split())
+    see = f"see `l2a {command} --help`."
+    if found := re.search(r'[Pp]arser key "(\w+)": .*Given value: (.*)$', text):
+        # Of a union, which is a type or nothing: one message for each of its parts.
+        expected = list(dict.fromkeys(re.findall(r"Expected a <class '(\w+)'>", text)))
+        kinds = " or ".join(_KINDS.get(name, name) for name in expected if name != "NoneType")
+        return f"{_option(found[1])} is {found[2]!r}, but must be {kinds}; {see}"
     if found := re.search(r'[Pp]arser key "(\w+)": (.*?)\.? Got value: (.*)$', text):
-        key, expected, value = found.groups()
-        option = key if key in POSITIONAL else "--" + key.replace("_", "-")
-        expected = re.sub(r"<class '(\w+)'>", r"\1", expected)
-        expected = expected.replace("typing.", "").removeprefix("Expected a ")
-        if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
-            expected = "one of " + choices[1].replace("'", "")
-        return f"{option} is {value!r}, but must be {expected}; see `l2a {command} --help`."
-    return f"{text[0].upper()}{text[1:].rstrip('.')}; see `l2a {command} --help`."
+        key, expected_text, value = found.groups()
+        kind = re.sub(r"<class '(\w+)'>", r"\1", expected_text)
+        kind = kind.replace("typing.", "").removeprefix("Expected a ")
+        if choices := re.fullmatch(r"Literal\[(.*)\]", kind):
+            kind = "one of " + choices[1].replace("'", "")
+        return f"{_option(key)} is {value!r}, but must be {_KINDS.get(kind, kind)}; {see}"
+    if found := re.fullmatch(r"[Aa]rgument --([\w-]+)/.*: ignored explicit argument '(.*)'", text):
+        key = found[1].replace("-", "_")
+        return f"{key} is {found[2]!r}, but must be true or false, without quotes; {see}"
+    if found := re.match(r"[Uu]nrecognized arguments: --([\w-]+)", text):
+        known = [name.replace("_", "-") for name in options]
+        if near := difflib.get_close_matches(found[1], known, n=1):
+            return f"There is no option --{found[1]}; perhaps --{near[0]} is meant; {see}"
+    return f"{text[0].upper()}{text[1:].rstrip('.')}; {see}"
+
+
+def _option(key: str) -> str:
+    return key if key in POSITIONAL else "--" + key.replace("_", "-")

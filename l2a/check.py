@@ -14,7 +14,7 @@ from l2a.files import file_sha256
 from l2a.formats import DataSettings, read_any
 from l2a.formats.tree import DANGLING, MISSING, Tree
 from l2a.media import read_frames
-from l2a.videos import SPLITS, Video, VideoSet, shared_groups
+from l2a.videos import SPLITS, Video, VideoSet, counted, shared_groups
 
 KINDS = {
     "missing": "listed, but not there",
@@ -91,8 +91,8 @@ def report_lines(report: CheckReport, most: int = 20) -> list[str]:
     videos = report.videos
     counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in SPLITS if videos.of_split(s))
     lines = [
-        f"{videos.root}: {videos.format}, {len(videos.classes)} classes,"
-        f" {len(videos)} videos ({counts})"
+        f"{videos.root}: {videos.format}, {counted(len(videos.classes), 'class', 'classes')},"
+        f" {counted(len(videos), 'video')} ({counts})"
     ]
     lines += [f"note: {note}" for note in videos.notes]
     for kind, heading in KINDS.items():

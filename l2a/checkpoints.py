@@ -37,7 +37,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     except FileNotFoundError:
         raise InputError(f"There is no checkpoint {path}; check the path.") from None
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"The checkpoint {path} is damaged ({error}); delete it.") from None
+        raise InputError(
+            f"{path} is a damaged checkpoint, or none at all ({error}); give another file, or, if "
+            "`l2a` wrote it, delete it to have it made again."
+        ) from None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

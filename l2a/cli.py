@@ -22,6 +22,7 @@ from l2a import __version__
 from l2a.arguments import Arguments, parse
 from l2a.clips import ClipSettings
 from l2a.errors import InputError, L2AError
+from l2a.files import final_name
 from l2a.formats import DataSettings
 from l2a.options import (
     Budget,
@@ -98,9 +99,10 @@ def _match(arguments: Arguments) -> None:
     vectors = embed_classes(videos.classes, embedder)
     matches = match_classes(videos.classes, vectors, settings.matches)
     width = max([28, *(len(name) + 2 for name in videos.classes)])
+    print(f"{'foreground class':<{width}}{'background class':<{width}}similarity")
     for foreground, background, similarity in match_table(videos.classes, matches):
         print(f"{foreground:<{width}}{background:<{width}}{similarity}".rstrip())
-    print(f"{len(matches)} matches of {len(videos.classes)} classes: {settings.matches}")
+    print(f"{len(matches)} matches of {len(videos.classes)} classes: --matches {settings.matches}")
     print(f"embedder: {embedder.identity}")
     draw_map(picture, videos.classes, vectors, matches)
     print(f"map: {picture}")
@@ -340,8 +342,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("l2a: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"l2a: {error}; check the disk and the permissions.", file=sys.stderr)
+        print(f"l2a: {_told(error)}; check the disk and the permissions.", file=sys.stderr)
         return 1
+
+
+def _told(error: OSError) -> str:
+    """What failed, and the file as the user knows it: it is written aside under another name."""
+    if error.strerror is None:
+        return str(error)
+    name = final_name(Path(error.filename)) if isinstance(error.filename, str) else ""
+    return f"{error.strerror} ({name})" if name else error.strerror
 
 
 def _run(words: list[str]) -> int:

@@ -99,6 +99,11 @@ def inside(root: Path, relative: str) -> Path:
     return root / name
 
 
+def final_name(path: Path) -> Path:
+    """The path that a file written aside is renamed to; any other path as it is."""
+    return path.with_name(re.sub(r"^\.part-\d+-", "", path.name))
+
+
 def _aside(path: Path) -> Path:
     return path.with_name(f".part-{os.getpid()}-{path.name}")
 

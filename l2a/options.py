@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from l2a.errors import InputError
 
@@ -151,7 +152,7 @@ class FromClassifier:
     """
 
     classifier: Path
-    subset: str = "test"
+    subset: Literal["test", "val", "train"] = "test"
 
 
 @dataclass(frozen=True)

@@ -51,32 +51,62 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
+    pace = _Pace()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None, rate="")
 
         def report(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-6)
-            bar.update(task, completed=done, total=total, rate=f"{rate:.1f} {unit}/s")
+            rate = pace.rate(done)
+            shown = f"{unit}, {_spoken(rate)}" if rate else unit
+            bar.update(task, completed=done, total=total, rate=shown)
 
         yield report
 
 
 def _lines(title: str, unit: str) -> Report:
-    started = last = time.monotonic()
-    first: int | None = None
+    last = time.monotonic()
+    pace = _Pace()
 
     def report(done: int, total: int) -> None:
-        nonlocal last, first
-        now = time.monotonic()
-        # What an earlier, interrupted run did says nothing about this one's rate.
-        first = done - 1 if first is None else first
+        nonlocal last
+        rate, now = pace.rate(done), time.monotonic()
         if done < total and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
-        rate = (done - first) / max(now - started, 1e-6)
-        left = (total - done) / rate if rate > 0 else 0.0
-        tail = f", {left:.0f} s left" if done < total else ""
-        say(f"{title}: {done}/{total} {unit}, {rate:.1f}/s{tail}")
+        line = f"{title}: {done}/{total} {unit}"
+        if rate:
+            line += f", {_spoken(rate)}"
+            line += f", {_duration((total - done) / rate)} left" if done < total else ""
+        say(line)
 
     return report
+
+
+class _Pace:
+    """How many a second, measured from the first report on.
+
+    What came before it may be an earlier, interrupted run's work, or one step that did many.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def rate(self, done: int) -> float | None:
+        """Units a second; None as long as there is nothing to tell it by."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (done, now)
+        count, seconds = done - self._first[0], now - self._first[1]
+        return count / seconds if count > 0 and seconds > 0 else None
+
+
+def _spoken(rate: float) -> str:
+    """`12.0/s`, or the seconds for each where one takes longer than a second."""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

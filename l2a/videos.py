@@ -80,6 +80,10 @@ class VideoSet:
         """The videos of the named splits, in order of their ids."""
         return tuple(video for video in self.videos if video.split in splits)
 
+    def only(self, *splits: str) -> VideoSet:
+        """The set with the videos of the named splits alone; classes stay numbered as they are."""
+        return replace(self, videos=self.of_split(*splits))
+
     def label_index(self, video: Video) -> int:
         """The index of the video's class in `classes`."""
         return self.classes.index(video.label)
@@ -99,6 +103,11 @@ class VideoSet:
         """Changes when a video, its class, its group or its split changes."""
         rows = [(v.id, v.label, v.group, v.split) for v in self.videos]
         return fingerprint([list(self.classes), rows])
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """`1 group`, `2 groups`; `more` is the plural where an s does not make it."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def shared_groups(videos: VideoSet) -> Mapping[str, tuple[str, ...]]:
@@ -170,7 +179,7 @@ def _move(videos: VideoSet, groups: frozenset[str], split: str) -> VideoSet:
     moved = carved.of_split(split)
     notes = [
         f"The {split} split was carved out of train by group:"
-        f" {len(moved)} of {len(before)} videos, {len(groups)} groups."
+        f" {len(moved)} of {len(before)} videos, {counted(len(groups), 'group')}."
     ]
     without = sorted({video.label for video in before} - {video.label for video in moved})
     if without:

@@ -85,11 +85,21 @@ def test_every_shipped_config_is_understood(
     [
         (["trian"], "no command 'trian'"),
         (["train"], "required"),
-        (["train", "DATA", "--out", "OUT", "--lr", "fast"], "--lr is 'fast', but must be float"),
+        (["train", "DATA", "--out", "OUT", "--lr", "fast"], "is 'fast', but must be a finite num"),
+        (["train", "DATA", "--out", "OUT", "--lr", "nan"], "--lr is 'nan', but must be a finite"),
+        (["train", "DATA", "--out", "OUT", "--budget", "x"], "is 'x', but must be a whole number;"),
+        (["train", "DATA", "--out", "OUT", "--hidden", "x"], "'x', but must be a list such as"),
+        (["train", "DATA", "--out", "OUT", "--flip=no"], "flip is 'no', but must be true or false"),
         (["train", "DATA", "--out", "OUT", "--engine", "x"], "must be one of local, ray;"),
         (["train", "DATA", "--out", "OUT", "--label-rule", "x"], "--label-rule is 'x'"),
         (["train", "DATA", "--out", "OUT", "--lerning-rate", "1"], "--lerning-rate"),
+        (["train", "DATA", "--out", "OUT", "--bugdet", "1"], "perhaps --budget is meant"),
         (["train", "DATA", "--out", "OUT", "--crop", "300"], "300"),
+        (["train", "DATA", "--out", "OUT", "--seed=-1"], "seed is -1; give a whole number"),
+        (["train", "DATA", "--out", "OUT", "--momentum=1"], "momentum is 1.0; give 0 or more"),
+        (["train", "DATA", "--out", "OUT", "--weight-decay=-1"], "weight_decay is -1.0; give 0 or"),
+        (["train", "DATA", "--out", "OUT", "--warmup-epochs=-1"], "warmup_epochs is -1; give 0"),
+        (["train", "DATA", "--out", "OUT", "--environment-lr=0"], "environment_lr is 0.0; it must"),
         (["train", "DATA", "--out", "OUT", "--network", "r3d"], "no network 'r3d'"),
         (["train", "DATA", "--out", "OUT", "--weights", "gone.pth"], "gone.pth"),
         (
@@ -110,6 +120,10 @@ def test_every_shipped_config_is_understood(
         (["preview", "DATA", "--out", "OUT", "--pairs=gone.parquet"], "gone.parquet"),
         (["prepare", "DATA", "--out", "OUT", "--preview", "--segmenter", "x"], "segmenter 'x'"),
         (["evaluate", "DATA", "--out", "OUT", "--classifier", "gone"], "gone"),
+        (
+            ["evaluate", "DATA", "--out", "OUT", "--classifier", "x", "--subset", "tset"],
+            "--subset is 'tset', but must be one of test, val, train",
+        ),
         (["train", "gone", "--out", "OUT"], "gone"),
         (["match", "gone"], "gone"),
     ],
@@ -120,6 +134,31 @@ def test_a_mistake_is_answered_with_one_sentence(
     places = {"DATA": str(data), "OUT": str(tmp_path / "out")}
     assert sentence in refused([places.get(word, word) for word in words], capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_a_folder_and_a_setting_twice_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "settings.yaml"
+    place.write_text("epochs: 3\nlr: 0.1\nepochs: 4\n")
+    words = ["train", str(data), "--out", str(place)]
+    assert f"{place} is a file; give --out" in refused(words, capsys)
+    words = ["train", str(data), "--out", str(tmp_path / "out"), "--config", str(place)]
+    assert f"{place} sets epochs twice; keep one" in refused(words, capsys)
+    assert not (tmp_path / "out").exists()
+    assert place.read_text().count("epochs") == 2
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map.png").mkdir()
+    assert main(["match", str(data), "--map", str(tmp_path / "map.png")]) == 1
+    message = capsys.readouterr().err
+    assert (
+        message
+        == f"l2a: Is a directory ({tmp_path}/map.png); check the disk and the permissions.\n"
+    )
 
 
 def test_several_mistakes_are_told_together(
@@ -244,7 +283,7 @@ def test_match_prints_and_draws_the_classes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["match", str(data), "--matches", "2", "--map", str(tmp_path / "map.png")]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[:6]]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:7]]
     assert {(row[0], row[1]) for row in rows} == {
         (a, b) for a in CLASSES for b in CLASSES if a != b
     }

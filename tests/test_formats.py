@@ -530,6 +530,20 @@ def test_a_folder_without_videos_says_what_it_should_hold(tmp_path: Path) -> Non
         read_videos(tmp_path, DataSettings())
 
 
+def test_videos_outside_of_class_folders_are_not_called_absent(tmp_path: Path) -> None:
+    touch(tmp_path, "jump/2.mp4", "jump/1.mp4")
+    sentence = r"videos of .*jump, such as 1\.mp4, lie in no class folder; .* the folder above it"
+    with pytest.raises(InputError, match=sentence):
+        read_videos(tmp_path / "jump", DataSettings())
+
+
+def test_a_class_folder_that_stayed_empty_is_noted(tmp_path: Path) -> None:
+    touch(tmp_path, "jump/1.mp4", "jump/2.mp4", "run/1.mp4", "swim/notes.txt")
+    videos = read_videos(tmp_path, DataSettings())
+    assert videos.classes == ("jump", "run")
+    assert "Folders without a video, which are no classes: 1 (swim)." in videos.notes
+
+
 def test_lists_of_which_nothing_is_there_name_an_example(tmp_path: Path) -> None:
     write(tmp_path / "train.txt", ["a/1.mp4 0", "b/2.mp4 1"])
     with pytest.raises(InputError, match=r"None of the 2 videos .* is there, such as a/1\.mp4"):

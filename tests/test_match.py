@@ -371,8 +371,9 @@ def test_a_config_may_hold_a_number_or_a_specification(
     words = ["match", str(data), "--config", str(config), "--map", str(tmp_path / "m.png")]
     assert main(words) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[matches] == f"{matches} matches of 3 classes: {stored}"
-    assert shown[matches + 1].startswith("embedder: static@")
+    assert shown[0].split() == ["foreground", "class", "background", "class", "similarity"]
+    assert shown[matches + 1] == f"{matches} matches of 3 classes: --matches {stored}"
+    assert shown[matches + 2].startswith("embedder: static@")
 
 
 def test_the_command_line_says_who_has_no_partner_and_what_is_wrong(
@@ -381,7 +382,7 @@ def test_the_command_line_says_who_has_no_partner_and_what_is_wrong(
     own = hand_written(tmp_path, "jump rope: WaveHand")
     words = ["match", str(data), "--map", str(tmp_path / "m.png"), "--matches"]
     assert main([*words, own]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[:3]]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
     assert rows[0] == ["ClimbStairs", "(none)"] and rows[2] == ["WaveHand", "(none)"]
     assert rows[1][:2] == ["JumpRope", "WaveHand"]
     for matches, message in [("1.5", "'1.5' is none of its parts"), ("3", "choose 1 to 2")]:

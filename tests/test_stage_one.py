@@ -112,7 +112,7 @@ def test_it_leaves_a_checkpoint_a_verdict_and_a_picture(whole: tuple[Path, Score
     assert verdict["probe"] is None
     assert verdict["text"] == card.verdict != ""
     with Image.open(out / "stage_one" / "selector.png") as picture:
-        assert picture.size == (1210, 715)
+        assert picture.size == (1815, 440)
     assert not scorer.selector.training
     assert not any(parameter.requires_grad for parameter in scorer.trunk.parameters())
 

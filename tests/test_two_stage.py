@@ -173,6 +173,23 @@ def test_no_video_and_no_match_takes_more_than_its_share(
     assert max(Counter(p.foreground_class for p in pairs).values()) <= 6
 
 
+@pytest.mark.parametrize("chosen", ["by a Selector", "at random"])
+def test_one_recording_stands_in_front_of_another_once(
+    chosen: str, data: Path, config: Path, run: Path, tmp_path: Path
+) -> None:
+    """Two clips of each of nine recordings are left for training: 27 pairs of recordings."""
+    words = [str(data), "--config", str(config), "--layers", str(run / "layers"), "--budget", "20"]
+    words += ["--foreground-cap", "0", "--background-cap", "0", "--class-cap", "0"]
+    if chosen == "at random":
+        words = ["train", *words, "--selection", "random", "--no-compare", "--no-export"]
+    else:
+        words = ["select", *words, "--selector", str(run / "selector")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    pairs, _ = read_pairs(tmp_path / "out" / "pairs.parquet")
+    shots = {(p.foreground.rpartition("_c")[0], p.background.rpartition("_c")[0]) for p in pairs}
+    assert len(shots) == len(pairs) == 20
+
+
 def test_a_balanced_choice_is_even_and_says_how_it_was_made(
     data: Path, config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,13 +203,30 @@ def test_a_balanced_choice_is_even_and_says_how_it_was_made(
     assert f"selected 12 of {meta['considered']} pairs, ω ≥ " in capsys.readouterr().err
 
 
-def test_evaluating_again_gives_the_same_accuracy(data: Path, run: Path, tmp_path: Path) -> None:
+def test_evaluating_again_gives_the_same_accuracy(
+    data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["evaluate", str(data), "--classifier", str(run / "classifier.safetensors")]
     assert main([*words, "--out", str(tmp_path / "eval"), "--workers", "1"]) == 0
     again = json.loads((tmp_path / "eval" / "metrics.json").read_text())
     first = json.loads((run / "metrics.json").read_text())["arms"]["selector"]["repeats"][0]
     assert again["confusion"] == first["confusion"]
     assert len((tmp_path / "eval" / "predictions.csv").read_text().splitlines()) == 7
+    assert "clips: 6/6 videos" in capsys.readouterr().err  # those of the test split alone
+
+
+def test_evaluating_where_no_video_can_be_read_is_refused(
+    data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    for line in (broken / "splits" / "testlist01.txt").read_text().splitlines():
+        (broken / "videos" / line).write_bytes(b"")
+    words = ["evaluate", str(broken), "--classifier", str(run / "classifier.safetensors")]
+    assert main([*words, "--out", str(tmp_path / "eval"), "--workers", "1"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"l2a: Not one test video of {broken} could be read, such as ")
+    assert message.endswith(f"; `l2a check {broken}` lists them all.")
 
 
 def test_an_export_of_its_own_equals_the_runs(data: Path, run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
-from l2a.errors import InputError, L2AError
+from l2a.errors import InputError
 from l2a.files import write_json, written_whole
 from l2a.progress import say
 from l2a.runs import Run
@@ -95,18 +95,19 @@ def evaluate(
         data: the data set's folder. Its classes must be among the classifier's.
         out: the run folder; it gets metrics.json, predictions.csv and confusion.png.
         classifier: a `classifier.safetensors` that `l2a train` wrote.
-        subset: "test", "val" or "train".
+        subset: "test", "val" or "train"; only its videos are decoded.
+
+    Raises:
+        InputError: the classifier or the data are wrong, or do not go together.
     """
     network, card = load_classifier(classifier)
     classes = tuple(card["classes"])
-    videos = open_videos(data, settings.data, settings.run.seed)
+    videos = open_videos(data, settings.data, settings.run.seed, (subset,)).only(subset)
     if strange := sorted(set(videos.classes) - set(classes)):
         raise InputError(
             f"{data} has the class {strange[0]}, which {classifier} was not trained on; "
             f"train a classifier on this data set."
         )
-    if not videos.of_split(subset):
-        raise InputError(f"{data} has no {subset} videos; choose another --subset.")
     run = Run.open(
         out, "evaluate",
         settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
@@ -115,12 +116,10 @@ def evaluate(
     store = LayerStore(run.path("layers"), PrepareSettings())
     space = build_workspace(
         run.folder, videos, store, ClipSettings(**card["clips"]), CompositeSettings(),
-        engine, layers=False,
+        engine, layers=False, needed=(subset,),
     )  # fmt: skip
     run.write_skipped(space.videos.skipped)
     rows = space.rows[subset]
-    if len(rows) == 0:
-        raise L2AError(f"Not one {subset} video could be read; skipped.csv says why.")
     logits = predict(network.to(pick_device(settings.classifier.device)), space.source, rows)
     here = np.array([classes.index(name) for name in space.videos.classes], dtype=np.int64)
     labels = here[space.source.labels[rows]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -150,6 +150,26 @@ CURVES = (
 """What is drawn of a Selector's training: title and figures of each chart."""
 
 
+_STILL = 1e-5
+
+
+def told(
+    curves: Sequence[Mapping[str, float]],
+) -> Iterator[tuple[str, Mapping[str, list[tuple[int, float]]]]]:
+    """The charts that tell something: title, and figure ─► points (step, value).
+
+    A chart whose figures all stand still is left out, as mean and spread of the reward credit do.
+
+    Args:
+        curves: figures of each step, as `selector.reinforce.train_selector` logs them.
+    """
+    for title, keys in CURVES:
+        lines = {key: points for key in keys if (points := points_of(curves, key))}
+        values = [[value for _, value in points] for points in lines.values()]
+        if any(len(line) == 1 or max(line) - min(line) > _STILL for line in values):
+            yield title, lines
+
+
 def points_of(curves: Sequence[Mapping[str, float]], key: str) -> list[tuple[int, float]]:
     """(step, value) of one figure, of the steps that have it."""
     return [(step, row[key]) for step, row in enumerate(curves) if key in row]
@@ -165,18 +185,20 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, (name, keys) in zip(figure.subplots(2, 2).flat, CURVES, strict=True):
-        for key in keys:
-            if points := points_of(curves, key):
-                steps, values = zip(*points, strict=True)
-                few = len(points) < len(curves) / 4
-                axes.plot(steps, values, marker="o" if few else None, ms=3, lw=1,
-                          label=key.replace("_", " "))  # fmt: skip
+    charts = list(told(curves))
+    wide = 2 if len(charts) == len(CURVES) else max(1, len(charts))
+    figure = Figure(figsize=(5.5 * wide, 6.5 if wide == 2 else 4), layout="constrained")
+    for place, (name, lines) in enumerate(charts, 1):
+        axes = figure.add_subplot(-(-len(charts) // wide), wide, place)
+        for key, points in lines.items():
+            steps, values = zip(*points, strict=True)
+            few = len(points) < len(curves) / 4
+            axes.plot(steps, values, marker="o" if few else None, ms=3, lw=1,
+                      label=key.replace("_", " "))  # fmt: skip
         axes.set(title=name, xlabel="step")
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize="small", frameon=False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small",
+                    frameon=False)  # fmt: skip
     figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium")
     with written_whole(path) as aside:
         figure.savefig(aside, format="png", dpi=110)

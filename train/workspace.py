@@ -17,7 +17,7 @@ from compositing.layers import LayerRecord, LayerStore
 from compositing.records import unfit_counts
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
-from l2a.errors import InputError, L2AError
+from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
 from l2a.progress import progress, say
@@ -101,14 +101,24 @@ class Matching:
         return np.union1d(self.foregrounds, self.backgrounds)
 
 
-def open_videos(data: Path, settings: DataSettings, seed: int) -> VideoSet:
-    """Read a data set, carve validation out of train by group, and say what was found."""
+NEEDED = ("train", "test")
+"""The splits without which nothing can be trained and measured."""
+
+
+def open_videos(
+    data: Path, settings: DataSettings, seed: int, needed: Sequence[str] = NEEDED
+) -> VideoSet:
+    """Read a data set, carve validation out of train by group, and say what was found.
+
+    Raises:
+        InputError: it is no data set, or has no video of a split that is needed.
+    """
     videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
     counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))
     say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")
     for note in videos.notes:
         say(f"note: {note}")
-    for split in ("train", "test"):
+    for split in needed:
         if not videos.of_split(split):
             raise InputError(f"{data} has no {split} videos; check --split and --annotations.")
     return videos
@@ -143,6 +153,7 @@ def build_workspace(
     engine: Engine,
     *,
     layers: bool = True,
+    needed: Sequence[str] = NEEDED,
 ) -> Workspace:
     """Prepare the training videos and fill a bank under `folder` / "bank"; resumable.
 
@@ -150,6 +161,10 @@ def build_workspace(
 
     Args:
         layers: False leaves segmentation and inpainting out; nothing can be composited then.
+        needed: the splits of which at least one video must be readable.
+
+    Raises:
+        InputError: of a split that is needed no video can be read.
     """
     used = videos.of_split("train", "val", "test")
     records: dict[str, LayerRecord] = {}
@@ -177,9 +192,13 @@ def build_workspace(
         split: np.array([row[v.id] for v in videos.of_split(split)], dtype=np.int64)
         for split in ("train", "val", "test")
     }
-    for split in ("train", "test"):
+    for split in needed:
         if len(rows[split]) == 0:
-            raise L2AError(f"Not one {split} video could be read; skipped.csv says why.")
+            first = next(row for row in videos.skipped if row.id in {v.id for v in used})
+            raise InputError(
+                f"Not one {split} video of {videos.root} could be read, such as {first.id} "
+                f"({first.reason}); `l2a check {videos.root}` lists them all."
+            )
     source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
     return Workspace(videos, bank, source, rows, records, store)
 
@@ -195,7 +214,7 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     pool = _pool(space, foregrounds, backgrounds, matches)
     fit = f"{len(foregrounds)} foregrounds and {len(backgrounds)} backgrounds"
     if len(pool) == 0:
-        raise L2AError(
+        raise InputError(
             f"No pair can be composited from {fit} that are fit; look at the contact sheet, and "
             f"try another segmenter, wider limits or more --matches than {settings.matches}."
         )

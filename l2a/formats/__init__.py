@@ -16,6 +16,7 @@ from l2a.formats import folder as folders
 from l2a.formats import hmdb51, kinetics, lists, ucf101
 from l2a.formats.listing import examples
 from l2a.formats.settings import DataSettings
+from l2a.formats.tree import is_video
 from l2a.videos import VideoSet, carve_test, shared_groups
 
 __all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos"]
@@ -105,6 +106,11 @@ def _nothing_found(folder: Path, videos: VideoSet) -> str:
         return (
             f"None of the {len(videos.skipped)} videos that are listed for {folder} is there, such"
             f" as {videos.skipped[0].id}; give the folder that the lists were made for."
+        )
+    if loose := min(filter(is_video, (file.name for file in folder.iterdir())), default=None):
+        return (
+            f"The videos of {folder}, such as {loose}, lie in no class folder; if it is a class"
+            " itself, give the folder above it, else sort the videos into class folders."
         )
     return (
         f"There is no video in {folder}; it should hold class folders, at the top or under videos/,"

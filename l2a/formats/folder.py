@@ -41,6 +41,11 @@ def read(root: Path, settings: DataSettings) -> VideoSet:
     if outside:
         where = "train, val or test folder with classes" if in_splits else "class folder"
         notes.append(f"Video files in no {where}, left out: {len(outside)} ({examples(outside)}).")
+    if tree.bare:
+        notes.append(
+            f"Folders without a video, which are no classes: {len(tree.bare)}"
+            f" ({examples(tree.bare)})."
+        )
     return assemble(
         root,
         "folder",

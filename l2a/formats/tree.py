@@ -65,12 +65,14 @@ class Tree:
     Attributes:
         videos: the files found.
         dangling: links to files that are not there.
+        bare: folders where a class is expected, and in which there is no video.
         prefix: where the class folders lie, relative to the data set's folder: "" or "videos/".
     """
 
     def __init__(self, root: Path) -> None:
         self.prefix = _video_root(root)
         self.dangling: list[Skipped] = []
+        self.bare: list[str] = []
         self.videos = tuple(sorted(self._scan(root), key=lambda found: found.id))
         self._by_name: dict[tuple[str, str], list[Found]] = {}
         for found in self.videos:
@@ -95,12 +97,18 @@ class Tree:
             split = SPLIT_FOLDERS.get(name.lower(), "")
             classes = list(_subfolders(folder)) if split else []
             if not classes:
-                yield from self._files(folder, f"{self.prefix}{name}/", name, "")
+                yield from self._class(folder, f"{self.prefix}{name}/", name, "")
                 continue
             yield from self._files(folder, f"{self.prefix}{name}/", "", split)
             for label, inner in classes:
-                yield from self._files(inner, f"{self.prefix}{name}/{label}/", label, split)
+                yield from self._class(inner, f"{self.prefix}{name}/{label}/", label, split)
         yield from self._files(top, self.prefix, "", "")
+
+    def _class(self, folder: Path, prefix: str, label: str, split: str) -> list[Found]:
+        files = list(self._files(folder, prefix, label, split))
+        if not files:
+            self.bare.append(prefix.rstrip("/"))
+        return files
 
     def _files(self, folder: Path, prefix: str, label: str, split: str) -> Iterator[Found]:
         with os.scandir(folder) as entries:

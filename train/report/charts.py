@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from train.tracking import CURVES, points_of
+from train.tracking import told
 
 # Colours that stand for a variable of the style sheet until the chart is written.
 _INK, _LINE = "#010101", "#010102"
@@ -52,16 +52,13 @@ class Chart:
 
 
 def curve_charts(curves: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """How a Selector was trained: the charts of `selector.png`, those that have a point.
+    """How a Selector was trained: the charts of `selector.png`.
 
     Args:
         curves: figures of each step, as `selector.reinforce.train_selector` logs them.
     """
     charts = []
-    for title, keys in CURVES:
-        lines = {key: points for key in keys if (points := points_of(curves, key))}
-        if not lines:
-            continue
+    for title, lines in told(curves):
         with _Drawing(title, "step") as drawing:
             drawing.axes.xaxis.get_major_locator().set_params(integer=True)
             for number, (key, points) in enumerate(lines.items()):

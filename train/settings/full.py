@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -53,8 +54,12 @@ class ClassifierSettings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise InputError(f"lr is {self.lr}; it must be above 0.")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}; give 0 or more, and below 1.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay}; give 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,10 @@ class StageOneSettings:
             raise InputError(f"probe is {self.probe}; give a share from 0 (none) to 0.5.")
         if not 0 <= self.trunk_lr < 1:
             raise InputError(f"trunk_lr is {self.trunk_lr}; give 0 (frozen) or more, and below 1.")
+        if self.warmup_epochs < 0:
+            raise InputError(f"warmup_epochs is {self.warmup_epochs}; give 0 (none) or more.")
+        if not 0 < self.environment_lr < math.inf:
+            raise InputError(f"environment_lr is {self.environment_lr}; it must be above 0.")
         if self.validation_clips < 1:
             raise InputError(f"validation_clips is {self.validation_clips}; it must be at least 1.")
         if self.trunk == "classifier" and self.trunk_weights is not None:
@@ -153,6 +162,11 @@ class RunSettings:
 
     seed: int = 0
     layers: Path | None = None
+
+    def __post_init__(self) -> None:
+        # Generators take no negative number; epochs and repeats are added to multiples of it.
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
 
 
 @dataclass(frozen=True)
