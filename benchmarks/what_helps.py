@@ -16,8 +16,8 @@ The last three with each label rule; `--choices` and `--rules` take fewer of the
 `--augment videomix cutmixup` adds an arm for each of these augmentations, of real clips alone; as
 in `l2a train`, `random+videomix` and `selector+videomix` have the matched or the selected
 composites beside them and augment both, with the label rule actor. A seed draws the validation
-split, the network's first weights and all else. Goes on where it stopped; prints a table of top-1
-on the test split.
+split, the network's first weights and all else. Goes on where it stopped, with the same settings;
+prints a table of top-1 on the test split.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tables import run
 
 from compositing.engines import make_engine
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipSettings
 from l2a.formats import DataSettings
+from l2a.runs import Run
 from semantic_match.settings import MatchSettings
 from train.arms import split_entry
 from train.settings.full import (
@@ -69,10 +71,14 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
             network="tiny3d", epochs=arguments.epochs, lr=0.05, device="cpu"
         ),
         stage_one=StageOneSettings(warmup_epochs=20, validation_clips=128),
-        stage_two=StageTwoSettings(composites_per_batch=arguments.composites),
+        stage_two=StageTwoSettings(
+            budget=arguments.budget, composites_per_batch=arguments.composites
+        ),
         run=RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
     )
     store = open_store(folder, settings)
+    # What an earlier call finished counts for the same settings alone.
+    Run.open(folder, "what_helps", settings.flat() | {"data": arguments.data}).fix_settings()
     videos = open_videos(arguments.data, settings.data, seed)
     augmented = [(name, *split_entry(name)) for name in arguments.augment]
     augmentations = {spec: make_augmentation(spec) for _, _, spec in augmented}
@@ -168,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -51,10 +51,12 @@ def batches(args, kind, size):
     """--steps random batches of clips of a kind: each clip once before any comes twice."""
     rows = [r for r in pq.read_table(args.folder / "manifest.parquet").to_pylist()
             if r["kind"] == kind]  # fmt: skip
+    if not rows:
+        raise SystemExit(f"{args.folder} holds no {kind} clips; export it with --include-real link")
     files = [args.folder / row["file_name"] for row in rows]
     labels = torch.tensor([row["soft_label"] for row in rows])
     clips = Clips(files, labels, args, v2.RandomCrop(args.size), v2.RandomHorizontalFlip())
-    chance = torch.Generator().manual_seed(args.seed)
+    chance = torch.Generator().manual_seed(2 * args.seed + (kind == "real"))
     sampler = RandomSampler(clips, num_samples=size * args.steps, generator=chance)
     return DataLoader(clips, size, sampler=sampler, num_workers=2, generator=chance)
 

@@ -188,6 +188,8 @@ def test_crops_stay_inside_and_keep_to_their_settings() -> None:
         jitter = ScaleJitter(size)._window(Random(seed), frame, size)
         assert 48 <= jitter.height <= 60 and jitter.width == jitter.height  # 60/1.25 … 60/1
         assert jitter.top + jitter.height <= 60 and jitter.left + jitter.width <= 80
+        wide = ScaleJitter((20, 40))._window(Random(seed), (60, 70), (20, 40))  # not squeezed
+        assert 56 <= wide.width <= 70 and abs(wide.width - 2 * wide.height) <= 1
 
 
 def test_crops_with_probability_0_take_the_middle() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -304,6 +305,22 @@ def test_weights_0_and_1_are_the_one_and_the_other_clip() -> None:
             batch, [[Patch(1, whole((2, 5, 5)))], [Patch(0, Box((1, 1), (0, 5), (0, 5)))]]
         )
         assert torch.equal(pasted.clips, clips[[1, 1]]) and pasted.labels.tolist() == [[0, 1]] * 2
+
+
+@pytest.mark.parametrize("augment", [MixUp, FadeMixUp])
+def test_a_clip_that_is_not_mixed_keeps_its_own_mask(augment: type[MixUp | FadeMixUp]) -> None:
+    """The mask of its partner is of objects that are not seen in it."""
+    batch, alone = one_class_each(6, (2, 3, 3)), 0
+    masks = torch.eye(6).bool().view(6, 1, 6, 1)[..., :3, :].expand(6, 2, 3, 3)
+    for seed in range(10):
+        done = augment(probability=0.5, per_clip=True).apply(
+            Batch(batch.clips, batch.labels, masks), Random(seed)
+        )
+        assert done.masks is not None
+        for i in np.flatnonzero(done.labels.diagonal() == 1):
+            assert torch.equal(done.masks[i], masks[i])
+            alone += 1
+    assert 20 < alone < 50
 
 
 # Delete

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from l2a.errors import InputError
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SIZE = (96, 128)
@@ -376,3 +379,26 @@ def test_the_table_of_what_helps_compares_seed_by_seed() -> None:
     # Gains 10 and 4: mean 7, standard deviation 4.24, over the root of 2.
     assert "| matched, mixed | 37.0 % | 9.9 | +7.0 ± 3.0 (1 s.e.) | 30.0 44.0 |" in text
     assert "±4.6 (100 test clips)" in text  # the root of 0.3 · 0.7 / 100
+
+
+def test_what_helps_goes_on_with_the_same_settings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished arm of fewer epochs is no result of more."""
+    helps = module("what_helps")
+
+    class Reached(Exception):
+        pass
+
+    def read(*_: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(helps, "open_videos", read)
+    given = {
+        "data": tmp_path, "out": tmp_path / "out", "layers": None, "segmenter": "motion",
+        "epochs": 2, "composites": 4, "budget": 9,
+    }  # fmt: skip
+    for change in ({}, {}, {"epochs": 3}, {"budget": 8}):
+        refused = pytest.raises(InputError, match="and not") if change else pytest.raises(Reached)
+        with refused:
+            helps.one_seed(0, Namespace(**(given | change)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from banks import make_source
 
 from l2a.devices import pick_device
 from l2a.errors import InputError, L2AError
-from train.batches import ClipSource
+from train.batches import Batch, ClipSource
 from train.classifier import (
     Diet,
     cosine,
@@ -62,6 +64,22 @@ def test_composites_are_added_and_real_clips_stay_the_same(source: ClipSource) -
     assert [len(two.labels) for _, two in both] == [5, 5, 5]
     for one, two in both:
         assert torch.equal(one.clips, two.clips[: len(one.clips)])
+
+
+def test_composites_come_in_another_order_than_the_real_clips() -> None:
+    """Else, with as many pairs as clips, each clip would always have the same one beside it."""
+
+    def rows_as_clips(rows: np.ndarray, augment: object, masks: bool) -> Batch:
+        first = rows.reshape(len(rows), -1)[:, 0]
+        return Batch(torch.from_numpy(first), torch.zeros(len(rows), 1))
+
+    source: Any = SimpleNamespace(real=rows_as_clips, composites=rows_as_clips)
+    diet = Diet(ROWS, np.stack([ROWS, ROWS[::-1]], axis=1), 9)
+    for epoch in range(3):
+        (batch,) = diet.batches(source, 9, False, 5, epoch)
+        real, composites = batch.clips.view(2, 9).tolist()
+        assert sorted(real) == sorted(composites) == ROWS.tolist()
+        assert real != composites
 
 
 def test_replacing_keeps_the_batch_size(source: ClipSource) -> None:

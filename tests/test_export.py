@@ -114,6 +114,9 @@ def test_a_name_follows_from_both_videos_and_the_settings():
     names = {clip_name(row, settings) for row in rows for settings in ("one", "two")}
     assert len(names) == 8
     assert clip_name(pair(0, 2, omega=0.1), "one") == clip_name(pair(0, 2, omega=0.9), "one")
+    # Both names fit into a file's 255 bytes, and one without a plain letter is a name, too.
+    long = replace(pair(0, 2), foreground_class="very " * 60, background_class="走る")
+    assert re.fullmatch(r"(Very){10}_on_Class-[0-9a-f]{16}", clip_name(long, "one"))
 
 
 def test_no_column_is_taken_for_a_video(exported):
@@ -319,6 +322,9 @@ def test_a_clip_whose_new_layers_cannot_be_read_is_not_listed(tmp_path):
     report = export(out, store=FakeStore(version="22", unreadable=(IDS[7],)))
     assert (report.made, len(report.skipped)) == (3, 1)
     assert IDS[7] not in [row["foreground"] for row in table(out)]
+    # Nor does it lie there still: readers of the folder would take it up.
+    listed = {row["file_name"] for row in table(out)}
+    assert {f"videos/{path.name}" for path in (out / "videos").iterdir()} == listed
 
 
 def test_when_nothing_can_be_made_the_work_failed(tmp_path):

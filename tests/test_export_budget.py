@@ -13,6 +13,7 @@ from fake_export import (
     IDS,
     META,
     ROWS,
+    VIDEOS,
     FakeStore,
     export,
     pair,
@@ -129,9 +130,28 @@ def test_a_larger_choice_of_the_same_selector_keeps_what_is_there(tmp_path):
     assert tree(out) == again
 
 
+def test_clips_of_a_smaller_choice_whose_video_is_gone_are_named(tmp_path):
+    out = tmp_path / "out"
+    export(out, ROWS[:2], chosen_by="one")
+    left = {id_: video for id_, video in VIDEOS.items() if id_ != ROWS[0].background}
+    with pytest.raises(InputError, match=f"the video {ROWS[0].background}, which the data set"):
+        export(out, [*ROWS[1:], *SPARES], chosen_by="one", budget=5, videos=left)
+
+
+def test_a_folder_that_forgot_its_budget_has_no_more_clips_than_it_says(tmp_path):
+    out = tmp_path / "out"
+    export(out)
+    (out / ".export" / "budget.json").unlink()
+    report = export(out, budget=2)
+    assert (report.made, report.reused, report.missing) == (0, 2, 0)
+    assert made_of(out) == names_of(*ROWS[:2])
+    assert len(list((out / "videos").iterdir())) == len(made_of(out))
+
+
 def test_pairs_of_another_selector_are_refused(tmp_path):
     out = tmp_path / "out"
     export(out, ROWS, chosen_by="one")
+    export(out, ROWS)  # by nobody knows whom: these pairs are welcome, and the first is remembered
     with pytest.raises(InputError, match="chosen by another Selector or with other settings"):
         export(out, ROWS, chosen_by="two")
 

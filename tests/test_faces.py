@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -272,6 +273,10 @@ def test_a_small_shard_size_gives_many_shards_in_an_order_of_their_own(tmp_path)
     keys = [read_shard(shard)[0]["__key__"] for shard in shards]
     names = [Path(row["file_name"]).stem for row in read_manifest(out)]
     assert sorted(keys) == sorted(names) and keys != names
+    # A shard is closed before the clip that would make it too large: two fit here, and not three.
+    largest = max(path.stat().st_size for path in (out / "videos").iterdir()) + 7 * 512
+    make_webdataset(ExportedSet(out, CLASSES, {}, 4, 2 * largest))
+    assert [len(read_shard(path)) for path in sorted((out / "webdataset").glob("*.tar"))] == [2, 2]
     make_webdataset(ExportedSet(out, CLASSES, {}, 4, 10**6))
     assert [path.name for path in (out / "webdataset").glob("*.tar")] == ["shard-000000.tar"]
 
@@ -348,6 +353,16 @@ def test_originals_are_linked_or_copied_and_listed_after_the_composites(tmp_path
     before = tree(out)
     export(out, export=settings, originals=originals)
     assert tree(out) == before
+    # A file that was changed is taken up anew; what has left the data set leaves the folder.
+    shutil.copyfile(originals[1].path, originals[0].path)
+    assert export(out, export=settings, originals=originals[:1]).originals == 1
+    (left,) = (out / "real").iterdir()
+    assert left.name == original_name(originals[0])
+    assert left.read_bytes() == originals[1].path.read_bytes()
+    in_its_class = {path.name for path in (out / "by_class" / "run").iterdir()}
+    assert left.name in in_its_class and original_name(originals[1]) not in in_its_class
+    listed = [row["file_name"] for row in table(out) if row["kind"] == "real"]
+    assert listed == [f"real/{left.name}"]
 
 
 def test_originals_can_be_added_later_but_not_taken_away(tmp_path, originals):

@@ -192,7 +192,11 @@ def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
     Any stretch can be asked for without what came before, so a resumed run draws the same.
     """
     wanted = np.arange(start, start + count)
-    passes = {int(p): np.random.default_rng([seed, int(p)]) for p in np.unique(wanted // total)}
+    # A stream of its own: [seed, pass] orders the real clips of that epoch, and where there are as
+    # many pairs as clips, each clip would stand beside the same composite in every epoch.
+    passes = {
+        int(p): np.random.default_rng([seed, int(p), 0, 3]) for p in np.unique(wanted // total)
+    }
     orders = {p: rng.permutation(total) for p, rng in passes.items()}
     return np.array([orders[int(i // total)][i % total] for i in wanted], dtype=np.int64)
 

@@ -26,7 +26,8 @@ class Chosen:
         rows: the pairs, best first.
         meta: of the pairs file.
         videos: id ─► training video of the data set.
-        classes: names of their classes, sorted.
+        classes: all class names of the data set, also of those without a training video: an index
+            is the same class here, in training and in testing.
         store: the layers that lie beside the pairs file, that the settings name, or new ones.
         engine: spreads the work.
     """
@@ -61,7 +62,8 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
             cannot be made; nothing is written.
     """
     rows, meta = read_pairs(pairs)
-    videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
+    found = read_videos(data, settings.data)
+    videos = {video.id: video for video in found.of_split("train")}
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
         raise InputError(
@@ -73,5 +75,4 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
         settings.run.layers or (beside if beside.is_dir() else own), settings.prepare
     )
     _ = store.identities
-    classes = tuple(sorted({video.label for video in videos.values()}))
-    return Chosen(rows, meta, videos, classes, store, make_engine(settings.engine))
+    return Chosen(rows, meta, videos, found.classes, store, make_engine(settings.engine))

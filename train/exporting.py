@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import yaml
 
 from compositing.clipfolder import refuse_less
 from compositing.export import ExportReport, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
 from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
-from l2a.files import fingerprint
+from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_spares
 from l2a.progress import progress
-from l2a.runs import SPEED_ONLY
+from l2a.runs import SPEED_ONLY, Run
 from l2a.videos import Video
 from train.chosen import Chosen, open_chosen
 from train.reuse import select
@@ -98,10 +95,9 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
 def selection_folder(out: Path, budget: int | None) -> Path:
     """The run folder in which an export chooses: OUT-selection, and another for another budget."""
     first = _first_selection(out)
-    record = first / "run.yaml"
-    if not record.is_file():
+    if not (first / "run.yaml").is_file():
         return first
-    content = yaml.safe_load(record.read_text(encoding="utf-8"))
+    content = Run(first).read()
     if not content["fixed"] or content["settings"].get("budget") == budget:
         return first
     return first.with_name(f"{first.name}-{budget or 'each'}")
@@ -122,15 +118,14 @@ def chooser(pairs: Path) -> str:
     Returns:
         "" where there is no run folder around it, so that this is not known.
     """
-    record = pairs.with_name("run.yaml")
-    if pairs.name != "pairs.parquet" or not record.is_file():
+    if pairs.name != "pairs.parquet" or not pairs.with_name("run.yaml").is_file():
         return ""
-    settings = yaml.safe_load(record.read_text(encoding="utf-8"))["settings"]
+    settings = Run(pairs.parent).read()["settings"]
     kept = {key: value for key, value in settings.items() if key not in _FREE}
     for key in ExportSettings.__dataclass_fields__:
         kept.pop(key, None)
     card = pairs.parent / "selector" / "selector.json"
-    trained = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    trained = read_json(card) if card.is_file() else {}
     return fingerprint([kept, trained.get("weights_sha256")])
 
 

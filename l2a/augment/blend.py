@@ -127,6 +127,8 @@ class _Crossfading(Mixing):
         plans = drawn(draws, count, self.probability, self.per_clip, weights)
         if not any(plans):
             return batch
+        # A clip that is left alone is its own partner: its mask, too, stays as it is.
+        partners = [partners[i] if plan else i for i, plan in enumerate(plans)]
         return crossfade(batch, partners, [plan or [1.0] * frames for plan in plans])
 
 

@@ -139,8 +139,9 @@ class ScaleJitter(_Cropping):
 
     Attributes:
         size: (height, width) of the crop; None keeps the frame's.
-        scale: smallest and largest shorter side of the scaled frame, as a multiple of the crop's;
-            the paper's is 160 to 200 for a crop of 160, ObjectMix's 224 to 320 for 224.
+        scale: smallest and largest scaled frame, as a multiple of the smallest that holds the crop:
+            of the shorter side, for a square. The paper's is 160 to 200 for a crop of 160,
+            ObjectMix's 224 to 320 for 224.
         probability: for each clip; else the largest window in the middle is taken.
     """
 
@@ -155,7 +156,8 @@ class ScaleJitter(_Cropping):
             raise InputError(f"scale must be at least 1, or the crop does not fit: {self.scale}.")
 
     def _window(self, draws: Random, frame: tuple[int, int], size: tuple[int, int]) -> Window:
-        scale = draws.uniform(*self.scale) * min(size) / min(frame)
+        fitting = max(side / whole for side, whole in zip(size, frame, strict=True))
+        scale = draws.uniform(*self.scale) * fitting
         return _placed(draws, frame, size[0] / scale, size[1] / scale)
 
 
