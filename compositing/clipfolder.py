@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from compositing.labels import mix_labels
 from l2a.errors import InputError
-from l2a.files import fingerprint, read_json, write_json, written_whole
+from l2a.files import fingerprint, hold_folder, read_json, write_json, written_whole
 from l2a.pairs import ScoredPair
 
 # No other column may end in `_file_name`: `videofolder` would take it for a video.
@@ -285,7 +285,12 @@ def check_folder(out: Path, recipe: Mapping[str, Any], names: Iterable[str]) -> 
 
 
 def claim_folder(out: Path, recipe: Mapping[str, Any], claim: Claim) -> None:
-    """Write down what the folder is to hold, before anything is made."""
+    """Write down what the folder is to hold, before anything is made.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    hold_folder(out)
     write_json(out / ".export" / "settings.json", dict(recipe))
     write_json(out / ".export" / "budget.json", asdict(claim))
 

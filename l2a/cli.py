@@ -22,7 +22,7 @@ from l2a import __version__
 from l2a.arguments import Arguments, parse
 from l2a.clips import ClipSettings
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name
+from l2a.files import final_name, release_folders
 from l2a.formats import DataSettings
 from l2a.options import (
     Budget,
@@ -344,6 +344,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"l2a: {_told(error)}; check the disk and the permissions.", file=sys.stderr)
         return 1
+    finally:
+        release_folders()
 
 
 def _told(error: OSError) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,6 +53,49 @@ def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+_HELD: dict[Path, int] = {}
+
+
+def hold_folder(folder: Path) -> None:
+    """Keep other processes out of a folder, which is made if need be, until `release_folders` is
+    called or this one ends.
+
+    Nothing is left behind, even by a killed process. On file systems that know no locks, and on
+    Windows, nobody is kept out.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder.resolve()
+    if place in _HELD or sys.platform == "win32":
+        return
+    import fcntl
+
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(
+            f"Another command is at work in {folder}; wait for it, or give --out another folder."
+        ) from None
+    except OSError:
+        os.close(handle)
+    else:
+        _HELD[place] = handle
+
+
+def release_folders() -> None:
+    """Let other processes into the folders that this one holds."""
+    while _HELD:
+        os.close(_HELD.popitem()[1])
+
+
+if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone
+    os.register_at_fork(after_in_child=release_folders)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import read_json, write_json, write_text, written_whole
+from l2a.files import hold_folder, read_json, write_json, write_text, written_whole
 from l2a.progress import say
 from l2a.videos import Skipped
 
@@ -52,7 +52,8 @@ class Run:
             settings: every resolved setting; paths and tuples are allowed.
 
         Raises:
-            InputError: the folder holds another run, or something else altogether.
+            InputError: the folder holds another run, or something else altogether, or another
+                process is at work in it.
         """
         plain = {key: _plain(value) for key, value in settings.items()}
         run = cls(folder)
@@ -62,11 +63,13 @@ class Run:
             before = run.read()
             _check_same(folder, before, command, plain)
             if before["fixed"]:
+                hold_folder(folder)
                 return run
         elif folder.is_dir() and any(folder.iterdir()):
             raise InputError(
                 f"{folder} is not empty and holds no run; give --out a new or an empty folder."
             )
+        hold_folder(folder)
         run._write({"command": command, "fixed": False, "settings": plain, "versions": versions()})
         return run
 

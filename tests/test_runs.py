@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from l2a.errors import InputError, UnreadableVideo
-from l2a.files import fingerprint, inside, read_json, write_json, written_whole
+from l2a.files import (
+    fingerprint,
+    inside,
+    read_json,
+    release_folders,
+    write_json,
+    written_whole,
+)
 from l2a.runs import Run
 from l2a.videos import Skipped
 
@@ -50,6 +61,36 @@ def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not empty"):
         Run.open(tmp_path, "train", {})
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from l2a.runs import Run
+Run.open(Path(sys.argv[1]), "train", {})
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
+def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        child = int(other.stdout.readline())
+        try:
+            with pytest.raises(InputError, match=f"Another command is at work in {folder}; wait"):
+                Run.open(folder, "train", {})
+            other.kill()
+            other.wait()
+            Run.open(folder, "train", {})  # a killed one leaves nothing, nor does its child
+            Run.open(folder, "train", {})
+        finally:
+            os.kill(child, signal.SIGKILL)
+            release_folders()
 
 
 def test_a_stage_adds_its_time_even_when_it_fails(tmp_path: Path) -> None:
