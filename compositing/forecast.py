@@ -17,6 +17,7 @@ from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, UnreadableVideo
 from l2a.media import read_frames, write_video
 from l2a.pairs import ScoredPair
+from l2a.progress import in_words
 from l2a.videos import Video
 
 SAMPLES = 4
@@ -69,7 +70,7 @@ class Forecast:
         text.append(
             "time: not known before there are layers"
             if self.seconds is None
-            else f"time: about {_duration(self.seconds)}"
+            else f"time: about {in_words(self.seconds)}"
         )
         if self.without_layers:
             text.append(
@@ -232,11 +233,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))} seconds" if round(seconds) != 1 else "1 second"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -51,6 +51,7 @@ from l2a.errors import L2AError, UnreadableVideo
 from l2a.files import written_whole
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
+from l2a.progress import in_words
 from l2a.videos import Video
 
 Report = Callable[[int, int], None]
@@ -196,7 +197,7 @@ def preview_lines(preview: LayerPreview, videos: int) -> list[str]:
     elif done:
         each = preview.seconds / done
         lines.append(
-            f"all {videos} would take at most about {_duration(each * videos)}, at "
+            f"all {videos} would take at most about {in_words(each * videos)}, at "
             f"{each:.1f} s a video as it ran here"
         )
     else:
@@ -415,10 +416,3 @@ def _remove_others(folder: Path, clips: Sequence[Path]) -> None:
 def _slug(name: str) -> str:
     """A class name as part of a file name."""
     return re.sub(r"[^\w]+", "_", name)[:40]
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(1.0, seconds):.0f} seconds"

@@ -66,8 +66,10 @@ def hold_folder(folder: Path) -> None:
     Windows, nobody is kept out.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or it is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give --out a new or an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
     place = folder.resolve()
     if place in _HELD or sys.platform == "win32":

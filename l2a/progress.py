@@ -100,6 +100,14 @@ class _Pace:
         return count / seconds if count > 0 and seconds > 0 else None
 
 
+def in_words(seconds: float) -> str:
+    """About how long, for a sentence: `90 seconds`, `20 minutes`, `33 hours`."""
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
+
+
 def _spoken(rate: float) -> str:
     """`12.0/s`, or the seconds for each where one takes longer than a second."""
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"

@@ -57,8 +57,6 @@ class Run:
         """
         plain = {key: _plain(value) for key, value in settings.items()}
         run = cls(folder)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; give --out a new or an empty folder.")
         if run._record.is_file():
             before = run.read()
             _check_same(folder, before, command, plain)

@@ -12,6 +12,7 @@ import torch
 import yaml
 from banks import GEOMETRY, make_source
 from tiny_data import CLASSES, write_tiny
+from tiny_run import write_small
 from torch import Tensor
 
 from l2a.augment import Augmentation, CutMix, ObjectMix, VideoMix
@@ -25,11 +26,9 @@ from train.settings.full import ClassifierSettings, StageTwoSettings
 
 NO_PAIRS = np.empty((0, 2), np.int64)
 ROWS = np.arange(9)
-SMALL = {
-    "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "epochs": 1,
-    "warmup_epochs": 1, "selector_steps": 4, "selector_batch": 8, "hidden": [16, 8],
-    "validation_clips": 6, "budget": 4, "composites_per_batch": 2, "min_gamma": 0.005,
-    "max_unseen": 1.0, "workers": 1, "lr": 0.01,
+OURS: dict[str, object] = {
+    "selector_steps": 4, "budget": 4, "max_unseen": 1.0, "compare": False, "repeats": 1,
+    "probe": 0.0,
 }  # fmt: skip
 
 
@@ -45,9 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return path
+    return write_small(tmp_path_factory.mktemp("config"), **OURS)
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -247,8 +244,7 @@ def test_train_compares_augmentations_side_by_side(
 
 
 def test_a_yaml_list_names_augmentations_too(data: Path, config: Path, tmp_path: Path) -> None:
-    path = tmp_path / "both.yaml"
-    path.write_text(yaml.safe_dump(SMALL | {"augment": ["videomix", "flip,cutmix"]}))
+    path = write_small(tmp_path, **OURS, augment=["videomix", "flip,cutmix"])
     words = ["preview", str(data), "--config", str(path), "--count", "1"]
     assert main([*words, "--out", str(tmp_path / "look")]) == 0
     shown = yaml.safe_load((tmp_path / "look" / "run.yaml").read_text())["settings"]["augment"]

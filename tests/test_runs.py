@@ -13,6 +13,7 @@ import pytest
 from l2a.errors import InputError, UnreadableVideo
 from l2a.files import (
     fingerprint,
+    hold_folder,
     inside,
     read_json,
     release_folders,
@@ -61,6 +62,14 @@ def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not empty"):
         Run.open(tmp_path, "train", {})
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_file_is_not_worked_in(tmp_path: Path) -> None:
+    (tmp_path / "clips").write_text("precious")
+    for use in (hold_folder, lambda path: Run.open(path, "train", {})):
+        with pytest.raises(InputError, match="clips is a file; give --out"):
+            use(tmp_path / "clips")
+    assert (tmp_path / "clips").read_text() == "precious"
 
 
 HOLDER = """

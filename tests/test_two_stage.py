@@ -13,19 +13,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 from tiny_data import CLASSES, write_tiny
+from tiny_run import write_small
 
 from l2a.cli import main
 from l2a.pairs import read_pairs
 from selector.checkpoint import load_selector
-
-SMALL = {
-    "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "epochs": 2,
-    "warmup_epochs": 1, "selector_steps": 6, "selector_batch": 8, "hidden": [32, 16],
-    "checkpoint_every": 2, "validation_clips": 6, "budget": 5, "composites_per_batch": 2,
-    "min_gamma": 0.005, "compare": True, "export": True, "workers": 1, "lr": 0.01,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +28,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return path
+    folder = tmp_path_factory.mktemp("config")
+    return write_small(folder, epochs=2, hidden=[32, 16], repeats=1, probe=0.0, export=True)
 
 
 @pytest.fixture(scope="module")
@@ -215,17 +207,25 @@ def test_evaluating_again_gives_the_same_accuracy(
     assert "clips: 6/6 videos" in capsys.readouterr().err  # those of the test split alone
 
 
-def test_evaluating_where_no_video_can_be_read_is_refused(
-    data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_split_of_which_no_video_can_be_read_is_refused(
+    command: str, data: Path, config: Path, run: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     broken = tmp_path / "data"
     shutil.copytree(data, broken)
-    for line in (broken / "splits" / "testlist01.txt").read_text().splitlines():
+    tested = (broken / "splits" / "testlist01.txt").read_text().splitlines()
+    for line in (*tested, "JumpRope/v_JumpRope_g01_c01.mp4"):  # the last is for training
         (broken / "videos" / line).write_bytes(b"")
-    words = ["evaluate", str(broken), "--classifier", str(run / "classifier.safetensors")]
-    assert main([*words, "--out", str(tmp_path / "eval"), "--workers", "1"]) == 2
+    trained = str(run / "classifier.safetensors")
+    ways = {
+        "train": ["--config", str(config)],
+        "evaluate": ["--classifier", trained, "--workers", "1"],
+    }
+    assert main([command, str(broken), *ways[command], "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith(f"l2a: Not one test video of {broken} could be read, such as ")
+    assert any(f"{line} (" in message for line in tested)
     assert message.endswith(f"; `l2a check {broken}` lists them all.")
 
 

@@ -18,12 +18,18 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
+def write_small(folder: Path, **settings: object) -> Path:
+    """Write `SMALL` and what differs from it as a settings file; returns the file."""
+    config = folder / "small.yaml"
+    config.write_text(yaml.safe_dump(SMALL | settings))
+    return config
+
+
 def train_tiny(folder: Path, **settings: object) -> Path:
     """Train on `folder`/data, which is written if need be; returns the run's folder."""
     if not (folder / "data").is_dir():
         write_tiny(folder / "data")
-    config = folder / "small.yaml"
-    config.write_text(yaml.safe_dump(SMALL | settings))
+    config = write_small(folder, **settings)
     words = ["train", str(folder / "data"), "--config", str(config), "--out", str(folder / "run")]
     assert main(words) == 0
     return folder / "run"

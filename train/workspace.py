@@ -194,7 +194,8 @@ def build_workspace(
     }
     for split in needed:
         if len(rows[split]) == 0:
-            first = next(row for row in videos.skipped if row.id in {v.id for v in used})
+            wanted = {video.id for video in used if video.split == split}
+            first = next(row for row in videos.skipped if row.id in wanted)
             raise InputError(
                 f"Not one {split} video of {videos.root} could be read, such as {first.id} "
                 f"({first.reason}); `l2a check {videos.root}` lists them all."
