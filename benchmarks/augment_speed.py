@@ -5,7 +5,8 @@
 A batch of 16 clips [3, 16, 112, 112]: the median of milliseconds over several seeds, probabilities
 at 1, and its ratio to a clone taken in turn with it. RandAugment-T stands beside torchvision v2's
 RandAugment of the same N and M applied frame by frame (on uint8, the only type it promises), and to
-whole clips.
+whole clips; the crop beside torchvision v2's of the same windows, and ActorCut beside the lines of
+its authors' code, both on uint8.
 """
 
 from __future__ import annotations
@@ -65,6 +66,28 @@ def clip_by_clip(clips: Tensor) -> Callable[[int], object]:
     return run
 
 
+def cropped_by_torchvision(clips: Tensor) -> Callable[[int], object]:
+    """torchvision's RandomResizedCrop on clips [T, 3, H, W]."""
+    theirs = v2.RandomResizedCrop(clips.shape[-2:], antialias=True)
+
+    def run(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return torch.stack([theirs(clip.transpose(0, 1)).transpose(0, 1) for clip in clips])
+
+    return run
+
+
+def pasted_by_the_authors(clips: Tensor, masks: Tensor) -> Callable[[int], object]:
+    """What `base_semi.py` of github.com/vt-vl-lab/video-data-aug computes, once masks are boxes."""
+    human = masks.to(clips.dtype)[:, None]
+
+    def run(_: int) -> Tensor:
+        scene = torch.flip(clips * (1 - human), dims=[0])
+        return clips * human + scene * (1 - human)
+
+    return run
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,6 +123,21 @@ def main() -> None:
         for title, other in (("frame by frame", frame_by_frame), ("clip by clip", clip_by_clip)):
             taken, theirs = beside(ours(augment), other(whole), arguments.repeats)
             print(f"{name} {taken:.0f} ms, torchvision {title} {theirs:.0f} ms", flush=True)
+    pairs = {
+        "random-resized-crop": ("torchvision", cropped_by_torchvision(whole)),
+        "actorcut": ("its authors' lines", pasted_by_the_authors(whole, masks)),
+    }
+    eye = torch.eye(len(whole))
+    for name, (title, other) in pairs.items():
+        if arguments.only in name:
+            augment = make_augmentation(name).always()
+            taken, theirs = beside(
+                lambda seed, augment=augment: augment(
+                    whole, eye, masks, torch.Generator().manual_seed(seed)
+                ),
+                other, arguments.repeats,
+            )  # fmt: skip
+            print(f"{name} {taken:.1f} ms, {title} {theirs:.1f} ms (uint8)", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from compositing.clipmaking import CODECS
 from compositing.composite import make_composite
 from compositing.engines import Engine, make_engine
 from compositing.engines.local import HERE
-from compositing.export import export_pairs
+from compositing.export import Material, PairList, export_pairs
 from compositing.layers import LayerStore
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError
@@ -61,9 +61,11 @@ class World:
         train = found.of_split("train")
         videos = {video.id: video for video in train}
         records = {id_: store.record(id_) for id_ in videos}
-        fronts = [id_ for id_ in videos if not records[id_].foreground_unfit]
-        behinds = [id_ for id_ in videos if not records[id_].background_unfit]
-        both = [(f, b) for f in fronts for b in behinds if videos[f].label != videos[b].label]
+        foregrounds = [id_ for id_ in videos if not records[id_].foreground_unfit]
+        backgrounds = [id_ for id_ in videos if not records[id_].background_unfit]
+        both = [
+            (f, b) for f in foregrounds for b in backgrounds if videos[f].label != videos[b].label
+        ]
         if len(both) < pairs:
             raise InputError(f"There are only {len(both)} pairs; give smaller --sizes.")
         drawn = np.random.default_rng(0).permutation(len(both))[:pairs]
@@ -78,8 +80,8 @@ class World:
         """Seconds that it took."""
         begun = time.perf_counter()
         export_pairs(
-            pairs, self.videos, self.classes, self.store, out, CompositeSettings(),
-            ExportSettings(), meta={"seed": 0}, engine=engine,
+            PairList(pairs, {"seed": 0}), Material(self.videos, self.classes, self.store), out,
+            CompositeSettings(), ExportSettings(), engine=engine,
         )  # fmt: skip
         return time.perf_counter() - begun
 

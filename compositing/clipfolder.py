@@ -2,17 +2,17 @@
 
     OUT/videos/<Foreground>_on_<Background>-<hash>.mp4    the composites
     OUT/real/Real_<Class>-<hash>.<suffix>   with `include_real`, the original training videos
-    OUT/manifest.parquet    one row a clip (`COLUMNS`): what every face is made of
+    OUT/manifest.parquet    one row a clip (`COLUMNS`): what every layout is made of
     OUT/classes.txt         class names, one a line: the order of `soft_label` and `label_index`
     OUT/README.md           the data card
-    OUT/skipped.csv         pairs and originals that fell out, and why; absent when there are none
+    OUT/skipped.csv         pairs and originals that could not be made, and why; absent if none
     OUT/.export/settings.json   all clips of a folder are made with the same settings
-    OUT/.export/budget.json     how many there are to be, who chose them, and for which faces
+    OUT/.export/budget.json     how many there are to be, who chose them, and in which layouts
     OUT/.export/clips/*.json    one file a clip: what made it; written after the clip, so that a
                                 killed export knows which clips are whole
-    OUT/.export/fallen/*.json   one file a pair that fell out: why
+    OUT/.export/fallen/*.json   one file a pair that could not be made: why
 
-What the faces add is said in `compositing/faces`. `.export` is hidden because Hugging Face's
+What the layouts add is said in `compositing/layouts`. `.export` is hidden because Hugging Face's
 `videofolder` guesses what a folder holds by its most frequent suffix.
 """
 
@@ -114,19 +114,19 @@ class SkippedPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class FolderPlan:
     """What a folder is to hold, beside the settings of its clips.
 
     Attributes:
         budget: how many composites.
         chosen_by: fingerprint of the Selector and the settings of the choice; "" where unknown.
-        faces: names of all faces.
+        layouts: names of all layouts.
         include_real: as in `ExportSettings`.
     """
 
     budget: int
     chosen_by: str
-    faces: tuple[str, ...]
+    layouts: tuple[str, ...]
     include_real: str
 
 
@@ -184,44 +184,45 @@ def made_pairs(out: Path) -> list[ScoredPair]:
     return sorted(pairs, key=lambda pair: -pair.omega)
 
 
-def read_fallen(out: Path, name: str) -> SkippedPair | None:
+def read_failure(out: Path, name: str) -> SkippedPair | None:
     """Why the clip of that name could not be made at the last try, if that is so."""
-    path = _fallen_path(out, name)
+    path = _failure_path(out, name)
     try:
         return SkippedPair(**read_json(path)) if path.is_file() else None
     except (InputError, TypeError):
         return None
 
 
-def write_fallen(out: Path, name: str, fallen: SkippedPair | None) -> None:
+def write_failure(out: Path, name: str, failure: SkippedPair | None) -> None:
     """Note why a clip could not be made; None takes the note away."""
-    if fallen is None:
-        _fallen_path(out, name).unlink(missing_ok=True)
+    if failure is None:
+        _failure_path(out, name).unlink(missing_ok=True)
     else:
-        write_json(_fallen_path(out, name), asdict(fallen))
+        write_json(_failure_path(out, name), asdict(failure))
 
 
-def read_claim(out: Path) -> Claim | None:
+def read_plan(out: Path) -> FolderPlan | None:
     """What an earlier call wanted the folder to hold; None for a new folder."""
     path = out / ".export" / "budget.json"
     if not path.is_file():
         return None
     content = read_json(path)
     try:
-        return Claim(**{**content, "faces": tuple(content["faces"])})
-    except (KeyError, TypeError):
+        layouts = content.pop("faces", None) or content.pop("layouts")  # "faces" up to version 0.1
+        return FolderPlan(**content, layouts=tuple(layouts))
+    except (AttributeError, KeyError, TypeError):
         raise InputError(
             f"{path} is not what an export of this version writes; export into another folder."
         ) from None
 
 
-def refuse_less(out: Path, budget: int) -> Claim | None:
-    """What an earlier call wanted, as `read_claim`, if the budget is not less than it.
+def refuse_less(out: Path, budget: int) -> FolderPlan | None:
+    """What an earlier call wanted, as `read_plan`, if the budget is not less than it.
 
     Raises:
         InputError: it is less.
     """
-    before = read_claim(out)
+    before = read_plan(out)
     if before is not None and budget < before.budget:
         raise InputError(
             f"{out} was exported with a budget of {before.budget}, and {budget} is less; give "
@@ -230,28 +231,46 @@ def refuse_less(out: Path, budget: int) -> Claim | None:
     return before
 
 
-def check_claim(out: Path, claim: Claim) -> Claim:
-    """The claim that the folder will have: faces of earlier calls stay.
+def check_plan(out: Path, plan: FolderPlan) -> FolderPlan:
+    """The plan that the folder will have: layouts of earlier calls stay.
 
     Raises:
         InputError: the folder holds more than the budget, was chosen by another Selector, or holds
             the originals in another way.
     """
-    before = refuse_less(out, claim.budget)
+    before = refuse_less(out, plan.budget)
     if before is None:
-        return claim
-    if before.chosen_by and claim.chosen_by and before.chosen_by != claim.chosen_by:
+        return plan
+    if before.chosen_by and plan.chosen_by and before.chosen_by != plan.chosen_by:
         raise InputError(
             f"The pairs in {out} were chosen by another Selector or with other settings; export "
             "into another folder."
         )
-    if before.include_real not in ("no", claim.include_real):
+    if before.include_real not in ("no", plan.include_real):
         raise InputError(
             f"{out} was exported with include_real = {before.include_real!r} and not "
-            f"{claim.include_real!r}; export into another folder, or with the same setting."
+            f"{plan.include_real!r}; export into another folder, or with the same setting."
         )
-    faces = tuple(dict.fromkeys((*before.faces, *claim.faces)))
-    return Claim(claim.budget, claim.chosen_by or before.chosen_by, faces, claim.include_real)
+    layouts = tuple(dict.fromkeys((*before.layouts, *plan.layouts)))
+    return FolderPlan(plan.budget, plan.chosen_by or before.chosen_by, layouts, plan.include_real)
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder that holds other things than an export, whose files could be overwritten.
+
+    Raises:
+        InputError: it does, or is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give --out a new or an empty folder.")
+    if not out.is_dir() or (out / ".export").is_dir():
+        return
+    others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if others:
+        raise InputError(
+            f"{out} holds other things than an export, such as {others[0]}, which could be "
+            "overwritten; give --out a new or an empty folder."
+        )
 
 
 def check_folder(out: Path, recipe: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -263,10 +282,13 @@ def check_folder(out: Path, recipe: Mapping[str, Any], names: Iterable[str]) -> 
         names: of all clips that this export may hold.
 
     Raises:
-        InputError: the folder was made with other settings, or holds other clips.
+        InputError: the folder was made with other settings, or holds other clips, or no export but
+            something else.
     """
     path = out / ".export" / "settings.json"
-    if path.is_file():
+    if not path.is_file():
+        refuse_foreign(out)
+    else:
         before = read_json(path)
         for key in sorted(set(before) | set(recipe)):
             if before.get(key) != recipe.get(key):
@@ -284,7 +306,7 @@ def check_folder(out: Path, recipe: Mapping[str, Any], names: Iterable[str]) -> 
         )
 
 
-def claim_folder(out: Path, recipe: Mapping[str, Any], claim: Claim) -> None:
+def claim_folder(out: Path, recipe: Mapping[str, Any], plan: FolderPlan) -> None:
     """Write down what the folder is to hold, before anything is made.
 
     Raises:
@@ -292,7 +314,7 @@ def claim_folder(out: Path, recipe: Mapping[str, Any], claim: Claim) -> None:
     """
     hold_folder(out)
     write_json(out / ".export" / "settings.json", dict(recipe))
-    write_json(out / ".export" / "budget.json", asdict(claim))
+    write_json(out / ".export" / "budget.json", asdict(plan))
 
 
 def sweep(out: Path, names: Iterable[str] | None = None) -> None:
@@ -398,5 +420,5 @@ def _record_path(out: Path, name: str) -> Path:
     return out / ".export" / "clips" / f"{name}.json"
 
 
-def _fallen_path(out: Path, name: str) -> Path:
+def _failure_path(out: Path, name: str) -> Path:
     return out / ".export" / "fallen" / f"{name}.json"

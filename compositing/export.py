@@ -3,7 +3,7 @@
 Each clip appears whole or not at all, and the same call again makes only what is missing. Pairs
 that cannot be made are replaced by the next best, so that there are as many clips as the budget
 says, and never more. What lies where in the folder is said in `compositing/clipfolder.py`, and what
-frameworks get of it in `compositing/faces`.
+frameworks get of it in `compositing/layouts`.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from compositing.clipfolder import (
-    Claim,
+    FolderPlan,
     SkippedPair,
-    check_claim,
     check_folder,
+    check_plan,
     claim_folder,
     clip_name,
     composite_row,
     made_pairs,
-    read_claim,
-    read_fallen,
+    read_failure,
+    read_plan,
     read_record,
     sweep,
-    write_fallen,
+    write_failure,
     write_manifest,
     write_skipped,
 )
 from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip, skipped_pair
+from compositing.datacard import write_card
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.faces import ExportedSet, make_faces
-from compositing.faces.folders import class_folders
-from compositing.faces.videofolder import write_card
 from compositing.layers import LayerStore
+from compositing.layouts import ExportedSet, layouts_named
 from compositing.originals import add_originals, original_rows
 from compositing.records import pair_memory
 from compositing.replacing import next_best
@@ -53,6 +52,48 @@ Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
+class PairList:
+    """Chosen pairs, and those that may take their place.
+
+    Attributes:
+        rows: the pairs, each once, best first; the manifest keeps their order.
+        meta: of the pairs file; `seed`, `data_set` and `balance` are used.
+        spares: the next best pairs, in their order.
+        chosen_by: fingerprint of the Selector and of what else the choice depends on; "" where
+            that is not known.
+    """
+
+    rows: Sequence[ScoredPair]
+    meta: Mapping[str, Any]
+    spares: Sequence[ScoredPair] = ()
+    chosen_by: str = ""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the choice gave each foreground class its share."""
+        return bool(self.meta.get("balance", "none") != "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What clips are made of.
+
+    Attributes:
+        videos: id ─► video; all that the pairs name.
+        classes: all class names of the data set, in the order of their indices.
+        store: holds the layers of all these videos, or `prepare` makes them.
+        originals: the videos that `include_real` adds.
+        prepare: makes layers that are missing.
+    """
+
+    videos: Mapping[str, Video]
+    classes: Sequence[str]
+    store: LayerStore
+    originals: Sequence[Video] = ()
+    prepare: Prepare | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExportReport:
     """What an export did.
 
@@ -63,7 +104,8 @@ class ExportReport:
         skipped: pairs that could not be made, and originals that could not be added, with the
             reason; also in `skipped.csv`.
         replaced: clips that stand in for such pairs.
-        missing: by how many clips the folder falls short of its budget, for want of spare pairs.
+        missing: by how many clips the folder falls short of its budget, when no spare pairs are
+            left.
         originals: original videos in the folder.
     """
 
@@ -88,123 +130,146 @@ class ExportReport:
 
 
 def export_pairs(
-    rows: Sequence[ScoredPair],
-    videos: Mapping[str, Video],
-    classes: Sequence[str],
-    store: LayerStore,
+    pairs: PairList,
+    material: Material,
     out: Path,
     composite: CompositeSettings,
     export: ExportSettings,
     *,
-    meta: Mapping[str, Any],
-    spares: Sequence[ScoredPair] = (),
     budget: int | None = None,
-    chosen_by: str = "",
-    originals: Sequence[Video] = (),
-    prepare: Prepare | None = None,
     engine: Engine = HERE,
     progress: Report | None = None,
 ) -> ExportReport:
-    """Write the composites of the best pairs as a data set, with the faces that are asked for.
+    """Write the composites of the best pairs as a data set, in the layouts that are asked for.
 
     `label` is the foreground's class even where λ < ½: it is the action that is seen; `soft_label`
-    is the mixed label of Eq. 7. A pair falls out when a video of it cannot be read, or is unfit for
-    its side; the next best takes its place, of the same foreground class if `meta` says that the
-    choice was balanced. The engine changes no byte of the result.
+    is the mixed label of Eq. 7. A pair is skipped when one of its videos cannot be read, or is
+    unfit for its side; the next best takes its place, of the same foreground class if the choice
+    was balanced. The engine changes no byte of the result.
 
     A folder that holds clips takes the same settings and the same or a larger budget. Where
-    `chosen_by` says that the same Selector chose them, clips of a smaller budget stay even when
-    `rows` lack their pairs; else such clips are refused.
+    `pairs.chosen_by` says that the same Selector chose them, clips of a smaller budget stay even
+    when `pairs` lack them; otherwise such clips are refused.
 
     Args:
-        rows: the pairs, each once, best first; the manifest keeps their order.
-        videos: id ─► video; all that `rows` and `spares` name.
-        classes: all class names of the data set, in the order of their indices.
-        store: holds the layers of all these videos, or `prepare` makes them.
-        out: the data set's folder; new, or left by an earlier call with the same settings.
+        pairs: which pairs, and which may take their place.
+        material: the videos and layers that they are made of.
+        out: the data set's folder: new, empty, or left by an earlier call with the same settings.
         composite: the label rule and α, the blend, and how far placements go.
-        export: the encoder's settings, faces, and whether to add the originals.
-        meta: of the pairs file; `seed`, `data_set` and `balance` are used.
-        spares: the next best pairs, in their order.
-        budget: how many clips; as many as `rows` if not given. Rows beyond it are spare ones.
-        chosen_by: fingerprint of the Selector and of what else the choice depends on.
-        originals: the videos that `include_real` adds.
-        prepare: makes layers that are missing.
+        export: the encoder's settings, layouts, and whether to add the originals.
+        budget: how many clips; as many as `pairs.rows` if not given. Rows beyond it are spare ones.
         engine: spreads the work.
         progress: called as `progress(clips done, clips in all)`.
 
     Raises:
-        InputError: `rows` is empty, shorter than the budget, or names a pair twice, a video or
-            class that is not there, or a video that is not of the train split; or `out` holds clips
-            of other settings or pairs, or more than the budget.
+        InputError: `pairs` is empty, shorter than the budget, or names a pair twice, a video or
+            class that is not there, or a video that is not of the train split; or `out` holds
+            something else, clips of other settings or pairs, or more than the budget.
         L2AError: no clip could be made.
     """
-    candidates = [*rows, *spares]
-    _check_rows(candidates, videos, classes)
-    budget = met_budget(rows, budget)
-    if {"torchvision", "fiftyone"} & set(export.face_names):
-        class_folders(tuple(classes))
-    before = read_claim(out)
-    claim = check_claim(out, Claim(budget, chosen_by, export.face_names, export.include_real))
-    if before and chosen_by and before.chosen_by == chosen_by:
-        here = {(row.foreground, row.background) for row in candidates}
-        kept = [row for row in made_pairs(out) if (row.foreground, row.background) not in here]
-        _check_rows(kept or candidates, videos, classes)
-        candidates = kept + candidates
-    segmenter, inpainter = store.identities
-    recipe = {
+    check_pairs([*pairs.rows, *pairs.spares], material)
+    budget = met_budget(pairs.rows, budget)
+    for layout in layouts_named(export.layout_names):
+        layout.check(material.classes)
+    wanted = FolderPlan(budget, pairs.chosen_by, export.layout_names, export.include_real)
+    plan = check_plan(out, wanted)
+    candidates = [*_kept(out, pairs, material), *pairs.rows, *pairs.spares]
+    recipe = _recipe(pairs.meta, material, composite, export)
+    shop = Workshop(
+        material.store, out, composite, export, fingerprint(recipe), pairs.meta.get("seed")
+    )
+    names = [clip_name(row, shop.settings) for row in candidates]
+    check_folder(out, recipe, names)
+    claim_folder(out, recipe, plan)
+    sweep(out)
+
+    clips = _Clips(shop, candidates, names, material)
+    reused = clips.find_made(budget)
+    groups = [row.foreground_class if pairs.balanced else "" for row in candidates]
+    while picked := next_best(groups, budget, clips.made, clips.failed):
+        clips.make(picked, engine, budget, progress)
+    skipped = clips.skipped()
+    if not clips.made:
+        write_skipped(out, skipped)
+        raise L2AError(
+            f"None of the {budget} clips could be made; the first reason: {skipped[0].reason}."
+        )
+    final = sorted(clips.made)
+    originals, left_out = _add_originals(out, material, export, engine)
+    skipped += left_out
+    write_skipped(out, skipped)
+    sweep(out, (names[i] for i in final))
+    exported = ExportedSet(
+        out, tuple(material.classes), recipe, budget, export.shard_size * 1_000_000
+    )
+    _describe(exported, [names[i] for i in final], originals, plan.layouts)
+    return ExportReport(
+        out,
+        made=len(final) - len(reused & clips.made),
+        reused=len(reused & clips.made),
+        skipped=skipped,
+        replaced=sum(i >= budget for i in final),
+        missing=budget - len(final),
+        originals=len(originals),
+    )
+
+
+def _kept(out: Path, pairs: PairList, material: Material) -> list[ScoredPair]:
+    """Pairs of an earlier, smaller choice by the same Selector whose clips stay."""
+    before = read_plan(out)
+    if not (before and pairs.chosen_by and before.chosen_by == pairs.chosen_by):
+        return []
+    here = {(row.foreground, row.background) for row in (*pairs.rows, *pairs.spares)}
+    kept = [row for row in made_pairs(out) if (row.foreground, row.background) not in here]
+    if kept:
+        check_pairs(kept, material)
+    return kept
+
+
+def _recipe(
+    meta: Mapping[str, Any],
+    material: Material,
+    composite: CompositeSettings,
+    export: ExportSettings,
+) -> dict[str, Any]:
+    """Every setting that clips depend on, as JSON can hold it."""
+    segmenter, inpainter = material.store.identities
+    return {
         "data_set": meta.get("data_set"),
-        "classes": list(classes),
-        **asdict(store.settings),
+        "classes": list(material.classes),
+        **asdict(material.store.settings),
         # Identities say more than the names in the settings: weights and files by their checksum.
         "segmenter": segmenter,
         "inpainter": inpainter,
         **asdict(composite),
         **export.recipe(),
     }
-    shop = Workshop(store, out, composite, export, fingerprint(recipe), meta.get("seed"))
-    names = [clip_name(row, shop.settings) for row in candidates]
-    check_folder(out, recipe, names)
-    claim_folder(out, recipe, claim)
-    sweep(out)
 
-    work = _Work(shop, candidates, names, videos, prepare or (lambda rows: {}))
-    balanced = meta.get("balance", "none") != "none"
-    groups = [row.foreground_class if balanced else "" for row in candidates]
-    reused = work.find_made(budget)
-    while picked := next_best(groups, budget, work.made, work.fallen):
-        work.make(picked, engine, budget, progress)
-    skipped = work.skipped()
-    if not work.made:
-        write_skipped(out, skipped)
-        raise L2AError(
-            f"None of the {budget} clips could be made; the first reason: {skipped[0].reason}."
-        )
-    final = sorted(work.made)
-    index = {label: i for i, label in enumerate(classes)}
-    added: list[Video] = []
-    if export.include_real != "no":
-        added, left_out = add_originals(
-            out, originals, export.include_real, engine, lambda done, total: None
-        )
-        skipped += left_out
-    write_skipped(out, skipped)
-    sweep(out, (names[i] for i in final))
-    found = ((names[i], read_record(out, names[i])) for i in final)
-    composites = (composite_row(name, record, index) for name, record in found if record)
-    write_manifest(out, chain(composites, original_rows(added, index)))
-    exported = ExportedSet(out, tuple(classes), recipe, budget, export.shard_size * 1_000_000)
-    make_faces(exported, claim.faces)
-    write_card(exported, claim.faces)
-    return ExportReport(
-        out,
-        made=len(final) - len(reused & work.made),
-        reused=len(reused & work.made),
-        skipped=skipped,
-        replaced=sum(i >= budget for i in final),
-        missing=budget - len(final),
-        originals=len(added),
+
+def _add_originals(
+    out: Path, material: Material, export: ExportSettings, engine: Engine
+) -> tuple[list[Video], tuple[SkippedPair, ...]]:
+    if export.include_real == "no":
+        return [], ()
+    return add_originals(
+        out, material.originals, export.include_real, engine, lambda done, total: None
     )
+
+
+def _describe(
+    exported: ExportedSet,
+    names: Sequence[str],
+    originals: Sequence[Video],
+    layouts: Sequence[str],
+) -> None:
+    """Write the manifest, and what follows from it: layouts and data card."""
+    out, index = exported.out, {label: i for i, label in enumerate(exported.classes)}
+    found = ((name, read_record(out, name)) for name in names)
+    composites = (composite_row(name, record, index) for name, record in found if record)
+    write_manifest(out, chain(composites, original_rows(originals, index)))
+    for layout in layouts_named(layouts):
+        layout.make(exported)
+    write_card(exported, layouts_named(layouts))
 
 
 def met_budget(rows: Sequence[ScoredPair], budget: int | None) -> int:
@@ -221,12 +286,12 @@ def met_budget(rows: Sequence[ScoredPair], budget: int | None) -> int:
     return len(rows) if budget is None else budget
 
 
-class _Work:
+class _Clips:
     """The making of clips, round by round, until the budget is met.
 
     Attributes:
         made: positions of the candidates whose clips are there.
-        fallen: positions of those that could not be made in this call.
+        failed: positions of those that could not be made in this call.
     """
 
     def __init__(
@@ -234,21 +299,21 @@ class _Work:
         shop: Workshop,
         candidates: Sequence[ScoredPair],
         names: Sequence[str],
-        videos: Mapping[str, Video],
-        prepare: Prepare,
+        material: Material,
     ) -> None:
         self.made: set[int] = set()
-        self.fallen: set[int] = set()
+        self.failed: set[int] = set()
         self._shop, self._candidates, self._names = shop, candidates, names
-        self._videos, self._prepare = videos, prepare
+        self._material = material
+        self._prepare = material.prepare or (lambda rows: {})
 
     def find_made(self, budget: int) -> frozenset[int]:
         """Note the clips that an earlier try made; at most as many as the budget."""
         out = self._shop.out
         there = [i for i, name in enumerate(self._names) if read_record(out, name) is not None]
-        gone = self._prepare([self._candidates[i] for i in there])
+        unusable = self._prepare([self._candidates[i] for i in there])
         for position in there:
-            clip = self._plan(position, gone)
+            clip = self._plan(position, unusable)
             if isinstance(clip, Clip) and len(self.made) < budget and reuse_clip(self._shop, clip):
                 self.made.add(position)
         return frozenset(self.made)
@@ -257,85 +322,97 @@ class _Work:
         self, picked: Sequence[int], engine: Engine, budget: int, progress: Report | None
     ) -> None:
         """Try to make some clips."""
-        gone = self._prepare([self._candidates[i] for i in picked])
+        unusable = self._prepare([self._candidates[i] for i in picked])
         clips: dict[str, tuple[int, Clip]] = {}
         for position in picked:
-            clip = self._plan(position, gone)
+            clip = self._plan(position, unusable)
             if isinstance(clip, Clip):
                 clips[clip.name] = position, clip
             else:
-                self._fell_out(position, clip)
+                self._failed(position, clip)
         report = progress or (lambda done, total: None)
         report(len(self.made), budget)
         for clip, why in make_clips(self._shop, [clip for _, clip in clips.values()], engine):
             position, _ = clips[clip.name]
             if why:
-                self._fell_out(position, why)
+                self._failed(position, why)
             else:
                 self.made.add(position)
                 report(len(self.made), budget)
 
     def skipped(self) -> tuple[SkippedPair, ...]:
-        """The candidates that fell out, now or in an earlier try, in their order."""
+        """The candidates that could not be made, now or in an earlier try, in their order."""
         rows = []
         for position, name in enumerate(self._names):
-            fallen = read_fallen(self._shop.out, name)
-            if fallen and position in self.made:
-                write_fallen(self._shop.out, name, None)
-            elif fallen:
-                rows.append(fallen)
+            failure = read_failure(self._shop.out, name)
+            if failure and position in self.made:
+                write_failure(self._shop.out, name, None)
+            elif failure:
+                rows.append(failure)
         return tuple(rows)
 
-    def _fell_out(self, position: int, why: SkippedPair) -> None:
-        self.fallen.add(position)
-        write_fallen(self._shop.out, self._names[position], why)
+    def _failed(self, position: int, why: SkippedPair) -> None:
+        self.failed.add(position)
+        write_failure(self._shop.out, self._names[position], why)
 
-    def _plan(self, position: int, gone: Mapping[str, str]) -> Clip | SkippedPair:
+    def _plan(self, position: int, unusable: Mapping[str, str]) -> Clip | SkippedPair:
         row = self._candidates[position]
         for video_id in (row.foreground, row.background):
-            if video_id in gone:
-                return skipped_pair(row, f"{video_id}: {gone[video_id]}")
-        front, behind = (self._shop.store.record(i) for i in (row.foreground, row.background))
-        if front.foreground_unfit:
-            return skipped_pair(row, f"{front.id}: {front.foreground_unfit}")
-        if behind.background_unfit:
-            return skipped_pair(row, f"{behind.id}: {behind.background_unfit}")
+            if video_id in unusable:
+                return skipped_pair(row, f"{video_id}: {unusable[video_id]}")
+        foreground, background = (
+            self._shop.store.record(video_id) for video_id in (row.foreground, row.background)
+        )
+        if foreground.foreground_unfit:
+            return skipped_pair(row, f"{foreground.id}: {foreground.foreground_unfit}")
+        if background.background_unfit:
+            return skipped_pair(row, f"{background.id}: {background.background_unfit}")
         return Clip(
             name=self._names[position],
             pair=row,
-            foreground=self._videos[row.foreground],
-            background=self._videos[row.background],
-            layers=(front.fingerprint, behind.fingerprint),
-            memory=pair_memory(front, behind),
+            foreground=self._material.videos[row.foreground],
+            background=self._material.videos[row.background],
+            layers=(foreground.fingerprint, background.fingerprint),
+            memory=pair_memory(foreground, background),
         )
 
 
-def _check_rows(
-    rows: Sequence[ScoredPair], videos: Mapping[str, Video], classes: Sequence[str]
-) -> None:
+def check_pairs(rows: Sequence[ScoredPair], material: Material) -> None:
+    """Refuse pairs that the data set cannot make.
+
+    Raises:
+        InputError: there are none, one is listed twice, or it names a video or a class that is not
+            there, or a video that is not of the train split.
+    """
     if not rows:
         raise InputError("There are no pairs to export; select some with a larger budget.")
-    known = set(classes)
-    seen: set[tuple[str, str]] = set()
+    listed: set[tuple[str, str]] = set()
+    classes = frozenset(material.classes)
     for row in rows:
         pair = (row.foreground, row.background)
-        if pair in seen:
+        if pair in listed:
             raise InputError(f"The pair {pair[0]} on {pair[1]} is listed twice; list it once.")
-        seen.add(pair)
+        listed.add(pair)
         for video_id, label in zip(pair, (row.foreground_class, row.background_class), strict=True):
-            video = videos.get(video_id)
-            if video is None:
-                raise InputError(
-                    f"The pairs name the video {video_id}, which the data set lacks; "
-                    f"give the data set they were selected from."
-                )
-            if video.split != "train":
-                raise InputError(
-                    f"The pairs name the video {video_id} of the {video.split} split; only "
-                    f"training videos may be composited, so select again with this split."
-                )
-            if label != video.label or label not in known:
-                raise InputError(
-                    f"The pairs call the class of {video_id} {label!r}, and the data set "
-                    f"{video.label!r}; give the data set they were selected from."
-                )
+            _check_video(video_id, label, material.videos, classes)
+
+
+def _check_video(
+    video_id: str, label: str, videos: Mapping[str, Video], classes: frozenset[str]
+) -> None:
+    video = videos.get(video_id)
+    if video is None:
+        raise InputError(
+            f"The pairs name the video {video_id}, which the data set lacks; "
+            f"give the data set they were selected from."
+        )
+    if video.split != "train":
+        raise InputError(
+            f"The pairs name the video {video_id} of the {video.split} split; only "
+            f"training videos may be composited, so select again with this split."
+        )
+    if label != video.label or label not in classes:
+        raise InputError(
+            f"The pairs call the class of {video_id} {label!r}, and the data set "
+            f"{video.label!r}; give the data set they were selected from."
+        )

@@ -11,7 +11,9 @@ from pathlib import Path
 from compositing.clipfolder import made_pairs
 from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
+from compositing.export import Material
 from compositing.layers import LayerStore
+from compositing.layouts import layouts_named
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, UnreadableVideo
@@ -82,13 +84,11 @@ class Forecast:
 
 def forecast_export(
     rows: Sequence[ScoredPair],
-    videos: Mapping[str, Video],
-    store: LayerStore,
+    material: Material,
     out: Path,
     composite: CompositeSettings,
     export: ExportSettings,
     *,
-    originals: Sequence[Video] = (),
     count: int | None = None,
     workers: int = 1,
 ) -> Forecast:
@@ -99,58 +99,85 @@ def forecast_export(
 
     Args:
         rows: the pairs, or some that stand for them.
-        videos: id ─► video.
-        store: the layers, as far as there are any.
+        material: the videos, their originals, and layers as far as there are any.
         out: the data set's folder, if there is one.
         composite, export: the settings.
-        originals: the videos that `include_real` adds.
         count: how many clips `rows` stand for; their own number if not given.
         workers: processes that would share the work.
     """
     count = len(rows) if count is None else count
+    store = material.store
     used = dict.fromkeys(id_ for row in rows for id_ in (row.foreground, row.background))
     records = {id_: record for id_ in used if (record := _record(store, id_)) is not None}
     ready = [row for row in rows if row.foreground in records and row.background in records]
     shapes = [
         _shape(export, records[row.foreground], records[row.background]) for row in ready
-    ] or _decoded_shapes(rows, videos, store, export)
+    ] or _decoded_shapes(rows, material, export)
     factor = count / len(shapes) if shapes else 0.0
     hours = factor * sum(length for length, _ in shapes) / 3600
     pixels = factor * sum(number for _, number in shapes)
 
     there = len(made_pairs(out))
-    took, size, number = 0.0, 0, 0.0
-    measured = 0
-    for row in _spread(ready, SAMPLES):
-        try:
-            seconds, made = _try_one(row, videos, store, composite, export)
-        except UnreadableVideo:
-            continue
-        took, size, measured = took + seconds, size + made, measured + 1
-        number += _shape(export, records[row.foreground], records[row.background])[1]
-    if measured:
-        clip_bytes = int(size * pixels / number)
+    samples = _make_samples(_spread(ready, SAMPLES), records, material, composite, export)
+    if samples.count:
+        clip_bytes = int(samples.bytes * pixels / samples.pixels)
         open_share = max(0, count - there) / count if count else 0.0
-        needed: float | None = took * pixels / number * open_share / max(1, workers)
+        whole = samples.seconds * pixels / samples.pixels
+        seconds: float | None = whole * open_share / max(1, workers)
     else:
         clip_bytes = int(_BITS_PER_PIXEL / 8 * 2 ** ((18 - export.crf) / 6) * pixels)
-        needed = None
-    adds = export.include_real != "no"
-    real = sum(video.path.stat().st_size for video in originals if video.path.is_file())
-    extra = real if export.include_real == "copy" else 0
-    if "webdataset" in export.face_names:
-        extra += clip_bytes + (real if adds else 0)
+        seconds = None
+    originals = material.originals if export.include_real != "no" else ()
     return Forecast(
         clips=count,
         there=min(there, count),
         hours=hours,
         clip_bytes=clip_bytes,
-        extra_bytes=extra,
-        originals=len(originals) if adds else 0,
-        seconds=needed,
+        extra_bytes=_extra_bytes(export, clip_bytes, originals),
+        originals=len(originals),
+        seconds=seconds,
         without_layers=len(used) - len(records),
-        measured=measured,
+        measured=samples.count,
     )
+
+
+def _extra_bytes(export: ExportSettings, clip_bytes: int, originals: Sequence[Video]) -> int:
+    """Of copied originals, and of layouts that hold the clips once more."""
+    real = sum(video.path.stat().st_size for video in originals if video.path.is_file())
+    layouts = layouts_named(export.layout_names)
+    return (real if export.include_real == "copy" else 0) + sum(
+        layout.extra_bytes(clip_bytes, real) for layout in layouts
+    )
+
+
+@dataclass(slots=True)
+class _Samples:
+    """Clips that were made and thrown away: what they took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    pixels: float = 0.0
+
+
+def _make_samples(
+    rows: Sequence[ScoredPair],
+    records: Mapping[str, LayerRecord],
+    material: Material,
+    composite: CompositeSettings,
+    export: ExportSettings,
+) -> _Samples:
+    samples = _Samples()
+    for row in rows:
+        try:
+            seconds, size = _make_one(row, material, composite, export)
+        except UnreadableVideo:
+            continue
+        samples.count += 1
+        samples.seconds += seconds
+        samples.bytes += size
+        samples.pixels += _shape(export, records[row.foreground], records[row.background])[1]
+    return samples
 
 
 def _record(store: LayerStore, video_id: str) -> LayerRecord | None:
@@ -160,9 +187,11 @@ def _record(store: LayerStore, video_id: str) -> LayerRecord | None:
         return None
 
 
-def _shape(export: ExportSettings, front: LayerRecord, behind: LayerRecord) -> tuple[float, float]:
+def _shape(
+    export: ExportSettings, foreground: LayerRecord, background: LayerRecord
+) -> tuple[float, float]:
     """Seconds and pixels of a clip, over all its frames."""
-    return _cut(export, front.num_frames, front.fps, behind.height, behind.width)
+    return _cut(export, foreground.num_frames, foreground.fps, background.height, background.width)
 
 
 def _cut(
@@ -177,18 +206,15 @@ def _cut(
 
 
 def _decoded_shapes(
-    rows: Sequence[ScoredPair],
-    videos: Mapping[str, Video],
-    store: LayerStore,
-    export: ExportSettings,
+    rows: Sequence[ScoredPair], material: Material, export: ExportSettings
 ) -> list[tuple[float, float]]:
     """Seconds and pixels of a few foregrounds that have no layers, at the size layers will have."""
-    limits = store.settings
+    limits = material.store.settings
     shapes = []
     for row in _spread(rows, SAMPLES):
         try:
             clip = read_frames(
-                videos[row.foreground].path,
+                material.videos[row.foreground].path,
                 max_frames=limits.max_frames,
                 max_side=limits.max_side,
             )
@@ -206,15 +232,12 @@ def _spread(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _try_one(
-    row: ScoredPair,
-    videos: Mapping[str, Video],
-    store: LayerStore,
-    composite: CompositeSettings,
-    export: ExportSettings,
+def _make_one(
+    row: ScoredPair, material: Material, composite: CompositeSettings, export: ExportSettings
 ) -> tuple[float, int]:
     """Seconds and bytes of one clip, which is made and thrown away."""
     began = time.perf_counter()
+    store, videos = material.store, material.videos
     foreground = middle(store.load_foreground(videos[row.foreground]), export.clip_length)
     background = store.load_background(videos[row.background])
     made = make_composite(foreground, background, composite)

@@ -12,7 +12,7 @@ LabelRule = Literal["mixed", "foreground", "actor"]
 Blend = Literal["paste", "feather", "poisson"]
 Codec = Literal["h264", "h265"]
 IncludeReal = Literal["no", "link", "copy"]
-FACE_NAMES = (
+LAYOUT_NAMES = (
     "videofolder", "mmaction2", "pytorchvideo", "torchvision", "fiftyone", "webdataset",
 )  # fmt: skip
 X264_PRESETS = (
@@ -153,8 +153,9 @@ class ExportSettings:
     """How composites are written as a data set of video files.
 
     Attributes:
-        faces: for whom the clips are laid out: videofolder, mmaction2, pytorchvideo, torchvision,
-            fiftyone, webdataset, or several of them with commas between; all share the clips.
+        layouts: how the clips are arranged, by who reads them: videofolder, mmaction2,
+            pytorchvideo, torchvision, fiftyone, webdataset, or several of them with commas between;
+            all share the clips.
         codec: h264, which everything plays, or h265, which is smaller and slower.
         crf: the codec's constant rate factor: 0 (lossless with h264) to 51; 18 looks lossless.
         preset: the encoder's trade of speed for size, from ultrafast to veryslow.
@@ -164,10 +165,10 @@ class ExportSettings:
             before λ is reckoned; 0 keeps them whole.
         include_real: add the original training videos, so that the folder is a complete training
             set: no, link (symbolic links) or copy.
-        shard_size: a shard of the face webdataset is closed before it grows past so many MB.
+        shard_size: a shard of the layout webdataset is closed before it grows past so many MB.
     """
 
-    faces: str = "videofolder"
+    layouts: str = "videofolder"
     codec: Codec = "h264"
     crf: int = 18
     preset: str = "medium"
@@ -178,10 +179,10 @@ class ExportSettings:
 
     def __post_init__(self) -> None:
         problems = []
-        strange = [name for name in self.face_names if name not in FACE_NAMES]
-        if strange or not self.face_names:
-            wrong = strange[0] if strange else self.faces
-            problems.append(f"faces must be some of {', '.join(FACE_NAMES)}, not {wrong!r}")
+        strange = [name for name in self.layout_names if name not in LAYOUT_NAMES]
+        if strange or not self.layout_names:
+            wrong = strange[0] if strange else self.layouts
+            problems.append(f"layouts must be some of {', '.join(LAYOUT_NAMES)}, not {wrong!r}")
         if self.codec not in get_args(Codec):
             problems.append(f"codec must be h264 or h265, not {self.codec!r}")
         if not 0 <= self.crf <= 51:
@@ -203,13 +204,13 @@ class ExportSettings:
         _complain(problems)
 
     @property
-    def face_names(self) -> tuple[str, ...]:
-        """The faces asked for, each once."""
-        names = (name.strip() for name in self.faces.split(","))
+    def layout_names(self) -> tuple[str, ...]:
+        """The layouts asked for, each once."""
+        names = (name.strip() for name in self.layouts.split(","))
         return tuple(dict.fromkeys(name for name in names if name))
 
     def recipe(self) -> dict[str, Any]:
-        """What the clips depend on: other faces or more originals need no other clips."""
+        """What the clips depend on: other layouts or more originals need no other clips."""
         return {
             "codec": self.codec,
             "crf": self.crf,

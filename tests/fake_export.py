@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 
-from compositing.export import export_pairs
+from compositing.export import Material, PairList, export_pairs
 from compositing.layers import Foreground, Layers
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import UnreadableVideo
@@ -48,6 +48,7 @@ class FakeStore:
     interrupted: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     version: str = "1"
+    ids: tuple[str, ...] = tuple(IDS)
 
     @property
     def identities(self):
@@ -70,7 +71,7 @@ class FakeStore:
             raise KeyboardInterrupt
         if video.id in self.unreadable:
             raise UnreadableVideo(video.path, "the file is empty")
-        number = IDS.index(video.id)
+        number = self.ids.index(video.id)
         frames = np.full((5, *SIZE, 3), 20 * number + len(self.version), np.uint8)
         mask = np.zeros((5, *SIZE), bool)
         mask[..., : SIZE[1] // 4] = True
@@ -85,16 +86,24 @@ class FakeStore:
         return self.load(video)
 
 
+MATERIAL = {"videos": VIDEOS, "classes": CLASSES}
+
+
 def export(out, rows=ROWS, store=None, **changes):
+    """Export made-up pairs; `changes` are fields of `PairList` or `Material`, or arguments."""
+    pairs = {name: changes.pop(name) for name in ("meta", "spares", "chosen_by") if name in changes}
+    names = ("videos", "classes", "originals", "prepare")
+    material = {name: changes.pop(name) for name in names if name in changes}
     arguments = {
-        "videos": VIDEOS,
-        "classes": CLASSES,
-        "store": store or FakeStore(),
         "composite": CompositeSettings(),
         "export": ExportSettings(crf=30, preset="ultrafast"),
-        "meta": META,
     }
-    return export_pairs(rows, out=out, **(arguments | changes))
+    return export_pairs(
+        PairList(rows, **({"meta": META} | pairs)),
+        Material(**(MATERIAL | {"store": store or FakeStore()} | material)),
+        out,
+        **(arguments | changes),
+    )
 
 
 def tree(folder):

@@ -28,13 +28,14 @@ from l2a.augment import (
     MixUp,
     ObjectMix,
     VideoMix,
+    make_augmentation,
 )
 from l2a.augment.base import mix_labels
 from l2a.augment.blend import BoxBlend, blend_boxes, crossfade, fade
 from l2a.augment.boxes import Axes, Box, box_of_share, span, visible_volumes, whole
 from l2a.augment.cut import Patch, paste
 from l2a.augment.delete import delete
-from l2a.augment.objects import bounding_boxes, over_time, paste_objects
+from l2a.augment.objects import bounding_boxes, choose, over_time, paste_objects
 from l2a.errors import InputError
 
 Size = tuple[int, int, int]
@@ -162,8 +163,8 @@ PASTING = [
     ObjectMix(True, probability=0.5, per_clip=True),
     ObjectMix(videomix=True, per_clip=True),
     ObjectMix(True, videomix=True),
-    ActorCut(alpha=1, probability=1),
-    ActorCut(alpha=1, boxes=False, probability=0.5),
+    ActorCut(alpha=1, probability=1, empty_partner=False),
+    ActorCut(alpha=1, boxes=False, probability=0.5, empty_partner=False),
 ]
 
 
@@ -395,6 +396,60 @@ def test_actorcut_by_hand() -> None:
     masks[0] = True  # full of it
     full = ActorCut(probability=1).apply(Batch(batch.clips, batch.labels, masks), Random(0))
     assert torch.equal(full.clips, batch.clips)
+
+
+def test_actorcut_empties_the_partner() -> None:
+    """Two clips of 2 x 3; the actor of A stands at the left, that of B in the middle column."""
+    clips = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1, 1).expand(2, 3, 1, 2, 3)
+    masks = torch.zeros(2, 1, 2, 3, dtype=torch.bool)
+    masks[0, 0, :, 0] = masks[1, 0, 0, 1] = masks[1, 0, 0, 0] = True
+    done = ActorCut(probability=1).apply(Batch(clips, torch.eye(2), masks), Random(0))
+    # A on B: B's box above covers columns 0 and 1, of which A's own box covers 0. B on A: A's box
+    # is the left column, above which B is pasted.
+    assert done.clips[0, 0, 0].tolist() == [[1, 0, 2], [1, 2, 2]]
+    assert done.clips[1, 0, 0].tolist() == [[2, 2, 1], [0, 1, 1]]
+    assert torch.equal(done.clips[:, 0], done.clips[:, 2])
+    rest = 1 - torch.tensor([2 / 6, 2 / 6])
+    torch.testing.assert_close(done.labels[:, 0], torch.stack([1 - rest[0] ** 4, rest[1] ** 4]))
+    assert done.masks is not None
+    assert done.masks[0, 0].tolist() == [[True, False, False], [True, False, False]]
+    assert done.masks[1, 0].tolist() == [[True, True, False], [False, False, False]]
+    left = ActorCut(probability=1, empty_partner=False)
+    assert left.apply(Batch(clips, torch.eye(2), masks), Random(0)).clips[0, 0, 0, 0, 1] == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "expected"),
+    [(torch.uint8, None, 110), (torch.float32, None, 0), (torch.uint8, 7.0, 7)],
+)
+def test_what_the_partners_boxes_are_filled_with(
+    dtype: torch.dtype, fill: float | None, expected: int
+) -> None:
+    clips = torch.full((2, 3, 1, 2, 2), 50, dtype=dtype)
+    masks = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0, 0] = masks[1, 0, 1, 1] = True
+    done = ActorCut(probability=1, fill=fill).apply(Batch(clips, torch.eye(2), masks), Random(0))
+    assert done.clips[0, 0, 0].tolist() == [[50, 50], [50, expected]]
+
+
+@given(st.integers(0, 10_000), SIZES)
+def test_bytes_are_chosen_as_where_chooses(seed: int, size: Size) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randint(0, 256, (2, 3, *size), generator=generator, dtype=torch.uint8)
+    region = torch.rand(size, generator=generator) < 0.5
+    out = torch.empty_like(first)
+    choose(region, first, second, out)
+    assert torch.equal(out, torch.where(region, first, second))
+
+
+@pytest.mark.parametrize("name", ["cutmix", "mixup", "actorcut", "cutout"])
+@pytest.mark.parametrize("which", ["Clips", "Labels"])
+def test_gradients_are_refused_in_a_sentence(name: str, which: str) -> None:
+    clips, labels = torch.rand(2, 3, 2, 4, 4), torch.eye(2)
+    (clips if which == "Clips" else labels).requires_grad_()
+    masks = torch.zeros(2, 2, 4, 4, dtype=torch.bool)
+    with pytest.raises(InputError, match=f"^{which} require gradients, .*{which.lower()}.detach"):
+        make_augmentation(name)(clips, labels, masks)
 
 
 def test_labels_that_are_soft_already_are_mixed() -> None:

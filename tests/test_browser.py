@@ -81,9 +81,9 @@ def luminance(colour: list[float]) -> float:
 def test_exported_clips_play_as_stated(page: Any, run: Path, tmp_path: Path) -> None:
     """The clips of every face: those that lie in folders, and those in shards."""
     out = tmp_path / "export"
-    faces = "videofolder,mmaction2,pytorchvideo,torchvision,webdataset"
+    layouts = "videofolder,mmaction2,pytorchvideo,torchvision,webdataset"
     words = ["export", str(run.parent / "data"), "--pairs", str(run / "pairs.parquet")]
-    assert main([*words, "--out", str(out), "--faces", faces, "--workers", "1"]) == 0
+    assert main([*words, "--out", str(out), "--layouts", layouts, "--workers", "1"]) == 0
     for shard in (out / "webdataset").glob("*.tar"):
         with tarfile.open(shard) as tar:
             tar.extractall(out / "unpacked", filter="data")

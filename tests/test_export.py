@@ -32,6 +32,7 @@ from compositing.clipfolder import (
 from compositing.clipmaking import middle, scaled_down
 from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
+from compositing.export import Material
 from compositing.forecast import forecast_export
 from compositing.layers import LayerStore
 from compositing.placement import Placement, placement_of_pair
@@ -384,8 +385,8 @@ def test_a_small_clip_is_not_scaled_up():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"faces": "videofolder,kinetics"}, "faces must be some of videofolder, .*'kinetics'"),
-        ({"faces": ","}, "faces must be some of"),
+        ({"layouts": "videofolder,kinetics"}, "layouts must be some of videofolder, .*'kinetics'"),
+        ({"layouts": ","}, "layouts must be some of"),
         ({"codec": "av1"}, "codec must be h264 or h265, not 'av1'"),
         ({"resolution": 8}, "resolution must be 0 .* or 16 pixels or more, not 8"),
         ({"clip_length": -1}, "clip_length must be 0 .* not -1"),
@@ -398,17 +399,96 @@ def test_settings_that_cannot_be(changes, message):
         ExportSettings(**changes)
 
 
+@pytest.mark.parametrize("name", ["README.md", "videos", "notes.txt"])
+def test_a_folder_that_holds_other_things_is_refused(tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".DS_Store").write_text("")  # nobody's work
+    (out / name).write_text("precious")
+    with pytest.raises(InputError, match=f"holds other things than an export, such as {name}"):
+        export(out)
+    assert (out / name).read_text() == "precious" and not (out / ".export").exists()
+    (out / name).unlink()
+    assert export(out).made == 4
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(InputError, match="out is a file; give --out a new or an empty folder"):
+        export(tmp_path / "out")
+
+
+def test_a_folder_of_the_version_before_goes_on(tmp_path):
+    """Up to version 0.1 layouts were called faces."""
+    out = tmp_path / "out"
+    export(out, ROWS[:2])
+    plan = out / ".export" / "budget.json"
+    content = json.loads(plan.read_text())
+    content["faces"] = ["torchvision"]
+    del content["layouts"]
+    plan.write_text(json.dumps(content))
+    report = export(out)
+    assert (report.made, report.reused) == (2, 2)
+    assert json.loads(plan.read_text())["layouts"] == ["torchvision", "videofolder"]
+    assert (out / "by_class").is_dir()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"layouts": 3}', '{"faces": ["a"], "x": 1}', "3"])
+def test_a_damaged_plan_is_refused(tmp_path, content):
+    out = tmp_path / "out"
+    export(out)
+    (out / ".export" / "budget.json").write_text(content)
+    with pytest.raises(InputError, match="is not what an export of this version writes"):
+        export(out)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a|b",
+    "[x](javascript:y)",
+    "*bold*",
+    "two\nlines",
+    "_u_ v_w",
+)
+
+
+def test_the_data_card_shows_names_as_plain_text(tmp_path):
+    videos = {
+        f"h{i}/{n}.avi": Video(f"h{i}/{n}.avi", Path("/nowhere"), label, f"g{i}{n}", "train")
+        for i, label in enumerate(HOSTILE)
+        for n in range(2)
+    }
+    rows = [
+        ScoredPair(f"h{i}/0.avi", IDS[0], 0.5, 0.0, label, VIDEOS[IDS[0]].label)
+        for i, label in enumerate(HOSTILE)
+    ]
+    store = FakeStore(ids=(*IDS, *videos))
+    out = tmp_path / "out"
+    meta = META | {"data_set": "<img src=x onerror=alert(1)>"}
+    export(out, rows, store, videos=VIDEOS | videos, classes=(*CLASSES, *HOSTILE), meta=meta)
+    card = (out / "README.md").read_text("utf-8")
+    assert "# Composites of \\<img src=x onerror=alert(1)\\>\n" in card
+    table = card[card.index("| class") : card.index("## Licence")].splitlines()
+    shown = [line.removeprefix("| ").partition(" | ")[0] for line in table[2:-1]]
+    assert shown[len(CLASSES) :] == [
+        r"\<script\>alert(1)\</script\>", r"a\|b", r"\[x\](javascript:y)", r"\*bold\*",
+        "two lines", r"\_u\_ v_w",
+    ]  # fmt: skip
+
+
 def test_a_forecast_measures_and_leaves_nothing(tmp_path):
     out = tmp_path / "out"
     settings = ExportSettings(crf=30, preset="ultrafast")
-    arguments = (ROWS, VIDEOS, FakeStore(), out, CompositeSettings(), settings)
-    told = forecast_export(*arguments)
+    material = Material(VIDEOS, CLASSES, FakeStore())
+    arguments = (ROWS, material, out, CompositeSettings(), settings)
+    forecast = forecast_export(*arguments)
     assert list(tmp_path.iterdir()) == []
-    assert (told.clips, told.there, told.measured, told.without_layers) == (4, 0, 4, 0)
-    assert told.hours == pytest.approx(4 * 5 / 30 / 3600)
+    assert (forecast.clips, forecast.there) == (4, 0)
+    assert (forecast.measured, forecast.without_layers) == (4, 0)
+    assert forecast.hours == pytest.approx(4 * 5 / 30 / 3600)
     export(out)
     made = sum(path.stat().st_size for path in (out / "videos").iterdir())
-    assert told.clip_bytes == pytest.approx(made, rel=0.01)
+    assert forecast.clip_bytes == pytest.approx(made, rel=0.01)
     again = forecast_export(*arguments)
     assert (again.there, again.seconds) == (4, 0)
     assert "clips: 4, of which 4 are there already" in again.lines()
@@ -424,13 +504,17 @@ def test_a_forecast_without_layers_says_what_it_does_not_know(tmp_path):
     path = tmp_path / "clip.mp4"
     write_video(path, np.zeros((10, 32, 40, 3), np.uint8), 5.0)
     videos = {id_: replace(video, path=path) for id_, video in VIDEOS.items()}
-    told = forecast_export(
-        ROWS, videos, NoLayers(), tmp_path / "out", CompositeSettings(), ExportSettings(crf=24)
+    forecast = forecast_export(
+        ROWS,
+        Material(videos, CLASSES, NoLayers()),
+        tmp_path / "out",
+        CompositeSettings(),
+        ExportSettings(crf=24),
     )
-    assert told.seconds is None and told.measured == 0 and told.without_layers == 6
-    assert told.hours == pytest.approx(4 * 2 / 3600)
-    assert told.clip_bytes == int(0.15 / 8 / 2 * 4 * 10 * 32 * 40)
-    assert "time: not known before there are layers" in told.lines()
+    assert forecast.seconds is None and forecast.measured == 0 and forecast.without_layers == 6
+    assert forecast.hours == pytest.approx(4 * 2 / 3600)
+    assert forecast.clip_bytes == int(0.15 / 8 / 2 * 4 * 10 * 32 * 40)
+    assert "time: not known before there are layers" in forecast.lines()
 
 
 @pytest.mark.parametrize(

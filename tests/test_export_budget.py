@@ -212,7 +212,7 @@ MANY = [pair(f, b) for f in range(8) for b in range(8) if f != b]
 
 
 def export_many(out):
-    """Thirty clips of pairs of which some fall out, in four faces."""
+    """Thirty clips of pairs of which some fall out, in four layouts."""
     export(out, MANY[:30], FakeStore(unreadable=(IDS[3],)), spares=MANY[30:], export=SLOW)
 
 

@@ -63,10 +63,10 @@ def pairs_in(out: Path) -> list[tuple[str, str]]:
     return [(r["foreground"], r["background"]) for r in listed(out) if r["kind"] == "composite"]
 
 
-def test_every_face_and_the_originals(place: Path, tmp_path: Path) -> None:
+def test_every_layout_and_the_originals(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    faces = "videofolder,mmaction2,pytorchvideo,torchvision,webdataset"
-    assert main(call(place, out, "--faces", faces, "--include-real", "link")) == 0
+    layouts = "videofolder,mmaction2,pytorchvideo,torchvision,webdataset"
+    assert main(call(place, out, "--layouts", layouts, "--include-real", "link")) == 0
     kinds = [row["kind"] for row in listed(out)]
     # The official training split, of which validation is a part.
     assert (kinds.count("composite"), kinds.count("real")) == (6, 12)
@@ -107,6 +107,18 @@ def test_a_video_that_is_no_video_is_replaced_by_spare_pairs(
     assert len(pairs_in(out)) == 6
     assert f"{len(gone)} skipped, {len(gone)} of the clips are the next best" in printed
     assert pairs[1].foreground in (out / "skipped.csv").read_text()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+@pytest.mark.parametrize("where", ["data", "data/videos", "data/augmented"])
+def test_the_data_set_is_no_place_for_an_export(
+    place: Path, where: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(place.rglob("*"))
+    assert main(call(place, place / where, *more)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert f"{where} lies in the data set" in message and "a folder outside of it" in message
+    assert sorted(place.rglob("*")) == before
 
 
 def test_a_dry_run_says_and_writes_nothing(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from compositing.bank import fill_bank
 from compositing.composite import make_composite
 from compositing.engines.local import HERE, LocalEngine
-from compositing.export import export_pairs
+from compositing.export import Material, PairList, export_pairs
 from compositing.inpainters import Inpainted
 from compositing.layers import LayerStore
 from compositing.masks import Instance, VideoMasks, encode
@@ -129,8 +129,8 @@ def test_any_number_of_pairs_costs_each_video_once_over_all_processes(
             make_composite(layers[0], layers[1], composite, seed=0)
     for name, used in (("here", HERE), ("there", engine)):
         report = export_pairs(
-            pairs[::3], by_id, ("run",), open_store(), tmp_path / name, CompositeSettings(),
-            ExportSettings(preset="ultrafast"), meta={}, engine=used,
+            PairList(pairs[::3], {}), Material(by_id, ("run",), open_store()), tmp_path / name,
+            CompositeSettings(), ExportSettings(preset="ultrafast"), engine=used,
         )  # fmt: skip
         assert (report.made, report.skipped) == (7, ())
     check()

@@ -22,7 +22,7 @@ from compositing.engines import Engine, make_engine, on_ray
 from compositing.engines.local import LocalEngine
 from compositing.engines.on_ray import RayEngine
 from compositing.engines.outcome import unpacked
-from compositing.export import export_pairs
+from compositing.export import Material, PairList, export_pairs
 from compositing.layers import LayerStore
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
@@ -66,15 +66,15 @@ def prepare_and_export(out: Path, videos: list[Video], engine: Engine) -> dict[s
     report = store.prepare(videos, engine)
     assert (report.made, report.skipped) == (len(videos), ())
     pairs = list(zip(videos, videos[3:] + videos[:3], strict=True))
+    rows = [ScoredPair(a.id, b.id, 0.5, 0.0, a.label, b.label) for a, b in pairs]
     done = export_pairs(
-        [ScoredPair(a.id, b.id, 0.5, 0.0, a.label, b.label) for a, b in pairs],
-        {video.id: video for video in videos},
-        sorted({video.label for video in videos}),
-        store,
+        PairList(rows, {"seed": 1}),
+        Material(
+            {video.id: video for video in videos}, sorted({video.label for video in videos}), store
+        ),
         out / "export",
         CompositeSettings(),
         ExportSettings(preset="ultrafast"),
-        meta={"seed": 1},
         engine=engine,
     )
     assert (done.made, done.skipped) == (len(videos), ())

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compositing.clipfolder import refuse_less
-from compositing.export import ExportReport, export_pairs, met_budget
+from compositing.clipfolder import refuse_foreign, refuse_less
+from compositing.export import ExportReport, Material, PairList, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
 from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
+from l2a.errors import InputError
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_spares
@@ -44,6 +45,7 @@ def export_chosen(
         InputError: settings, data, pairs or Selector are wrong, or `out` holds another export.
         L2AError: the work failed.
     """
+    check_out(data, out)
     budget = settings.stage_two.budget
     if isinstance(source, Reuse):
         settings = _sharing_layers(out, settings)
@@ -53,10 +55,13 @@ def export_chosen(
     chosen = open_chosen(data, pairs, out, settings)
     with progress("export", "clips") as report:
         return export_pairs(
-            chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
-            settings.export, meta=chosen.meta, spares=read_spares(pairs), budget=budget,
-            chosen_by=chooser(pairs), originals=tuple(chosen.videos.values()),
-            prepare=_Preparing(chosen), engine=chosen.engine, progress=report,
+            PairList(chosen.rows, chosen.meta, read_spares(pairs), chooser(pairs)),
+            Material(
+                chosen.videos, chosen.classes, chosen.store, tuple(chosen.videos.values()),
+                _Preparing(chosen),
+            ),
+            out, settings.composite, settings.export, budget=budget, engine=chosen.engine,
+            progress=report,
         )  # fmt: skip
 
 
@@ -68,6 +73,7 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     Raises:
         InputError: as `export_chosen`, as far as it can be known.
     """
+    check_out(data, out)
     budget = settings.stage_two.budget
     if isinstance(source, Reuse):
         settings = _sharing_layers(out, settings)
@@ -86,10 +92,25 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         count = met_budget(chosen.rows, budget)
         rows = list(chosen.rows[:count])
     refuse_less(out, count)
+    material = Material(videos, (), store, tuple(videos.values()))
     return forecast_export(
-        rows, videos, store, out, settings.composite, settings.export,
-        originals=tuple(videos.values()), count=count, workers=workers,
-    )  # fmt: skip
+        rows, material, out, settings.composite, settings.export, count=count, workers=workers
+    )
+
+
+def check_out(data: Path, out: Path) -> None:
+    """Refuse an export's folder in which clips would be mixed with something else.
+
+    Raises:
+        InputError: it lies in the data set, whose videos its clips would become, or holds other
+            things than an export.
+    """
+    if out.resolve().is_relative_to(data.resolve()):
+        raise InputError(
+            f"{out} lies in the data set {data}, whose videos the exported clips would become; "
+            "give --out a folder outside of it."
+        )
+    refuse_foreign(out)
 
 
 def selection_folder(out: Path, budget: int | None) -> Path:
@@ -164,8 +185,8 @@ def _sharing_layers(out: Path, settings: FullSettings) -> FullSettings:
 
 
 def _stand_ins(videos: Sequence[Video]) -> list[ScoredPair]:
-    behind = [*videos[1:], *videos[:1]]
+    backgrounds = [*videos[1:], *videos[:1]]
     return [
-        ScoredPair(front.id, back.id, 0.5, 0.0, front.label, back.label)
-        for front, back in zip(videos, behind, strict=True)
+        ScoredPair(foreground.id, background.id, 0.5, 0.0, foreground.label, background.label)
+        for foreground, background in zip(videos, backgrounds, strict=True)
     ]

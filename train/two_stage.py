@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compositing.engines import make_engine
-from compositing.export import ExportReport, export_pairs
+from compositing.export import ExportReport, Material, PairList, export_pairs
 from compositing.layers import LayerStore
 from compositing.records import unfit_rows
 from l2a.devices import pick_device
@@ -293,10 +293,13 @@ def export_run(run: Run, space: Workspace, settings: FullSettings) -> ExportRepo
         originals = read_videos(space.videos.root, settings.data).of_split("train")
     with progress("export", "clips") as report:
         done = export_pairs(
-            pairs, {video.id: video for video in space.videos.videos}, space.videos.classes,
-            space.store, run.path("export"), settings.composite, settings.export, meta=meta,
-            spares=read_spares(path), originals=originals, engine=make_engine(settings.engine),
-            progress=report,
+            PairList(pairs, meta, read_spares(path)),
+            Material(
+                {video.id: video for video in space.videos.videos}, space.videos.classes,
+                space.store, originals,
+            ),
+            run.path("export"), settings.composite, settings.export,
+            engine=make_engine(settings.engine), progress=report,
         )  # fmt: skip
     say(f"export: {done}")
     return done

@@ -73,7 +73,8 @@ class Augmentation(ABC):
             came as another float type.
 
         Raises:
-            InputError: a shape or type is another, or masks are missing where they are needed.
+            InputError: a shape or type is another, clips or labels require gradients, or masks are
+                missing where they are needed.
         """
         batch = as_batch(clips, labels, masks, num_classes)
         done = self.apply(batch, draws_of(generator))
@@ -125,6 +126,12 @@ def as_batch(
     Raises:
         InputError: as `Augmentation.__call__` says.
     """
+    if clips.requires_grad or labels.requires_grad:
+        name = "Clips" if clips.requires_grad else "Labels"
+        raise InputError(
+            f"{name} require gradients, which augmentations do not pass on; give {name.lower()}"
+            ".detach()."
+        )
     if clips.ndim != 5 or not clips.numel():
         raise InputError(f"Clips must have the shape [B, 3, T, H, W], not {_shape(clips)}.")
     if clips.dtype != torch.uint8 and not clips.is_floating_point():

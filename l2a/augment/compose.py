@@ -18,6 +18,9 @@ from l2a.errors import InputError
 class Compose(Augmentation):
     """One after the other, masks going along; each keeps its own probability.
 
+    After several mixings the label is no longer the share of pixels: the second counts the first's
+    clip as one, wherever what was pasted lies in it. Over many draws the two agree.
+
     Attributes:
         steps: from first to last.
     """
@@ -81,17 +84,20 @@ class OneOf(Augmentation):
 class Collate:
     """A `collate_fn`: stacks samples to a batch and augments it.
 
-    It draws from torch's global generator, which a DataLoader seeds anew in each of its workers
-    and epochs: `DataLoader(..., collate_fn=Collate(VideoMix(), 51), generator=g)` repeats itself
-    for the same `g` and number of workers.
+    In a worker it draws from torch's global generator, which a DataLoader seeds anew in each worker
+    and epoch from its own. Without workers nobody does that: then it draws from `generator`, which
+    may be the DataLoader's. `DataLoader(..., collate_fn=Collate(VideoMix(), 51, g), generator=g)`
+    repeats itself for the same state of `g` and the same number of workers, 0 among them.
 
     Attributes:
         augmentation: what is done to each batch.
         num_classes: for samples whose labels are class indices.
+        generator: the source of randomness where there are no workers; None for torch's global one.
     """
 
     augmentation: Augmentation
     num_classes: int | None = None
+    generator: torch.Generator | None = None
 
     def __call__(self, samples: Sequence[tuple[Any, ...]]) -> tuple[Tensor, Tensor]:
         """Samples (clip [3, T, H, W], label) or (clip, label, mask bool [T, H, W]) as a batch.
@@ -102,9 +108,11 @@ class Collate:
             Clips [B, 3, T, H, W] and soft labels [B, C].
         """
         clips, labels, *masks = zip(*samples, strict=True)
+        in_worker = torch.utils.data.get_worker_info() is not None
         return self.augmentation(
             torch.stack(clips),
             torch.stack([torch.as_tensor(label) for label in labels]),
             torch.stack(masks[0]) if masks else None,
+            None if in_worker else self.generator,
             num_classes=self.num_classes,
         )

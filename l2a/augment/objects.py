@@ -24,7 +24,11 @@ from l2a.errors import InputError
 
 
 def paste_objects(
-    batch: Batch, partners: Sequence[int], regions: Tensor, alpha: float = 1.0
+    batch: Batch,
+    partners: Sequence[int],
+    regions: Tensor,
+    alpha: float = 1.0,
+    fill: float | None = None,
 ) -> Batch:
     """x̃_i = x_i ⊙ M_i + x_j ⊙ (1 − M_i), and ỹ_i = w_i y_i + (1 − w_i) y_j.
 
@@ -33,6 +37,8 @@ def paste_objects(
         partners: for each clip i the number j of the clip that it is pasted on; j = i leaves it.
         regions: M, bool [B, T, H, W].
         alpha: w = 1 − (1 − share of M)^α; 1 gives the label exactly the share of its pixels.
+        fill: what is written where M_j lies outside of M_i, so that nothing acts in the partner;
+            None leaves the partner as it is.
     """
     counts = _covered(regions)
     total = regions[0].numel()
@@ -49,10 +55,25 @@ def paste_objects(
         if j == i:
             clips[i] = batch.clips[i]
         else:
-            torch.where(regions[i], batch.clips[i], batch.clips[j], out=clips[i])
+            choose(regions[i], batch.clips[i], batch.clips[j], clips[i])
         if masks is not None and batch.masks is not None:
             torch.where(regions[i], batch.masks[i], batch.masks[j], out=masks[i])
+        if fill is not None and j != i:
+            emptied = regions[j] & ~regions[i]
+            clips[i].masked_fill_(emptied, fill)
+            if masks is not None:
+                masks[i] &= ~emptied
     return Batch(clips, mix_labels(batch.labels, shares), masks)
+
+
+def choose(region: Tensor, inside: Tensor, outside: Tensor, out: Tensor) -> None:
+    """Write `inside` where the region is, `outside` elsewhere, into `out` [3, T, H, W]."""
+    if out.dtype != torch.uint8:
+        torch.where(region, inside, outside, out=out)
+        return
+    # (a ^ b) & m ^ b works on whole registers of bytes: a quarter of the time of `where`.
+    torch.bitwise_xor(inside, outside, out=out)
+    out.bitwise_and_(region.view(torch.uint8).neg()).bitwise_xor_(outside)
 
 
 def over_time(masks: Tensor) -> Tensor:
@@ -135,10 +156,20 @@ class ActorCut(Augmentation):
 
     With ρ the share of the boxes, the actors' label weighs 1 − (1 − ρ)^α and the scene's the rest:
     the one augmentation whose weights are not the shares of pixels; `alpha=1` makes them so. The
-    partner is the batch in reverse order. A clip without a box, or full of it, stays as it is.
+    partner is the batch in reverse order, its own actors' boxes emptied. A clip without a box, or
+    full of it, stays as it is.
+
+    As in the authors' code (`mmaction/models/recognizers/base_semi.py` of
+    github.com/vt-vl-lab/video-data-aug, 01667cd), which writes 0 into the partner's boxes of
+    normalised clips: the mean. Other than there, each clip has its own draw; there, one is drawn
+    for the whole batch, and a clip that stays as it is makes its partner's scene empty.
 
     Attributes:
         alpha: exponent of the label's weight.
+        empty_partner: whether the partner's boxes are emptied; without it, its actors stay in the
+            scene, under a label that gives them the rest.
+        fill: what is written there; None for the mean: 0 in clips of a float type, which are taken
+            for normalised, and 110, about that of Kinetics, in uint8.
         boxes: whether to paste the box about each frame's mask, as the paper does; without it the
             masks themselves, which may be boxes already (the paper's are of score above 0.4).
         probability: of pasting, for each clip.
@@ -147,6 +178,8 @@ class ActorCut(Augmentation):
     alpha: float = 4.0
     boxes: bool = True
     probability: float = 0.5
+    empty_partner: bool = True
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         check_positive("alpha", self.alpha)
@@ -167,7 +200,9 @@ class ActorCut(Augmentation):
         regions = bounding_boxes(masks) if self.boxes else masks
         fit = [0 < count < regions[0].numel() for count in _covered(regions)]
         partners = [count - 1 - i if pasted[i] and fit[i] else i for i in range(count)]
-        return paste_objects(batch, partners, regions, self.alpha)
+        mean = 110.0 if batch.clips.dtype == torch.uint8 else 0.0
+        fill = (mean if self.fill is None else self.fill) if self.empty_partner else None
+        return paste_objects(batch, partners, regions, self.alpha, fill)
 
 
 def _covered(regions: Tensor) -> list[int]:

@@ -1,28 +1,16 @@
-"""The face `videofolder`: OUT itself, as Hugging Face's `datasets` reads it.
-
-`metadata.parquet` is the manifest under the name that the reader looks for, and the card's
-`configs` say which files belong to it, so that other faces in the same folder do no harm.
-"""
+"""The data card of an export: `README.md` for people and the Hub, and `classes.txt`."""
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
+from collections.abc import Iterable
 
-from compositing.faces import ExportedSet
-from l2a.files import write_text, written_whole
+from compositing.layouts import ExportedSet, Layout
+from l2a.files import write_text
+from l2a.text import markdown_text
 
 _TASK = """task_categories:
 - video-classification
-"""
-
-_CONFIGS = """configs:
-- config_name: default
-  data_files:
-  - split: train
-    path:
-    - metadata.parquet
-    - videos/*.mp4
 """
 
 _CARD = """---
@@ -39,7 +27,7 @@ was {budget}.{real}
   rest on the background's. `omega` is the score that the Selector gave the pair, `gamma` the share
   of the clip that the foreground covers; `foreground` and `background` name the two videos, and
   `foreground_source` and `background_source` tell their files from others; `placement` says, as
-  JSON, how the foreground was moved, where it was.
+  JSON, how the foreground was moved, if it was.
 - Read it with any Parquet reader, or, if there is a `metadata.parquet`, with
   `datasets.load_dataset` and the path of this folder.
 - Only training videos were used: validate and test on real videos.
@@ -58,30 +46,21 @@ _REAL = """
 background."""
 
 
-def make_videofolder(exported: ExportedSet) -> None:
-    """Give the manifest the name that `datasets` looks for."""
-    with written_whole(exported.out / "metadata.parquet") as aside:
-        shutil.copyfile(exported.out / "manifest.parquet", aside)
-
-
-def write_card(exported: ExportedSet, faces: tuple[str, ...]) -> None:
-    """Write `classes.txt` and the data card `README.md`."""
+def write_card(exported: ExportedSet, layouts: Iterable[Layout]) -> None:
+    """Write `classes.txt` and `README.md`; names that come from the data are plain text there."""
     write_text(exported.out / "classes.txt", "".join(f"{label}\n" for label in exported.classes))
     counts: dict[str, Counter[str]] = {"composite": Counter(), "real": Counter()}
     for row in exported.rows("kind", "label"):
         counts[row["kind"]][row["label"]] += 1
     recipe, originals = exported.recipe, counts["real"].total()
-    head = _TASK
-    if "videofolder" in faces:
-        head += _CONFIGS + ("    - real/*\n" if originals else "")
+    configs = (each.configs + (each.real_configs if originals else "") for each in layouts)
     lines = (
-        f"| {label.replace('|', chr(92) + '|')} | {counts['composite'][label]} "
-        f"| {counts['real'][label]} |\n"
+        f"| {markdown_text(label)} | {counts['composite'][label]} | {counts['real'][label]} |\n"
         for label in exported.classes
     )
     text = _CARD.format(
-        head=head,
-        data_set=recipe["data_set"] or "a video data set",
+        head=_TASK + "".join(configs),
+        data_set=markdown_text(recipe["data_set"] or "a video data set"),
         count=counts["composite"].total(),
         budget=exported.budget,
         real=_REAL.format(count=originals) if originals else "",

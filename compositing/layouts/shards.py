@@ -1,4 +1,4 @@
-"""The face `webdataset`: `OUT/webdataset/shard-000000.tar`, each clip a .mp4 and a .json.
+"""The layout `webdataset`: `OUT/webdataset/shard-000000.tar`, each clip a .mp4 and a .json.
 
 The two members of a clip stand one after the other and share their name up to the first dot, which
 is WebDataset's rule. Clips stand in an order that looks random and follows from their names: the
@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from compositing.clipfolder import COLUMNS, one_hot
-from compositing.faces import ExportedSet
 from compositing.labels import mix_labels
+from compositing.layouts.base import ExportedSet, Layout
 from l2a.errors import InputError
 from l2a.files import file_sha256, read_json, write_json, written_whole
 
@@ -27,28 +27,37 @@ _BLOCK = 512
 _AT_ONCE = 512
 
 
-def make_webdataset(exported: ExportedSet) -> None:
-    """Write the shards, unless they hold this very manifest already; remove those left over."""
-    folder = exported.out / "webdataset"
-    index = folder / "index.json"
-    mark = {
-        "manifest": file_sha256(exported.out / "manifest.parquet"),
-        "shard_bytes": exported.shard_bytes,
-    }
-    if _is_done(folder, index, mark):
-        return
-    index.unlink(missing_ok=True)
-    sizes: dict[str, int] = {}
-    for number, clips in enumerate(_shards(exported)):
-        path = folder / f"shard-{number:06}.tar"
-        with written_whole(path) as aside, tarfile.open(aside, "w") as tar:
-            for row in clips:
-                _add(tar, exported, row)
-        sizes[path.name] = path.stat().st_size
-    for path in folder.glob("shard-*.tar"):
-        if path.name not in sizes:
-            path.unlink()
-    write_json(index, {**mark, "shards": sizes})
+class WebDataset(Layout):
+    """Shards of tar files."""
+
+    folder = "webdataset"
+
+    def make(self, exported: ExportedSet) -> None:
+        """Write the shards, unless they hold this very manifest already; remove those left over."""
+        folder = exported.out / self.folder
+        index = folder / "index.json"
+        mark = {
+            "manifest": file_sha256(exported.out / "manifest.parquet"),
+            "shard_bytes": exported.shard_bytes,
+        }
+        if _is_done(folder, index, mark):
+            return
+        index.unlink(missing_ok=True)
+        sizes: dict[str, int] = {}
+        for number, clips in enumerate(_shards(exported)):
+            path = folder / f"shard-{number:06}.tar"
+            with written_whole(path) as aside, tarfile.open(aside, "w") as tar:
+                for row in clips:
+                    _add(tar, exported, row)
+            sizes[path.name] = path.stat().st_size
+        for path in folder.glob("shard-*.tar"):
+            if path.name not in sizes:
+                path.unlink()
+        write_json(index, {**mark, "shards": sizes})
+
+    def extra_bytes(self, clip_bytes: int, original_bytes: int) -> int:
+        """A second copy of everything."""
+        return clip_bytes + original_bytes
 
 
 def _is_done(folder: Path, index: Path, mark: dict[str, Any]) -> bool:
@@ -96,8 +105,9 @@ def _add(tar: tarfile.TarFile, exported: ExportedSet, row: dict[str, Any]) -> No
     index = {label: i for i, label in enumerate(exported.classes)}
     soft = one_hot(index[row["label"]], len(index))
     if row["background_class"] is not None:
-        behind = one_hot(index[row["background_class"]], len(index))
-        soft = mix_labels(one_hot(index[row["foreground_class"]], len(index)), behind, row["lam"])
+        y_f = one_hot(index[row["foreground_class"]], len(index))
+        y_b = one_hot(index[row["background_class"]], len(index))
+        soft = mix_labels(y_f, y_b, row["lam"])
     text = json.dumps({**row, "soft_label": soft.tolist()}, ensure_ascii=False).encode()
     tar.addfile(_member(f"{key}.json", len(text)), io.BytesIO(text))
 

@@ -1,4 +1,4 @@
-"""The faces of an export, read by real readers, or by the documented rules of those."""
+"""The layouts of an export, read by real readers, or by the documented rules of those."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from fake_export import CLASSES, ROWS, FakeStore, export, pair, table, tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compositing.export import export_pairs
-from compositing.faces.folders import class_folders
+from compositing.export import Material, PairList, export_pairs
 from compositing.layers import LayerStore
+from compositing.layouts import LAYOUTS
+from compositing.layouts.class_folders import class_folders
 from compositing.originals import original_name
-from compositing.settings import FACE_NAMES, CompositeSettings, ExportSettings, PrepareSettings
+from compositing.settings import LAYOUT_NAMES, CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError
+from l2a.formats.tree import SUFFIXES
 from l2a.media import read_frames
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
 
 LABELS = ("catch", "clap", "golf", "run")
 EVERYTHING = ExportSettings(
-    faces=",".join(FACE_NAMES), crf=30, preset="ultrafast", resolution=96, clip_length=0.5,
+    layouts=",".join(LAYOUT_NAMES), crf=30, preset="ultrafast", resolution=96, clip_length=0.5,
     include_real="copy", shard_size=1,
 )  # fmt: skip
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "export.md"
@@ -36,7 +38,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "export.md"
 @pytest.fixture(scope="module")
 def real_set(clips_root, tmp_path_factory):
     """Pairs of real clips with real masks, and the originals, in every face; (folder, videos)."""
-    root, place = clips_root / "jhmdb12", tmp_path_factory.mktemp("faces")
+    root, place = clips_root / "jhmdb12", tmp_path_factory.mktemp("layouts")
     videos = [
         Video(f"{file.parent.name}/{file.name}", file, label, file.stem, "train")
         for label in LABELS[:3]
@@ -48,11 +50,16 @@ def real_set(clips_root, tmp_path_factory):
         ScoredPair(f.id, b.id, 0.5, 0.0, f.label, b.label) for f in videos for b in videos if f != b
     ]
     report = export_pairs(
-        rows, {video.id: video for video in videos}, LABELS, store, place / "out",
-        CompositeSettings(), EVERYTHING, meta={"seed": 1, "data_set": "jhmdb"}, originals=videos,
+        PairList(rows, {"seed": 1, "data_set": "jhmdb"}),
+        Material({video.id: video for video in videos}, LABELS, store, videos),
+        place / "out", CompositeSettings(), EVERYTHING,
     )  # fmt: skip
     assert (report.made, report.originals, report.skipped) == (6, 3, ())
     return place / "out", videos
+
+
+def test_the_settings_name_every_layout():
+    assert tuple(LAYOUTS) == LAYOUT_NAMES
 
 
 @pytest.mark.clips
@@ -76,7 +83,7 @@ def test_every_file_decodes_with_the_frames_and_the_size_that_are_stated(real_se
 
 
 @pytest.mark.clips
-def test_hugging_face_reads_it_though_other_faces_lie_beside(real_set, tmp_path, monkeypatch):
+def test_hugging_face_reads_it_though_other_layouts_lie_beside(real_set, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
@@ -90,6 +97,18 @@ def test_hugging_face_reads_it_though_other_faces_lie_beside(real_set, tmp_path,
         assert got == row
 
 
+def documented_suffixes():
+    """Those of the snippet in docs/export.md: what it leaves out, `DatasetFolder` passes over."""
+    text = (Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
+    return tuple(
+        re.findall(r'"(\.\w+)"', text[text.index("suffixes = (") : text.index("clips = Dataset")])
+    )
+
+
+def test_the_documented_suffixes_are_all_that_originals_have():
+    assert {suffix.removeprefix(".") for suffix in documented_suffixes()} == SUFFIXES
+
+
 @pytest.mark.clips
 def test_torchvision_reads_the_class_folders(real_set):
     from torchvision.datasets import DatasetFolder
@@ -98,7 +117,7 @@ def test_torchvision_reads_the_class_folders(real_set):
     folder = DatasetFolder(
         str(out / "by_class"),
         lambda path: read_frames(path).frames,
-        extensions=(".mp4", ".avi"),
+        extensions=documented_suffixes(),
         allow_empty=True,  # no clip is of the class run
     )
     assert folder.classes == (out / "classes.txt").read_text().splitlines() == list(LABELS)
@@ -230,10 +249,10 @@ def test_the_mmaction2_class_of_the_docs_gives_soft_labels(tmp_path):
     assert got == [row["soft_label"] for row in table(tmp_path / "out")]
 
 
-FAKE = ExportSettings(faces="torchvision,webdataset", crf=30, preset="ultrafast")
+FAKE = ExportSettings(layouts="torchvision,webdataset", crf=30, preset="ultrafast")
 
 
-def test_faces_of_earlier_calls_stay_and_grow(tmp_path):
+def test_layouts_of_earlier_calls_stay_and_grow(tmp_path):
     out = tmp_path / "out"
     export(out, ROWS[:2], export=FAKE)
     assert not (out / "metadata.parquet").exists()
@@ -262,12 +281,12 @@ def test_shards_are_not_written_again_for_nothing(tmp_path):
 
 def test_a_small_shard_size_gives_many_shards_in_an_order_of_their_own(tmp_path):
     from compositing.clipfolder import read_manifest
-    from compositing.faces import ExportedSet
-    from compositing.faces.shards import make_webdataset
+    from compositing.layouts import ExportedSet
+    from compositing.layouts.shards import WebDataset
 
     out = tmp_path / "out"
     export(out)
-    make_webdataset(ExportedSet(out, CLASSES, {}, 4, 1))
+    WebDataset().make(ExportedSet(out, CLASSES, {}, 4, 1))
     shards = sorted((out / "webdataset").glob("*.tar"))
     assert [path.name for path in shards] == [f"shard-{n:06}.tar" for n in range(4)]
     keys = [read_shard(shard)[0]["__key__"] for shard in shards]
@@ -275,9 +294,9 @@ def test_a_small_shard_size_gives_many_shards_in_an_order_of_their_own(tmp_path)
     assert sorted(keys) == sorted(names) and keys != names
     # A shard is closed before the clip that would make it too large: two fit here, and not three.
     largest = max(path.stat().st_size for path in (out / "videos").iterdir()) + 7 * 512
-    make_webdataset(ExportedSet(out, CLASSES, {}, 4, 2 * largest))
+    WebDataset().make(ExportedSet(out, CLASSES, {}, 4, 2 * largest))
     assert [len(read_shard(path)) for path in sorted((out / "webdataset").glob("*.tar"))] == [2, 2]
-    make_webdataset(ExportedSet(out, CLASSES, {}, 4, 10**6))
+    WebDataset().make(ExportedSet(out, CLASSES, {}, 4, 10**6))
     assert [path.name for path in (out / "webdataset").glob("*.tar")] == ["shard-000000.tar"]
 
 

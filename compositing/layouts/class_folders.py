@@ -1,4 +1,4 @@
-"""The face of class folders: `OUT/by_class/CLASS/NAME.mp4`, for torchvision, FiftyOne and others.
+"""The layout of class folders: `OUT/by_class/CLASS/NAME.mp4`, for torchvision, FiftyOne and others.
 
 Clips are hard links to those in `OUT/videos`, which take no room; copies where the disk has none.
 Every class has a folder, even an empty one: torchvision numbers classes by the folders that it
@@ -9,38 +9,43 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from compositing.faces import ExportedSet
+from compositing.layouts.base import ExportedSet, Layout
 from l2a.errors import InputError
 from l2a.files import placed_whole
 
 
-def make_by_class(exported: ExportedSet) -> None:
-    """Link every clip into the folder of its class, and remove what is not listed any more.
+class ClassFolders(Layout):
+    """A folder of hard links for each class."""
 
-    Raises:
-        InputError: two classes would share a folder.
-    """
-    root = exported.out / "by_class"
-    folders = class_folders(exported.classes)
-    wanted: dict[str, set[str]] = {}
-    for folder in folders.values():
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        wanted[folder] = set()
-    for row in exported.rows("file_name", "label"):
-        source = exported.out / row["file_name"]
-        folder = folders[row["label"]]
-        wanted[folder].add(source.name)
-        _link(source, root / folder / source.name)
-    for folder, names in wanted.items():
-        for path in (root / folder).iterdir():
-            if path.name not in names:
-                path.unlink()
+    folder = "by_class"
+
+    def make(self, exported: ExportedSet) -> None:
+        """Link every clip into the folder of its class, and remove what is no longer listed."""
+        root = exported.out / self.folder
+        folders = class_folders(exported.classes)
+        wanted: dict[str, set[str]] = {folder: set() for folder in folders.values()}
+        for folder in wanted:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for row in exported.rows("file_name", "label"):
+            source = exported.out / row["file_name"]
+            folder = folders[row["label"]]
+            wanted[folder].add(source.name)
+            _link(source, root / folder / source.name)
+        for folder, names in wanted.items():
+            for path in (root / folder).iterdir():
+                if path.name not in names:
+                    path.unlink()
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Refuse classes that would share a folder."""
+        class_folders(classes)
 
 
-def class_folders(classes: tuple[str, ...]) -> dict[str, str]:
-    """Class name ─► folder name: the same, but for signs that no folder may have.
+def class_folders(classes: Sequence[str]) -> dict[str, str]:
+    """Class name ─► folder name: the same, but for characters that no folder may have.
 
     Raises:
         InputError: two classes would share a folder, on a disk that ignores case too.

@@ -1,0 +1,34 @@
+"""The layout `videofolder`: OUT itself, as Hugging Face's `datasets` reads it.
+
+`metadata.parquet` is the manifest under the name that the reader looks for, and the data card's
+`configs` say which files belong to it, so that other layouts in the same folder do no harm.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from compositing.layouts.base import ExportedSet, Layout
+from l2a.files import written_whole
+
+
+class VideoFolder(Layout):
+    """The manifest under the name that `datasets` looks for."""
+
+    folder = "."
+
+    configs = """configs:
+- config_name: default
+  data_files:
+  - split: train
+    path:
+    - metadata.parquet
+    - videos/*.mp4
+"""
+
+    real_configs = "    - real/*\n"
+
+    def make(self, exported: ExportedSet) -> None:
+        """Copy the manifest."""
+        with written_whole(exported.out / "metadata.parquet") as aside:
+            shutil.copyfile(exported.out / "manifest.parquet", aside)
