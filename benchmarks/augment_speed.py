@@ -124,16 +124,16 @@ def main() -> None:
             taken, theirs = beside(ours(augment), other(whole), arguments.repeats)
             print(f"{name} {taken:.0f} ms, torchvision {title} {theirs:.0f} ms", flush=True)
     pairs = {
-        "random-resized-crop": ("torchvision", cropped_by_torchvision(whole)),
-        "actorcut": ("its authors' lines", pasted_by_the_authors(whole, masks)),
+        "random-resized-crop": (None, "torchvision", cropped_by_torchvision(whole)),
+        "actorcut": (masks, "its authors' lines", pasted_by_the_authors(whole, masks)),
     }
     eye = torch.eye(len(whole))
-    for name, (title, other) in pairs.items():
+    for name, (given, title, other) in pairs.items():
         if arguments.only in name:
             augment = make_augmentation(name).always()
             taken, theirs = beside(
-                lambda seed, augment=augment: augment(
-                    whole, eye, masks, torch.Generator().manual_seed(seed)
+                lambda seed, augment=augment, given=given: augment(
+                    whole, eye, given, torch.Generator().manual_seed(seed)
                 ),
                 other, arguments.repeats,
             )  # fmt: skip

@@ -52,18 +52,26 @@ def paste_objects(
         share[j] += rest
         share[i] += count / total if alpha == 1 else 1 - rest
         shares.append(share)
+        emptied = fill is not None and j != i
         if j == i:
             clips[i] = batch.clips[i]
         else:
-            choose(regions[i], batch.clips[i], batch.clips[j], clips[i])
+            scene = batch.clips[j]
+            if fill is not None:
+                scene = _emptied(scene, regions[j], fill)
+            choose(regions[i], batch.clips[i], scene, clips[i])
         if masks is not None and batch.masks is not None:
-            torch.where(regions[i], batch.masks[i], batch.masks[j], out=masks[i])
-        if fill is not None and j != i:
-            emptied = regions[j] & ~regions[i]
-            clips[i].masked_fill_(emptied, fill)
-            if masks is not None:
-                masks[i] &= ~emptied
+            rest_of_j = batch.masks[j] & ~regions[j] if emptied else batch.masks[j]
+            torch.where(regions[i], batch.masks[i], rest_of_j, out=masks[i])
     return Batch(clips, mix_labels(batch.labels, shares), masks)
+
+
+def _emptied(clip: Tensor, region: Tensor, fill: float) -> Tensor:
+    """The clip [3, T, H, W] with `fill` written where the region is."""
+    if clip.dtype != torch.uint8:
+        return clip.masked_fill(region, fill)
+    covered = _bytes(region)
+    return torch.bitwise_and(clip, ~covered).bitwise_or_(covered & int(fill))
 
 
 def choose(region: Tensor, inside: Tensor, outside: Tensor, out: Tensor) -> None:
@@ -73,7 +81,12 @@ def choose(region: Tensor, inside: Tensor, outside: Tensor, out: Tensor) -> None
         return
     # (a ^ b) & m ^ b works on whole registers of bytes: a quarter of the time of `where`.
     torch.bitwise_xor(inside, outside, out=out)
-    out.bitwise_and_(region.view(torch.uint8).neg()).bitwise_xor_(outside)
+    out.bitwise_and_(_bytes(region)).bitwise_xor_(outside)
+
+
+def _bytes(region: Tensor) -> Tensor:
+    """255 where the region is, 0 elsewhere, uint8."""
+    return region.view(torch.uint8).neg() if region.is_contiguous() else region.byte().neg()
 
 
 def over_time(masks: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 All take frames float32 [3, T, H, W] in 0..255 and give new ones. Magnitudes run from 0, which does
 nothing, to 1, RandAugment's largest; a sign says which way. Three do something at 0 too: `solarize`
-turns what is 255 to 0, and `autocontrast` and `equalize` have no magnitude. The ranges are those of Cubuk et al.
-2020 as torchvision has them, against which each operation is tested.
+turns what is 255 to 0, and `autocontrast` and `equalize` have no magnitude. The ranges are those of
+Cubuk et al. 2020 as torchvision has them, against which each operation is tested.
 """
 
 from __future__ import annotations
