@@ -72,7 +72,7 @@ class FakeStore:
         if video.id in self.unreadable:
             raise UnreadableVideo(video.path, "the file is empty")
         number = self.ids.index(video.id)
-        frames = np.full((5, *SIZE, 3), 20 * number + len(self.version), np.uint8)
+        frames = np.full((5, *SIZE, 3), (20 * number + len(self.version)) % 256, np.uint8)
         mask = np.zeros((5, *SIZE), bool)
         mask[..., : SIZE[1] // 4] = True
         noise = np.random.default_rng(number).integers(0, 256, frames.shape, np.uint8)
