@@ -153,13 +153,7 @@ def generate_demo(
         InputError: a count below 1, a negative seed, a share outside 0..1, frames below 48x64, or
             the folder holds a demo of other arguments.
     """
-    for name, value in (("per_class_train", per_class_train), ("per_class_test", per_class_test)):
-        if value < 1:
-            raise InputError(f"The demo's {name} is {value}; it must be at least 1.")
-    if per_class_val < 0:
-        raise InputError(f"The demo's per_class_val is {per_class_val}; it must not be negative.")
-    if seed < 0:
-        raise InputError(f"The demo's seed is {seed}; it must not be negative.")
+    _check_counts(per_class_train, per_class_val, per_class_test, seed)
     if not 0 <= home_share <= 1:
         raise InputError(f"The demo's home_share is {home_share}; it must lie between 0 and 1.")
     if size[0] < _SMALLEST[0] or size[1] < _SMALLEST[1]:
@@ -197,6 +191,15 @@ def generate_demo(
     for split in [split for split, lines in lists.items() if lines]:
         write_text(folder / "splits" / f"{split}list01.txt", "".join(lists[split]))
     write_json(done, made)
+
+
+def _check_counts(train: int, val: int, test: int, seed: int) -> None:
+    for name, value in (("per_class_train", train), ("per_class_test", test)):
+        if value < 1:
+            raise InputError(f"The demo's {name} is {value}; it must be at least 1.")
+    for name, value in (("per_class_val", val), ("seed", seed)):
+        if value < 0:
+            raise InputError(f"The demo's {name} is {value}; it must not be negative.")
 
 
 @dataclass(frozen=True, slots=True)
