@@ -178,8 +178,9 @@ def test_unfit_videos_are_listed_and_counted_by_kind(tmp_path: Path, videos: lis
         ("c", "foreground", less),
     ]
     assert unfit_counts(records) == (
-        "3 as foreground (mask too small: 2, no mask in any frame: 1); "
-        "1 as background (no mask in any frame: 1)"
+        "3 as foreground (mask too small: 2, such as a: the mask covers only 1.2% of the clip;"
+        " no mask in any frame: 1, such as b: a file: with colons);"
+        " 1 as background (no mask in any frame: 1)"
     )
     assert unfit_counts([record]) == ""
 

@@ -24,7 +24,7 @@ from compositing.masks import (
     no_masks,
     to_json,
 )
-from compositing.segmenters.from_json import MaskFiles
+from compositing.segmenters.mask_files import MaskFiles
 from compositing.settings import PrepareSettings
 from compositing.upkeep import drop_specks, fill_gaps
 from l2a.files import write_json
