@@ -353,7 +353,7 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         }
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it is not in YouTube-VIS form ({error})") from None
 
 
@@ -396,7 +396,8 @@ def _counts(entry: Any) -> str | None:
     if isinstance(counts, list):
         height, width = entry["size"]
         runs = np.array(counts)
-        if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
+        most = height * width
+        if runs.dtype.kind != "i" or not 0 <= runs.min() <= runs.max() <= most == runs.sum():
             raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
         counts = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)[
             "counts"

@@ -194,7 +194,10 @@ def test_preparation_says_how_many_are_unfit_and_why(
     records, skipped = prepare_layers(store, videos, HERE)
     assert (len(records), skipped) == (3, ())
     lines = [line for line in capsys.readouterr().err.splitlines() if "unfit" in line]
-    assert lines == ["unfit: 3 as foreground (mask too small: 3)"]
+    assert lines == [
+        "unfit: 3 as foreground (mask too small: 3, such as videos/run/a.mp4:"
+        " the mask covers only 8.1% of the clip)"
+    ]
     prepare_layers(store_of(tmp_path)[0], videos, HERE)
     assert "unfit" not in capsys.readouterr().err
 

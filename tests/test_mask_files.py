@@ -429,7 +429,8 @@ def test_every_nth_frame_of_a_thinned_video_goes_to_the_nearest_kept() -> None:
 
 def test_numbers_that_leave_the_video_are_refused_unless_there_is_one_for_each_frame() -> None:
     assert places(3, 20, numbers=(0, 10, 40)) is None
-    assert places(3, 3, numbers=(0, 5, 10)) == ([0, 1, 2], 1)  # a video made of these frames
+    for step in (2, 5):  # a video made of these frames
+        assert places(3, 3, numbers=(0, step, 2 * step)) == ([0, 1, 2], 1)
 
 
 def write_clip(path: Path, count: int) -> None:

@@ -234,9 +234,11 @@ class MaskFiles:
                     "" if fewer and reason_kind(masks) == LENGTH else f"{video.id}: {masks}"
                 )
         if tried and all(tried):
+            damaged = f": {DAMAGED}: " in tried[0]
+            remedy = "write them anew" if damaged else "make masks of these very videos"
             raise InputError(
-                f"{self._path} does not fit the videos that were tried, such as {tried[0]}; make"
-                " masks of these very videos."
+                f"{self._path} does not fit the videos that were tried, such as {tried[0]};"
+                f" {remedy}."
             )
         self._say(steps, unnamed)
 
