@@ -200,7 +200,7 @@ class MaskFiles:
             )
         found = source.names.example()
         if not found:
-            return f"{self._path} names no video; give a file with masks."
+            return f"{self._path} names no video, such as {video.id}; give a file with masks."
         names = f"it names videos such as {found}, where {video.id} is expected"
         if nobody:
             return f"{self._path} has masks for none of these videos: {names}; rename one of them."
