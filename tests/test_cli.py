@@ -187,7 +187,8 @@ def test_a_class_without_a_mask_file(
 ) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
-    rows = [{"id": 1, "file_name": "v_JumpRope_g01_c01", "height": 48, "width": 64, "length": 12}]
+    size = {"height": 48, "width": 64, "length": 12}
+    rows = [{"id": n, "file_name": f"v_JumpRope_g0{n}_c01", **size} for n in range(1, 5)]
     (masks / "JumpRope.json").write_text(json.dumps({"videos": rows, "annotations": []}))
     words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--segmenter", f"masks:{masks}"]
     said = refused(words, capsys)
