@@ -262,7 +262,7 @@ def test_damaged_run_lengths_cost_one_video(tmp_path: Path, videos: list[Video])
 
     store, _, _ = store_of(tmp_path, segmenter=Damaged())
     report = store.prepare(videos)
-    assert "its masks are damaged: run lengths that do not" in report.records[0].foreground_unfit
+    assert "masks damaged: run lengths that do not" in report.records[0].foreground_unfit
     assert [record.foreground_unfit for record in report.records[1:]] == ["", ""]
 
 
