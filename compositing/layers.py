@@ -42,6 +42,7 @@ from compositing.masks import (
 )
 from compositing.networks import place
 from compositing.records import (
+    DAMAGED,
     Background,
     Foreground,
     LayerRecord,
@@ -272,7 +273,7 @@ class LayerStore:
         gamma, mask_share = float(mask.mean()), float(mask.any(axis=(1, 2)).mean())
         foreground, background = unfit_reasons(
             self.settings,
-            note=masks.note,
+            note=masks.note or masks.why_nothing_passes(self.settings),
             gamma=gamma,
             mask_share=mask_share,
             hole=hole,
@@ -330,7 +331,7 @@ class LayerStore:
         try:
             document = to_json(masks, video.id, info)
         except ValueError as error:  # brought from outside, and damaged
-            masks = no_masks(height, width, count, f"its masks are damaged: {error}")
+            masks = no_masks(height, width, count, f"{DAMAGED}: {error}")
             document = to_json(masks, video.id, info)
         write_json(self._masks_path(video.id), document)
         return masks, info

@@ -113,6 +113,19 @@ class VideoMasks:
             union[:] = union.any(axis=0)
         return union
 
+    def why_nothing_passes(self, settings: MaskSettings) -> str:
+        """Why `union` is empty, where a setting is the reason; "" where none is known."""
+        some = [i for i in self.instances if any(rle is not None for rle in i.rles)]
+        if self.instances and not some:
+            return "its instances are seen in none of the frames that are used"
+        if settings.humans_only and some and not any(instance.human for instance in some):
+            found = ", ".join(sorted({instance.category for instance in some})[:3])
+            return f"humans_only keeps persons alone, and here is {found}"
+        best = max((i.score for i in some if i.human or not settings.humans_only), default=1.0)
+        if best < settings.score_threshold:
+            return f"its best score is {best:.2f}, and score_threshold {settings.score_threshold}"
+        return ""
+
     def merged(self) -> NDArray[np.bool_]:
         """All instances together, as they are: bool [T, H, W] at the masks' size.
 
@@ -212,9 +225,7 @@ def _decode_one(counts: str, height: int, width: int) -> NDArray[np.bool_]:
 
 def _patch(frame: int, counts: str, height: int, width: int) -> _Patch | None:
     """The mask of run lengths; None for one without a set pixel. Raises as `decode` does."""
-    runs = _runs(counts)
-    if runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+    runs = run_lengths(counts, height, width)
     ends = np.cumsum(runs)
     stops = ends[1::2]
     starts = stops - runs[1::2]
@@ -229,6 +240,19 @@ def _patch(frame: int, counts: str, height: int, width: int) -> _Patch | None:
     rows = np.flatnonzero(columns.any(axis=0))
     mask = np.ascontiguousarray(columns[:, rows[0] : rows[-1] + 1].T)
     return _Patch(frame, int(rows[0]), first, mask)
+
+
+def run_lengths(counts: str, height: int, width: int) -> NDArray[np.int64]:
+    """The run lengths, int64 [n], of COCO's text form: none negative, together height * width.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    runs, pixels = _runs(counts), height * width
+    # The largest is looked at first: a sum of many huge ones wraps around.
+    if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
+        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+    return runs
 
 
 def _runs(counts: str) -> NDArray[np.int64]:
@@ -329,7 +353,7 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         }
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it is not in YouTube-VIS form ({error})") from None
 
 
@@ -372,7 +396,8 @@ def _counts(entry: Any) -> str | None:
     if isinstance(counts, list):
         height, width = entry["size"]
         runs = np.array(counts)
-        if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
+        most = height * width
+        if runs.dtype.kind != "i" or not 0 <= runs.min() <= runs.max() <= most == runs.sum():
             raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
         counts = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)[
             "counts"

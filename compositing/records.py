@@ -20,6 +20,15 @@ LARGE = "mask nearly everything"
 HOLE = "hole nearly everything"
 UNSEEN = "background never seen"
 
+# Kinds of reasons why masks that were brought from outside are of no use; a segmenter's note that
+# begins with one of them is a reason by itself.
+ABSENT = "no masks for it"
+UNCLEAR = "masks with an ambiguous name"
+LENGTH = "masks of another length"
+SHAPE = "masks of another shape"
+DAMAGED = "masks damaged"
+MASK_FILE_KINDS = (ABSENT, UNCLEAR, LENGTH, SHAPE, DAMAGED)
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
@@ -145,7 +154,8 @@ def unfit_reasons(
         gamma, mask_share, hole, unseen: as in `LayerRecord`.
     """
     if mask_share == 0:
-        why = f"{EMPTY}: {note or 'nothing passes the settings'}"
+        own = reason_kind(note) in MASK_FILE_KINDS
+        why = note if own else f"{EMPTY}: {note or 'nothing passes the settings'}"
         return why, f"{why}, so that the actor cannot be taken out"
     foreground = background = ""
     if mask_share < settings.min_mask_share:
@@ -188,13 +198,21 @@ def unfit_rows(records: Iterable[LayerRecord]) -> list[tuple[str, str, str]]:
 
 
 def unfit_counts(records: Iterable[LayerRecord]) -> str:
-    """How many videos are unfit and why, in one line: most frequent first; "" when none is."""
+    """How many videos are unfit and why, in one line: most frequent first; "" when none is.
+
+    Each kind of reason has one example, where it is named first.
+    """
     sides: dict[str, Counter[str]] = {"foreground": Counter(), "background": Counter()}
-    for _, side, reason in unfit_rows(records):
-        sides[side][reason_kind(reason)] += 1
+    examples: dict[str, str] = {}
+    for video_id, side, reason in unfit_rows(records):
+        kind, _, particulars = reason.partition(": ")
+        sides[side][kind] += 1
+        examples.setdefault(kind, f", such as {video_id}: {particulars}")
     return "; ".join(
         f"{counts.total()} as {side} ("
-        + ", ".join(f"{kind}: {count}" for kind, count in counts.most_common())
+        + "; ".join(
+            f"{kind}: {count}{examples.pop(kind, '')}" for kind, count in counts.most_common()
+        )
         + ")"
         for side, counts in sides.items()
         if counts

@@ -26,8 +26,9 @@ class PrepareSettings:
 
     Attributes:
         segmenter: finds the instances: mask-rcnn, detectron2, motion, or masks:PATH for masks of
-            your own (YouTube-VIS JSON, one file or a folder of them). mask-rcnn:FILE takes a
-            weight file, detectron2:CONFIG or detectron2:CONFIG,WEIGHTS any of its models.
+            your own (JSON files as of YouTube-VIS or COCO, or folders of PNG masks).
+            mask-rcnn:FILE takes a weight file, detectron2:CONFIG or detectron2:CONFIG,WEIGHTS any
+            of its models.
         inpainter: empties the background: temporal, lama, opencv, or none. lama:FILE takes
             big-lama.pt from there, opencv:ns another method than Telea's, and temporal:lama or
             temporal:opencv says who makes up what no frame shows.

@@ -59,11 +59,26 @@ class Frames:
         frames: uint8 [T, H, W, 3], RGB, T >= 1.
         times: float64 [T], seconds, strictly ascending; the first is 0.
         fps: frames per second on average over these frames.
+        numbers: int64 [T], ascending: which of the file's frames these are, where some were left
+            out; None where these are all.
+        num_decoded: how many frames the file has, where some were left out.
     """
 
     frames: UInt8
     times: Float64
     fps: float
+    numbers: Int64 | None = None
+    num_decoded: int | None = None
+
+    @property
+    def indices(self) -> Int64:
+        """int64 [T], ascending, 0 <= index < total: which of the file's frames these are."""
+        return np.arange(len(self.frames)) if self.numbers is None else self.numbers
+
+    @property
+    def total(self) -> int:
+        """How many frames the file has: T, or more where some were left out."""
+        return len(self.frames) if self.num_decoded is None else self.num_decoded
 
 
 def read_frames(
@@ -215,7 +230,8 @@ def _read(path: Path, max_frames: int | None, max_side: int | None) -> Frames:
                 kept.clear()
     decoded.check_complete()
     times = decoded.times()
-    if max_frames is not None and len(times) > max_frames:
+    total, chosen = len(times), None
+    if max_frames is not None and total > max_frames:
         chosen = np.unique(sample_indices(times, max_frames))
         wanted = set(chosen.tolist())
         with closing(_Decoding(path).frames()) as source:
@@ -223,7 +239,7 @@ def _read(path: Path, max_frames: int | None, max_side: int | None) -> Frames:
         times = times[chosen]
     times = times - times[0]
     fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else decoded.rate
-    return Frames(_stack(kept), times, fps)
+    return Frames(_stack(kept), times, fps, numbers=chosen, num_decoded=total)
 
 
 class _Decoding:

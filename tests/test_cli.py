@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +187,13 @@ def test_a_class_without_a_mask_file(
 ) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
-    (masks / "JumpRope.json").write_text('{"videos": [], "categories": [], "annotations": []}')
+    size = {"height": 48, "width": 64, "length": 12}
+    rows = [{"id": n, "file_name": f"v_JumpRope_g0{n}_c01", **size} for n in range(1, 5)]
+    (masks / "JumpRope.json").write_text(json.dumps({"videos": rows, "annotations": []}))
     words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--segmenter", f"masks:{masks}"]
-    assert "ClimbStairs" in refused(words, capsys)
+    said = refused(words, capsys)
+    assert "has no masks for the class ClimbStairs" in said
+    assert "such as v_JumpRope_g01_c01, where videos/ClimbStairs/v_ClimbStairs_g0" in said
 
 
 def test_a_budget_larger_than_the_pool(

@@ -178,8 +178,9 @@ def test_unfit_videos_are_listed_and_counted_by_kind(tmp_path: Path, videos: lis
         ("c", "foreground", less),
     ]
     assert unfit_counts(records) == (
-        "3 as foreground (mask too small: 2, no mask in any frame: 1); "
-        "1 as background (no mask in any frame: 1)"
+        "3 as foreground (mask too small: 2, such as a: the mask covers only 1.2% of the clip;"
+        " no mask in any frame: 1, such as b: a file: with colons);"
+        " 1 as background (no mask in any frame: 1)"
     )
     assert unfit_counts([record]) == ""
 
@@ -193,7 +194,10 @@ def test_preparation_says_how_many_are_unfit_and_why(
     records, skipped = prepare_layers(store, videos, HERE)
     assert (len(records), skipped) == (3, ())
     lines = [line for line in capsys.readouterr().err.splitlines() if "unfit" in line]
-    assert lines == ["unfit: 3 as foreground (mask too small: 3)"]
+    assert lines == [
+        "unfit: 3 as foreground (mask too small: 3, such as videos/run/a.mp4:"
+        " the mask covers only 8.1% of the clip)"
+    ]
     prepare_layers(store_of(tmp_path)[0], videos, HERE)
     assert "unfit" not in capsys.readouterr().err
 
@@ -258,7 +262,7 @@ def test_damaged_run_lengths_cost_one_video(tmp_path: Path, videos: list[Video])
 
     store, _, _ = store_of(tmp_path, segmenter=Damaged())
     report = store.prepare(videos)
-    assert "its masks are damaged: run lengths that do not" in report.records[0].foreground_unfit
+    assert "masks damaged: run lengths that do not" in report.records[0].foreground_unfit
     assert [record.foreground_unfit for record in report.records[1:]] == ["", ""]
 
 

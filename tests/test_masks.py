@@ -24,7 +24,7 @@ from compositing.masks import (
     no_masks,
     to_json,
 )
-from compositing.segmenters.from_json import MaskFiles
+from compositing.segmenters.mask_files import MaskFiles
 from compositing.settings import PrepareSettings
 from compositing.upkeep import drop_specks, fill_gaps
 from l2a.files import write_json
@@ -325,6 +325,7 @@ def test_uncompressed_run_lengths_are_column_major_and_no_score_is_one() -> None
     ("broken", "message"),
     [
         (document(score=1.5), "score 1.5"),
+        (document(score=10**400), "YouTube-VIS form"),
         (document(score=float("nan")), "score nan"),
         (document(scores=[0.5, 1.5]), "score 1.5"),
         (document(scores=[-0.1, 0.5]), "score -0.1"),
@@ -336,6 +337,10 @@ def test_uncompressed_run_lengths_are_column_major_and_no_score_is_one() -> None
         (document(segmentations=[None]), "2 frames, but 1 segmentations"),
         (document(segmentations=[None, {"size": [2, 3], "counts": [1, 9]}]), "do not fill 2x3"),
         (document(segmentations=[None, {"size": [2, 3], "counts": [9, -3]}]), "do not fill 2x3"),
+        (
+            document(segmentations=[None, {"size": [2, 3], "counts": [2**62] * 4 + [6]}]),
+            "do not fill 2x3",
+        ),
         (document(category_id=9), "lacks 9"),
         (document(video_id=4), "lacks 4"),
         (document(segmentations=None), "YouTube-VIS form"),

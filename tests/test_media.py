@@ -230,6 +230,11 @@ def test_thinning_a_variable_rate_looks_at_time_and_not_at_numbers(tmp_path: Pat
     video = read_frames(tmp_path / "a.mkv", max_frames=4)
     # 1400 ms and a frame of 40 ms in 4 parts of 360 ms: the middles are 180, 540, 900, 1260
     assert numbers(video.frames) == [4, 13, 20, 22]
+    assert video.indices.tolist() == [4, 13, 20, 22]
+    assert video.total == 24
+    whole = read_frames(tmp_path / "a.mkv")
+    assert whole.indices.tolist() == list(range(24))
+    assert whole.total == 24
 
 
 def test_thinning_never_repeats_a_frame(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from compositing.inpainters import Inpainted
 from compositing.layers import LayerStore
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.pictures import draw_contact_sheet
-from compositing.segmenters.from_json import MaskFiles
+from compositing.segmenters.mask_files import MaskFiles
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError

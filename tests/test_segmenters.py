@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 from compositing.alignment import Shot, find_shots
 from compositing.masks import Instance, VideoMasks, encode, to_json
 from compositing.segmenters import make_segmenter, motion
-from compositing.segmenters.from_json import MaskFiles, frame_indices
+from compositing.segmenters.mask_files import MaskFiles
 from compositing.segmenters.motion import CATEGORY, find_moving
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError
-from l2a.media import Frames, read_frames, sample_indices
+from l2a.media import Frames, read_frames
 from l2a.videos import Video
 
 SETTINGS = PrepareSettings()
@@ -81,7 +80,7 @@ def test_a_class_without_masks_is_refused_before_any_work(tmp_path: Path) -> Non
 def test_one_video_without_masks_gets_a_note_and_no_error(tmp_path: Path) -> None:
     write_masks(tmp_path / "run.json", "run/a.avi", numbered(3))
     masks = make_segmenter(f"masks:{tmp_path}")(video("run", "b.avi"), frames(4))
-    assert masks.note == f"{tmp_path.name} has no masks for it"
+    assert masks.note == f"no masks for it: {tmp_path.name} names others, such as run/a.avi"
     assert masks.union(SETTINGS).shape == (4, 6, 8)
     assert not masks.instances
 
@@ -89,39 +88,30 @@ def test_one_video_without_masks_gets_a_note_and_no_error(tmp_path: Path) -> Non
 def test_masks_of_another_length_or_shape_are_not_used(tmp_path: Path) -> None:
     write_masks(tmp_path / "run.json", "run/a.avi", numbered(10))
     segmenter = make_segmenter(f"masks:{tmp_path}")
-    assert "10 frames and the video 13" in segmenter(video("run"), frames(13)).note
-    assert "6x8 and the video 8x6" in segmenter(video("run"), frames(10, 8, 6)).note
+    for count in (7, 13):
+        expected = f"masks of another length: they are of 10 frames and the video has {count}"
+        assert segmenter(video("run"), frames(count)).note == expected
+    assert (
+        "masks of another shape: they are 6x8 and the video 8x6"
+        in segmenter(video("run"), frames(10, 8, 6)).note
+    )
     assert sizes(segmenter(video("run"), frames(9))) == list(range(1, 10))
     assert sizes(segmenter(video("run"), frames(12)))[-3:] == [10, 10, 10]
     # Twice the size is the same shape: masks keep their own size.
     assert segmenter(video("run"), frames(10, 12, 16)).union(SETTINGS).shape == (10, 6, 8)
 
 
-@pytest.mark.parametrize(("total", "kept"), [(40, 30), (100, 30), (301, 300), (47, 2)])
-def test_masks_follow_the_frames_of_a_thinned_video(total: int, kept: int) -> None:
-    times = np.arange(total) / 29.97
-    chosen = sample_indices(times, kept)
-    found = frame_indices(times[chosen] - times[chosen][0], total)
-    assert found is not None
-    np.testing.assert_array_equal(found, chosen)
-
-
-def test_lengths_that_thinning_does_not_explain_are_refused() -> None:
-    assert frame_indices(np.arange(40) / 25, 30) is None
-    assert frame_indices(np.arange(40) / 25, 60) is None
-
-
 def test_a_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_masks(tmp_path / "run.json", "run/a.avi", numbered(3))
     write_masks(tmp_path / "wave.json", "wave/a.avi", numbered(3))
     opened: list[str] = []
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def counting(self: Path, *args: Any, **kwargs: Any) -> str:
+    def counting(self: Path) -> bytes:
         opened.append(self.name)
-        return read_text(self, *args, **kwargs)
+        return read_bytes(self)
 
-    monkeypatch.setattr(Path, "read_text", counting)
+    monkeypatch.setattr(Path, "read_bytes", counting)
     segmenter = MaskFiles(tmp_path)
     for _ in range(3):
         segmenter(video("run"), frames(3))
@@ -136,16 +126,12 @@ def test_identity_follows_the_contents_and_not_the_place(tmp_path: Path) -> None
     assert one == two != MaskFiles(tmp_path / "two").identity
 
 
-def test_a_file_that_is_not_youtube_vis_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"videos": []}', encoding="utf-8")
-    with pytest.raises(InputError, match=r"run\.json is no YouTube-VIS file: it lacks 'categ"):
-        MaskFiles(tmp_path).check([video("run")])
-
-
 def test_a_label_that_looks_like_a_path_opens_nothing(tmp_path: Path) -> None:
     write_masks(tmp_path / "secret.json", "x/a.avi", numbered(3))
     write_masks(tmp_path / "masks" / "run.json", "run/a.avi", numbered(3))
-    with pytest.raises(InputError, match=r"no masks for the class \.\./secret"):
+    with pytest.raises(
+        InputError, match=r"has masks for none of these videos.*\.\./secret/a\.avi is exp"
+    ):
         MaskFiles(tmp_path / "masks").check([video("../secret")])
 
 

@@ -74,7 +74,7 @@ def _motion(argument: str) -> Segmenter:
 
 
 def _masks(argument: str) -> Segmenter:
-    from compositing.segmenters.from_json import MaskFiles
+    from compositing.segmenters.mask_files import MaskFiles
 
     return MaskFiles.from_argument(argument)
 

@@ -1,0 +1,195 @@
+"""Folders of PNG masks: one picture for each frame, in a folder for each video.
+
+As DAVIS, YouTube-VOS and SAM 2 write them: a pixel's value is the number of its instance, 0 the
+background, 255 not to be judged; or, in pictures that know 0 and 255 alone, 255 the instance. SAM 2
+can write a folder for each instance below that of the video.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from compositing.masks import Instance, VideoMasks, encode
+from compositing.segmenters.mask_files.entry import UNNAMED, Entry, checked_size
+from compositing.segmenters.mask_files.fields import frame_numbers, shown
+
+VOID = 255
+MAX_INSTANCES = 100
+"""More values than that in the pictures of a video are no numbers of instances."""
+
+_DEPTH = 8
+"""Folders are followed no deeper; links may lead round."""
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _IN_COLOUR = 0, (2, 6)
+
+
+def find_pictures(root: Path) -> dict[Path, list[str]]:
+    """Every folder below `root` with PNG files, relative to it ─► their names, sorted.
+
+    Links to folders are followed, each folder once; what is no regular file is left out.
+    """
+    found: dict[Path, list[str]] = {}
+    seen: set[tuple[int, int]] = set()
+    waiting = [(root, Path())]
+    while waiting:
+        folder, relative = waiting.pop()
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if _is_folder(entry):
+                    if len(relative.parts) < _DEPTH:
+                        waiting.append((folder / entry.name, relative / entry.name))
+                elif entry.name.lower().endswith(".png") and Path(entry.path).is_file():
+                    found.setdefault(relative, []).append(entry.name)
+    return dict(sorted(found.items()))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def read_pictures(root: Path, found: Mapping[Path, Sequence[str]]) -> list[Entry]:
+    """The entries of a folder of pictures.
+
+    A folder whose name is a number is read both as a video of that name and as one instance of the
+    video that the folder above is named after: which it is, the names of the videos decide.
+
+    Raises:
+        ValueError: pictures lie beside the videos' folders, or both in and below one.
+    """
+    entries: list[Entry] = []
+    instances: dict[Path, list[Path]] = {}
+    for folder in found:
+        if not folder.parts:
+            raise ValueError("PNG files lie in it directly, and not in a folder for each video")
+        entries.append(_entry(root, folder, [folder], found))
+        if folder.name.isdecimal() and len(folder.parts) > 1:
+            instances.setdefault(folder.parent, []).append(folder)
+    for video, folders in instances.items():
+        if video in found:
+            raise ValueError(f"PNG files lie both in {video} and in {folders[0]}")
+        entries.append(_entry(root, video, folders, found))
+    return entries
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """An `Entry`: for each folder of one video's pictures, the file of each frame that has one."""
+
+    name: str
+    numbers: tuple[int, ...] | None
+    count: int
+    folders: tuple[Mapping[int, Path], ...]
+
+    def masks(self, frames: Sequence[int]) -> VideoMasks:
+        """See `Entry`."""
+        files = [file for folder in self.folders for file in folder.values()]
+        size = _header(files[0])[:2]
+        instances = tuple(
+            instance for folder in self.folders for instance in _instances(folder, frames, size)
+        )
+        return VideoMasks(*size, len(frames), instances)
+
+
+def _entry(
+    root: Path, name: Path, folders: Sequence[Path], found: Mapping[Path, Sequence[str]]
+) -> Entry:
+    stems = {Path(file).stem for folder in folders for file in found[folder]}
+    ordered = sorted(stems, key=lambda stem: (frame_numbers([stem]) or (-1,), stem))
+    place = {stem: number for number, stem in enumerate(ordered)}
+    return _Pictures(
+        name.as_posix(),
+        frame_numbers(ordered),
+        len(ordered),
+        tuple(
+            {place[Path(file).stem]: root / folder / file for file in found[folder]}
+            for folder in folders
+        ),
+    )
+
+
+def _instances(
+    files: Mapping[int, Path], frames: Sequence[int], size: tuple[int, int]
+) -> Iterator[Instance]:
+    """The instances of one folder's pictures, one for each value."""
+    rles: dict[int, list[str | None]] = {}
+    for t, frame in enumerate(frames):
+        if frame in files:
+            values = read_values(files[frame], size)
+            for value in np.flatnonzero(np.bincount(values.ravel()))[: MAX_INSTANCES + 2].tolist():
+                if value:
+                    masks = rles.setdefault(value, [None] * len(frames))
+                    (masks[t],) = encode(values[None] == value)
+    if set(rles) != {VOID}:
+        rles.pop(VOID, None)
+    if len(rles) > MAX_INSTANCES:
+        raise ValueError(
+            f"{_named(next(iter(files.values())))} and others have more than {MAX_INSTANCES}"
+            " different values, where each should be the number of an instance"
+        )
+    for _, masks in sorted(rles.items()):
+        yield Instance(UNNAMED, 1.0, tuple(masks))
+
+
+def read_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture's values: uint8 [H, W], of the `size` (height, width) that it must have.
+
+    Raises:
+        ValueError: it is no PNG of one channel of at most 8 bits, is damaged, or of another size.
+    """
+    height, width, depth, kind = _header(path)
+    if (height, width) != size:
+        raise ValueError(
+            f"{_named(path)} has {height}x{width} pixels, and others {size[0]}x{size[1]}"
+        )
+    if depth > 8:
+        raise ValueError(f"{_named(path)} has {depth} bits a pixel, and not 8")
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            values = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
+        raise ValueError(f"{_named(path)} is damaged ({error})") from None
+    if values.ndim == 3:
+        if kind in _IN_COLOUR and (values[..., :1] != values[..., :3]).any():
+            raise ValueError(f"{_named(path)} is in colour: a mask has one channel, or a palette")
+        values = values[..., 0]
+    if kind == _GREY and depth in (2, 4):
+        values = values // (VOID // (2**depth - 1))  # Pillow spreads them over 0..255
+    return values.astype(np.uint8)
+
+
+def _header(path: Path) -> tuple[int, int, int, int]:
+    """Height, width, bits a channel and kind of colour, from a file's first bytes.
+
+    Read before any decoder sees the file, which may say that it has a terapixel.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+    except OSError as error:
+        raise ValueError(f"{_named(path)} cannot be opened ({error.strerror})") from None
+    if len(head) < 26 or head[:8] != _SIGNATURE or head[12:16] != b"IHDR":
+        raise ValueError(f"{_named(path)} is no PNG file")
+    width, height = (int.from_bytes(head[start : start + 4]) for start in (16, 20))
+    try:
+        return *checked_size(height, width), head[24], head[25]
+    except ValueError:
+        raise ValueError(f"{_named(path)} has the impossible size {height}x{width}") from None
+
+
+def _named(path: Path) -> str:
+    return shown(f"{path.parent.name}/{path.name}")
