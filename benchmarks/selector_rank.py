@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from tables import print_header, print_table, run
 
 from l2a.devices import pick_device
-from selector.caps import even_caps
+from selector.caps import SelectionLimits, even_caps
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.rank import select_top
 from selector.score import PairScorer
@@ -172,7 +172,7 @@ def report_choice(options: argparse.Namespace, pairs: int) -> None:
     begun = time.perf_counter()
     found = select_top(
         world.pool, world.scorer(options.scoring), options.budget,
-        classes=world.classes, caps=caps,
+        SelectionLimits(world.classes, caps),
     )  # fmt: skip
     figures = {
         "pairs": len(world.pool),

@@ -18,7 +18,7 @@ from compositing.engines import Engine
 from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
 from selector import candidates, rank
-from selector.caps import Caps, even_caps, split_budget
+from selector.caps import Caps, SelectionLimits, even_caps, split_budget
 from selector.network import SelectorConfig, new_selector
 from selector.rank import Selection, describe, select_random, select_top
 from selector.score import PairScorer
@@ -44,8 +44,17 @@ class Listed:
     def pairs(self, indices: NDArray[np.int64], /) -> Pairs:
         return self.listed[indices]
 
-    def __call__(self, numbers: NDArray[np.int64], pairs: Pairs) -> torch.Tensor:
-        assert np.array_equal(pairs, self.listed[numbers])
+    def block(self, start: int, stop: int, /) -> Pairs:
+        return self.listed[start:stop]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def __call__(
+        self, numbers: NDArray[np.int64], pairs: Pairs | torch.Tensor
+    ) -> torch.Tensor:
+        assert np.array_equal(np.asarray(pairs), self.listed[numbers])
         if self.scored is not None:
             self.scored.extend(numbers.tolist())
         return torch.from_numpy(self.logits[numbers])
@@ -73,7 +82,9 @@ def top(
     world = Listed(pairs, logits)
     if classes is None:
         classes = np.zeros(int(pairs.max(initial=0)) + 1, np.int64)
-    return select_top(world, world, budget, classes=classes, caps=caps, weights=weights)
+    return select_top(
+        world, world, budget, SelectionLimits(classes, caps or Caps(), weights=weights)
+    )
 
 
 # Choosing without caps.
@@ -191,8 +202,8 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
         patch.setattr(candidates, "BLOCK", block)
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
-            world, world, budget, classes=classes, caps=caps, recordings=recordings,
-            weights=weights, spares=spares, spread=LocalEngine(workers=1) if spread else None,
+            world, world, budget, SelectionLimits(classes, caps, recordings, weights),
+            spares=spares, spread=LocalEngine(workers=1) if spread else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
@@ -202,10 +213,10 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     assert found.pairs.tolist() == pairs[expected].tolist()
     assert np.array_equal(found.logits, logits[expected])
     assert found.relaxed == relaxed
-    spare = [tuple(pair) for pair in found.spares.tolist()]
+    spare = [tuple(pair) for pair in found.spares.pairs.tolist()]
     assert len(spare) == min(spares, len(pairs) - budget)
     assert len({*spare, *map(tuple, found.pairs.tolist())}) == budget + len(spare)
-    assert (np.diff(found.spare_logits) <= 0).all()
+    assert (np.diff(found.spares.logits) <= 0).all()
     if quotas is None:
         more, _ = greedy(pairs, logits, budget + len(spare), caps, classes, None, recordings)
         assert sorted(more) == sorted(
@@ -214,7 +225,7 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     else:
         capacity = np.bincount(classes[pairs[:, 0]], minlength=3)
         larger = split_budget(budget + len(spare), weights, capacity)[0]
-        of_class = np.bincount(classes[found.spares[:, 0]], minlength=3)
+        of_class = np.bincount(classes[found.spares.pairs[:, 0]], minlength=3)
         assert (of_class <= np.maximum(larger - np.array(quotas), 0)).all()
     last = (-logits[expected[-1]], expected[-1])
     over = sum((-logits[i], i) < last for i in set(range(len(pairs))) - set(expected))
@@ -235,7 +246,7 @@ def test_a_million_pairs_in_several_passes_are_those_of_a_sort(
     monkeypatch.setattr(rank, "_most", lambda budget: 20_000)
     seen: list[int] = []
     world = Listed(pairs, logits, seen)
-    found = select_top(world, world, 2000, classes=classes, caps=caps)
+    found = select_top(world, world, 2000, SelectionLimits(classes, caps))
 
     left = [np.full(1000, caps.foreground), np.full(1000, caps.background)]
     left.append(np.full(400, caps.class_match))
@@ -325,7 +336,7 @@ def test_clips_of_one_recording_are_not_paired_twice_with_those_of_another() -> 
     world, classes = Listed(pairs, logits), np.zeros(4, np.int64)
 
     def chosen(caps: Caps) -> list[list[int]]:
-        found = select_top(world, world, 4, classes=classes, caps=caps, recordings=recordings)
+        found = select_top(world, world, 4, SelectionLimits(classes, caps, recordings))
         return sorted(recordings[found.pairs].tolist())
 
     assert chosen(Caps()) == [[0, 0]] * 4
@@ -350,7 +361,7 @@ def test_full_foregrounds_are_not_scored_again(monkeypatch: pytest.MonkeyPatch) 
     seen: list[int] = []
     world = Listed(pairs, logits, seen)
     classes = np.zeros(8, np.int64)
-    found = select_top(world, world, 3, classes=classes, caps=Caps(foreground=1))
+    found = select_top(world, world, 3, SelectionLimits(classes, Caps(foreground=1)))
     assert found.pairs.tolist() == [[0, 0], [1, 0], [2, 0]]
     assert found.passes == 3
     assert len(seen) == 24 + 16 + 8
@@ -365,8 +376,8 @@ def test_memory_does_not_grow_with_the_pool(monkeypatch: pytest.MonkeyPatch) -> 
         pool = Pool(rows, rows, [ClassMatch(0, 0, 1.0)])
         tracemalloc.start()
         found = select_random(
-            pool, 500, np.random.default_rng(0), classes=np.zeros(videos, np.int64),
-            caps=Caps(4, 4),
+            pool, 500, np.random.default_rng(0),
+            SelectionLimits(np.zeros(videos, np.int64), Caps(4, 4)),
         )  # fmt: skip
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -452,10 +463,9 @@ def paper_like(videos: int = 400) -> tuple[Pool, PairScorer, NDArray[np.int64]]:
 def same_with(engine: Engine) -> None:
     pool, scorer, classes = paper_like()
     caps = Caps(foreground=3, background=3, class_match=60)
-    alone = select_top(pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1])
-    found = select_top(
-        pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1], spread=engine
-    )
+    limits = SelectionLimits(classes, caps, weights=[1, 2, 1, 1])
+    alone = select_top(pool, scorer, 500, limits)
+    found = select_top(pool, scorer, 500, limits, spread=engine)
     assert len(pool) > candidates.BLOCK  # more than one stretch
     assert np.array_equal(found.pairs, alone.pairs)
     assert np.array_equal(found.logits, alone.logits)
@@ -482,7 +492,8 @@ def draw(seed: int, caps: Caps | None = None, weights: list[int] | None = None) 
     world = Listed(all_pairs(10, 10), np.zeros(100, np.float32))
     rng = np.random.default_rng(seed)
     classes = np.arange(10) % 2
-    return select_random(world, 30, rng, classes=classes, caps=caps, weights=weights)
+    limits = SelectionLimits(classes, caps or Caps(), weights=weights)
+    return select_random(world, 30, rng, limits)
 
 
 def test_random_choice_is_repeatable_uniform_and_capped() -> None:
