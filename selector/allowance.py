@@ -68,6 +68,29 @@ class _CountedSparsely:
         return self._left
 
 
+class _FullPlaces:
+    """Some places of many more, which are found among others fast.
+
+    Attributes:
+        places: int64 [n], ascending.
+    """
+
+    def __init__(self, places: Counts) -> None:
+        self.places = places
+        # By their last digits nearly all others are told apart at a glance.
+        self._last = (1 << max(16, (64 * len(places)).bit_length())) - 1
+        self._marked = np.zeros(self._last + 1, np.bool_)
+        self._marked[places & self._last] = True
+
+    def among(self, places: Counts) -> NDArray[np.bool_]:
+        """Which of these are among them: int64 [n] ─► bool [n]."""
+        found = self._marked.take(places & self._last)
+        marked = np.flatnonzero(found)
+        nearest = np.searchsorted(self.places, places[marked]).clip(max=len(self.places) - 1)
+        found[marked] = self.places[nearest] == places[marked]
+        return found
+
+
 class Allowance:
     """How many more pairs each video, recording, match of classes and foreground class may take.
 
@@ -92,7 +115,7 @@ class Allowance:
         self._balanced = weights is not None
         self._counted: dict[str, _Counted] = {}
         self._shots: _CountedSparsely | None = None
-        self._full_shots: Counts | None = None
+        self._full_shots: _FullPlaces | None = None
         self._keys: tuple[Tensor, Tensor] | None = None
         self._widen(self.caps)
 
@@ -179,12 +202,10 @@ class Allowance:
         if self._shots is None:
             return np.ones(len(pairs), np.bool_)
         if self._full_shots is None:
-            self._full_shots = self._shots.full()
-        full = self._full_shots
-        if not len(full):
+            self._full_shots = _FullPlaces(self._shots.full())
+        if not len(self._full_shots.places):
             return np.ones(len(pairs), np.bool_)
-        places = self._groups("recordings", pairs)
-        return full[np.searchsorted(full, places).clip(max=len(full) - 1)] != places
+        return ~self._full_shots.among(self._groups("recordings", pairs))
 
     def take(self, pairs: Pairs, most: int) -> NDArray[np.int64]:
         """Go through pairs in their order, and take each that is still allowed.

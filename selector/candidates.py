@@ -180,7 +180,7 @@ class Scan:
         if free is None or free.all():
             return numbers, pairs
         places = np.flatnonzero(free)
-        return numbers[places], _contiguous(pairs.T[:, places])
+        return numbers.take(places), pairs.T.take(places, axis=1).T
 
     def _scored(self, numbers: Numbers, pairs: Pairs) -> Block:
         there = torch.from_numpy(pairs).to(self.scorer.device)
@@ -193,17 +193,18 @@ class Scan:
         strata = self.allowance.stratum(block.there)
         there = keeper.passing(block.scores, strata)
         places = there.cpu().numpy()
-        fits = self.allowance.free_recordings(block.pairs[places])
-        allowed = len(block.numbers) - int(np.count_nonzero(~fits))
-        if not fits.all():
-            places, there = places[fits], there[torch.from_numpy(fits).to(there.device)]
-        logits = block.scores[there].cpu().numpy()
+        fits = self.allowance.free_recordings(block.pairs.T.take(places, axis=1).T)
+        refused = len(places) - int(np.count_nonzero(fits))
+        if refused:
+            places = places[fits]
+            there = torch.from_numpy(places).to(there.device)
+        logits = block.scores.index_select(0, there).cpu().numpy()
         if strata is None:
             of_stratum = np.zeros(len(places), np.int32)
         else:
-            of_stratum = strata[there].cpu().numpy()
-        keeper.add(block.numbers[places], logits, of_stratum)
-        return allowed
+            of_stratum = strata.index_select(0, there).cpu().numpy()
+        keeper.add(block.numbers.take(places), logits, of_stratum)
+        return len(block.numbers) - refused
 
 
 def find_candidates(
@@ -241,12 +242,7 @@ def find_candidates(
 
 def _joined(held: list[tuple[Numbers, Pairs]]) -> tuple[Numbers, Pairs]:
     numbers = np.concatenate([one for one, _ in held])
-    return numbers, _contiguous(np.concatenate([pairs.T for _, pairs in held], axis=1))
-
-
-def _contiguous(sides: Pairs) -> Pairs:
-    """Pairs [n, 2] from their two sides [2, n], each side in one piece of memory."""
-    return np.ascontiguousarray(sides).T
+    return numbers, np.concatenate([pairs.T for _, pairs in held], axis=1).T
 
 
 def _refuse_broken(block: Block) -> None:

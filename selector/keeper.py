@@ -44,10 +44,10 @@ class Keeper:
     """The best of a stream whose numbers ascend, and the best of each of its strata.
 
     A pair costs one comparison with what is worst among the kept; only what passes is held, and
-    what is held is thinned out now and then.
+    what is held is thinned out when it has doubled.
 
     Args:
-        most: how many pairs to keep, or one of each stratum; a quarter more are held.
+        most: how many pairs to keep, or one of each stratum; twice as many are held.
         strata: strata are numbered below this.
         device: where `passing` compares.
     """
@@ -56,12 +56,13 @@ class Keeper:
         self._most = most
         self._overall = most if strata == 1 else max(1, most // 2)
         self._each = 0
+        self._seen = np.zeros(strata, np.bool_)
         self._floor = -np.inf
         self._floors = np.full(strata, -np.inf, np.float32)
         self._device = device or torch.device("cpu")
-        self._thresholds = torch.from_numpy(self._floors).to(self._device)
+        self._compare_with(self._floors)
         self._held: list[tuple[Numbers, Logits, Strata]] = []
-        self._count, self._full = 0, most + most // 4
+        self._count, self._full = 0, 2 * most
 
     def passing(self, logits: Tensor, strata: Tensor | None) -> Tensor:
         """Which pairs may have a place: float32 [n] ─► int64 [k], ascending places.
@@ -77,6 +78,10 @@ class Keeper:
 
     def add(self, numbers: Numbers, logits: Logits, strata: Strata) -> None:
         """Take in pairs that passed, with numbers above those before."""
+        if len(self._floors) > 1:
+            keep = self._thinned(logits, strata)
+            if keep is not None:
+                numbers, logits, strata = (one.take(keep) for one in (numbers, logits, strata))
         if len(numbers):
             self._held.append((numbers, logits, strata))
             self._count += len(numbers)
@@ -117,12 +122,37 @@ class Keeper:
         order = best_first(logits)
         if len(numbers) > self._overall or len(self._floors) > 1:
             keep = self._worth_keeping(logits, strata, order)
-            numbers, logits, strata = numbers[keep], logits[keep], strata[keep]
-            order = (np.cumsum(keep) - 1)[order[keep[order]]]
+            places = np.flatnonzero(keep)
+            numbers, logits, strata = (one.take(places) for one in (numbers, logits, strata))
+            order = (np.cumsum(keep, dtype=np.int32) - 1).take(order[keep.take(order)])
         self._held, self._count = [(numbers, logits, strata)], len(numbers)
         # More strata than `most` keep more pairs; to be full again must still take a while.
-        self._full = max(self._most, self._count) + self._most // 4
+        self._full = max(self._most, self._count) + self._most
         return order
+
+    def _thinned(self, logits: Logits, strata: Strata) -> NDArray[np.int64] | None:
+        """Which of some pairs have a place beside each other; None where that is too early to tell.
+
+        A pool lists its pairs match by match, so that a new stratum comes many at a time, all of
+        which pass: without this they would be held, and sorted, all of them.
+        """
+        counts = np.bincount(strata, minlength=len(self._floors))
+        self._seen |= counts > 0
+        each = max(1, self._most // 2 // max(1, int(np.count_nonzero(self._seen))))
+        crowded = np.flatnonzero(counts > each)
+        if self._floor == -np.inf or not len(crowded):
+            return None
+        for stratum in crowded.tolist():
+            own = logits[strata == stratum]
+            worst = np.partition(own, len(own) - each)[len(own) - each]
+            self._floors[stratum] = max(self._floors[stratum], worst)
+        low = np.minimum(self._floors, np.float32(self._floor))
+        self._compare_with(low)
+        # What equals a floor may be what made it.
+        return np.flatnonzero(logits >= low.take(strata))
+
+    def _compare_with(self, floors: Logits) -> None:
+        self._thresholds = torch.from_numpy(floors).to(self._device)
 
     def _worth_keeping(
         self, logits: Logits, strata: Strata, order: NDArray[np.int64]
@@ -136,12 +166,11 @@ class Keeper:
             # Strata still to come lower the number for each, never below what was dropped.
             present = int(np.count_nonzero(np.bincount(strata)))
             self._each = max(1, self._most // 2 // max(1, present))
-            places, ranks = _within(strata[order])
+            places, ranks = _within(strata.take(order))
             keep[order[places[ranks < self._each]]] = True
             last = order[places[ranks == self._each - 1]]
-            self._floors[strata[last]] = logits[last]
-            floors = np.minimum(self._floors, np.float32(self._floor))
-            self._thresholds = torch.from_numpy(floors).to(self._device)
+            self._floors[strata[last]] = np.maximum(self._floors[strata[last]], logits[last])
+            self._compare_with(np.minimum(self._floors, np.float32(self._floor)))
         return keep
 
 

@@ -51,9 +51,7 @@ class Listed:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def __call__(
-        self, numbers: NDArray[np.int64], pairs: Pairs | torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, numbers: NDArray[np.int64], pairs: Pairs | torch.Tensor) -> torch.Tensor:
         assert np.array_equal(np.asarray(pairs), self.listed[numbers])
         if self.scored is not None:
             self.scored.extend(numbers.tolist())
