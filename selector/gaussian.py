@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selector.agreement import label_agreement
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import last_layer_credit
 
 
@@ -87,7 +87,7 @@ class GaussianEnvironment:
         classes = self.classes[rows]
         return PairBatch(rows, classes, features[fore], features[back], labels[fore], labels[back])
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
         fore, back = batch.rows.T
         weight = self.weights[fore]
@@ -95,12 +95,12 @@ class GaussianEnvironment:
         targets = weight * self.labels[fore] + (1 - weight) * self.labels[back]
         probabilities = self._classify(points)
         credit = None
-        if ask.credit:
+        if wanted.credit:
             credit = self.world.credit_sign * last_layer_credit(
                 self._classify(self._val_points), self._val_targets, self._val_points,
                 probabilities, targets, points,
             )  # fmt: skip
-        before = self._validation_loss() if ask.before else None
+        before = self._validation_loss() if wanted.before else None
         errors, start = probabilities - targets, (self._weight, self._bias)
         losses, first = [], start
         for chosen in actions.bool():
@@ -110,8 +110,8 @@ class GaussianEnvironment:
             losses.append(self._validation_loss())
             if len(losses) == 1:
                 first = (self._weight, self._bias)
-        self._weight, self._bias = start if ask.roll_back else first
-        return Outcome(torch.tensor(losses), before, credit)
+        self._weight, self._bias = start if wanted.roll_back else first
+        return StepResult(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """All-zero weights: every class equally likely."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selector.card import SelectorCard
+
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
-
-    from selector.checkpoint import SelectorCard
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
 _STRETCHES = 10

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.settings import ReinforceSettings, RewardName
 
 PRIOR_PAIRS = 1.0
@@ -205,27 +205,31 @@ def exploration_penalty(
 
 
 class Reward(Protocol):
-    """How actions are paid."""
+    """What an action was worth, and the loss that follows."""
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """What the environment must measure."""
 
     @property
     def trajectories(self) -> int:
         """M, how many subsets are tried in a step."""
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
-        """The pay of an action: float [M] for its subsets, or [B] for its pairs.
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
+        """How much better than a baseline an action was: float [M] for subsets, or [B] for pairs.
 
         Args:
-            outcome: what the environment measured.
+            result: what the environment measured.
             delta: δ before the step; None before the first one.
             batch: the pairs.
         """
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
-        """What gradient descent lowers, float []: logits [B], actions [M, B], `pay` as above."""
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
+        """What gradient descent lowers, float [].
+
+        Args:
+            logits: float [B]. actions: float [M, B], 0 or 1. advantage: as above.
+        """
 
 
 @dataclass(frozen=True)
@@ -235,18 +239,18 @@ class MovingAverage:
     trajectories: int = 1
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """The loss after the step is all it needs."""
-        return Ask()
+        return Measurements()
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """δ − loss, [1]."""
-        reward = moving_average_reward(float(outcome.after[0]), delta)
+        reward = moving_average_reward(float(result.after[0]), delta)
         return torch.tensor([reward])
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `subset_policy_loss`."""
-        return subset_policy_loss(logits, actions, pay)
+        return subset_policy_loss(logits, actions, advantage)
 
 
 @dataclass(frozen=True)
@@ -257,19 +261,21 @@ class Counterfactual:
     roll_back: bool = False
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """The loss before the step."""
-        return Ask(before=True, roll_back=self.roll_back)
+        return Measurements(before=True, roll_back=self.roll_back)
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `counterfactual_reward`, [M]."""
-        if outcome.before is None:
-            raise ValueError("The environment gave no loss before the step; `ask` wants it.")
-        return counterfactual_reward(outcome.before, outcome.after)
+        if result.before is None:
+            raise ValueError(
+                "The environment gave no loss before the step; `measurements` wants it."
+            )
+        return counterfactual_reward(result.before, result.after)
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `subset_policy_loss`."""
-        return subset_policy_loss(logits, actions, pay)
+        return subset_policy_loss(logits, actions, advantage)
 
 
 @dataclass(frozen=True)
@@ -280,21 +286,21 @@ class Credit:
     trajectories: int = 1
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """Credit of every pair."""
-        return Ask(credit=True)
+        return Measurements(credit=True)
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `standardise_credit`, [B]."""
-        if outcome.credit is None:
-            raise ValueError("The environment gave no credit; `ask` wants it.")
-        credit = outcome.credit.detach()
+        if result.credit is None:
+            raise ValueError("The environment gave no credit; `measurements` wants it.")
+        credit = result.credit.detach()
         classes = batch.classes[:, 0].to(credit.device) if self.within_class else None
         return standardise_credit(credit, classes)
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `pair_policy_loss`."""
-        return pair_policy_loss(logits, actions[0], pay)
+        return pair_policy_loss(logits, actions[0], advantage)
 
 
 REWARDS: Mapping[RewardName, Callable[[ReinforceSettings], Reward]] = {

@@ -19,7 +19,8 @@ from l2a.cli import main
 from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_trunk
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
-from selector.checkpoint import SelectorCard, save_selector
+from selector.card import SelectorCard
+from selector.checkpoint import save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
 

@@ -14,11 +14,11 @@ from huggingface_hub import errors
 
 from l2a.errors import InputError, L2AError
 from l2a.networks import build_trunk
+from selector.card import SelectorCard
 from selector.checkpoint import (
     CARD_NAME,
     README_NAME,
     WEIGHTS_NAME,
-    SelectorCard,
     load_selector,
     save_selector,
 )
