@@ -149,6 +149,23 @@ def first_evenly(pairs: Sequence[ScoredPair], budget: int) -> tuple[int, ...]:
     return tuple(sorted(place for name, own in places.items() for place in own[: counts[name]]))
 
 
+def smaller_choice(
+    rows: Sequence[ScoredPair], spares: Sequence[ScoredPair], budget: int
+) -> tuple[list[ScoredPair], list[ScoredPair]]:
+    """Fewer pairs of a choice, with its classes kept even, and all others as spare ones.
+
+    Args:
+        rows: the choice, best first. spares: its spare pairs, in their order.
+        budget: how many to take; the whole choice if it has no more.
+
+    Returns:
+        The pairs to take and the spare ones, both best first, as `first_evenly` says.
+    """
+    taken = set(first_evenly(rows, min(budget, len(rows))))
+    left = [row for place, row in enumerate(rows) if place not in taken]
+    return [rows[place] for place in sorted(taken)], [*left, *spares]
+
+
 def _read(path: Path) -> tuple[list[tuple[ScoredPair, bool]], dict[str, Any]]:
     """All rows, each with whether it is a spare one, and the metadata."""
     if not path.is_file():

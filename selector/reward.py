@@ -78,13 +78,30 @@ def last_layer_credit(
     features: Tensor,
     standardise: bool = True,
 ) -> Tensor:
-    """How far a step on each composite alone would lower the validation loss, to first order.
+    """How far a step of the last layer on each composite alone would lower the validation loss.
 
     With cross-entropy on softmax(W h + b), the gradient of one clip's loss in [W, b] is
-    (p − y) ⊗ [h; 1]. A small step −η·grad_i changes the validation loss by −η·⟨grad_val, grad_i⟩,
-    so the inner product is the credit:
+    (p − y) ⊗ [h; 1]. A small step −η·grad_i changes the validation loss by −η·⟨grad_val, grad_i⟩
+    to first order in η, so the inner product is the credit:
 
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h_j; 1], (p_i − y_i) ⊗ [h_i; 1] ⟩
+
+    That is the fall of the loss per η for a step of W and b alone, and without `standardise`. With
+    it, h̃ = (h − m) / s stands in the place of h on both sides, feature by feature, where m and s
+    are the validation clips' mean and spread:
+
+        credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h̃_j; 1], (p_i − y_i) ⊗ [h̃_i; 1] ⟩
+
+    The classifier is the same function of its clips when it is written as softmax(W̃ h̃ + b̃), with
+    W̃ = W diag(s) and b̃ = b + W m. The credit is then, to first order, the fall of the loss per η
+    for a gradient step on W̃ and b̃, and NOT for one on W and b, which is what the classifier takes.
+    In W and b the step on W̃ and b̃ is
+
+        ΔW = −η · G_i diag(1/s²),    Δb = −η · g_i − ΔW m,    G_i = g_i ⊗ (h_i − m),  g_i = p_i − y_i
+
+    so that features count by their spread and not by their size, as with a step preconditioned
+    feature by feature. Signs and order of the two credits may differ. A feature that the validation
+    clips do not vary is left out (1/s = 0).
 
     No gradient is formed per composite: the cost is one [C, D+1] matrix and a product with it.
 
@@ -95,12 +112,12 @@ def last_layer_credit(
         probabilities: float [B, C], the softmax on the composites.
         targets: float [B, C], their mixed labels; rows sum to 1.
         features: float [B, D], what enters the last layer.
-        standardise: bring both kinds of features to the validation clips' zero mean and unit
-            spread first. Features behind a ReLU are all positive; left so, their common mean
-            dominates every inner product and the credit is worse than chance.
+        standardise: use h̃, as above. Features behind a ReLU are all positive; left so, their
+            common mean dominates every inner product and the credit is worse than chance.
 
     Returns:
-        float [B]; positive when a step on the composite lowers the validation loss.
+        float [B]; positive when a small step on the composite, of the parameters said above,
+        lowers the validation loss.
     """
     if standardise:
         mean = val_features.mean(dim=0)

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2a.errors import InputError
-from l2a.pairs import ScoredPair, first_evenly, read_pairs, read_spares, write_pairs
+from l2a.pairs import (
+    ScoredPair,
+    first_evenly,
+    read_pairs,
+    read_spares,
+    smaller_choice,
+    write_pairs,
+)
 
 META = {"budget": 2, "threshold": 0.7, "seed": 3, "fingerprint": "0123abcd", "data_set": "hmdb51"}
 ROWS = (
@@ -218,3 +225,11 @@ def test_a_smaller_choice_than_none_or_a_larger_than_all_is_refused():
     for budget in (-1, 3):
         with pytest.raises(ValueError, match=f"budget is {budget} and there are 2 pairs"):
             first_evenly(ranked("ab"), budget)
+
+
+def test_what_a_smaller_choice_leaves_is_to_spare():
+    rows, spares = ranked("aabb"), ranked("c")
+    taken, left = smaller_choice(rows, spares, 2)
+    assert taken == [rows[0], rows[2]]
+    assert left == [rows[1], rows[3], *spares]
+    assert smaller_choice(rows, spares, 9) == (rows, spares)

@@ -267,6 +267,32 @@ def test_credit_is_the_fall_of_the_validation_loss_per_step_size() -> None:
     assert (credit < 0).any()
 
 
+def test_standardised_credit_is_the_fall_for_a_step_of_the_standardised_layer() -> None:
+    """ΔW = −η G diag(1/s²) and Δb = −η g − ΔW m, by finite differences; no step on W and b."""
+    toy, step = Toy(4, offset=3.0), 1e-6
+    toy.val_features[:, 0] *= 20  # of another size than the others
+    toy.features[:, 0] *= 20
+    toy.weight[:, 0] /= 20
+    mean, spread = toy.val_features.mean(0), toy.val_features.std(0, correction=0)
+    before = toy.loss(toy.val_features, toy.val_targets, toy.weight, toy.bias)
+    of_standardised, of_plain = [], []
+    for h, target in zip(toy.features, toy.targets, strict=True):
+        error = (toy.weight @ h + toy.bias).softmax(0) - target
+        change = -step * torch.outer(error, h - mean) / spread.square()
+        weight, bias = toy.weight + change, toy.bias - step * error - change @ mean
+        of_standardised.append(
+            (before - toy.loss(toy.val_features, toy.val_targets, weight, bias)) / step
+        )
+        weight, bias = toy.weight - step * torch.outer(error, h), toy.bias - step * error
+        of_plain.append((before - toy.loss(toy.val_features, toy.val_targets, weight, bias)) / step)
+    credit = toy.credit(standardise=True)
+    assert torch.allclose(credit, torch.stack(of_standardised), rtol=1e-3, atol=1e-5)
+    # What the docstring denies: the credit of the step that the classifier takes is another one.
+    assert not torch.allclose(credit, torch.stack(of_plain), rtol=0.1, atol=0.1)
+    assert (credit.argsort() != torch.stack(of_plain).argsort()).any()
+    assert torch.allclose(toy.credit(standardise=False), torch.stack(of_plain), rtol=2e-2)
+
+
 def test_standardised_credit_is_that_of_a_layer_on_standardised_features() -> None:
     toy = Toy(2, offset=5.0)
     expected = toy.credit(standardise=True)

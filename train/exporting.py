@@ -14,7 +14,7 @@ from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
-from l2a.pairs import ScoredPair, read_spares
+from l2a.pairs import ScoredPair, read_spares, smaller_choice
 from l2a.progress import progress
 from l2a.runs import SPEED_ONLY, Run
 from l2a.videos import Video
@@ -51,10 +51,12 @@ def export_chosen(
     else:
         pairs = source
     chosen = open_chosen(data, pairs, out, settings)
+    count = met_budget(chosen.rows, budget)
+    rows, spares = smaller_choice(chosen.rows, read_spares(pairs), count)
     with progress("export", "clips") as report:
         return export_pairs(
-            chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
-            settings.export, meta=chosen.meta, spares=read_spares(pairs), budget=budget,
+            rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
+            settings.export, meta=chosen.meta, spares=spares, budget=count,
             chosen_by=chooser(pairs), originals=tuple(chosen.videos.values()),
             prepare=_Preparing(chosen), engine=chosen.engine, progress=report,
         )  # fmt: skip
@@ -84,7 +86,7 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         chosen = open_chosen(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
         count = met_budget(chosen.rows, budget)
-        rows = list(chosen.rows[:count])
+        rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)
     return forecast_export(
         rows, videos, store, out, settings.composite, settings.export,
