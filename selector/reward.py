@@ -97,7 +97,7 @@ def last_layer_credit(
     for a gradient step on W̃ and b̃, and NOT for one on W and b, which is what the classifier takes.
     In W and b the step on W̃ and b̃ is
 
-        ΔW = −η · G_i diag(1/s²),    Δb = −η · g_i − ΔW m,    G_i = g_i ⊗ (h_i − m),  g_i = p_i − y_i
+        ΔW = −η · g_i ⊗ (h_i − m) diag(1/s²),    Δb = −η · g_i − ΔW m,    with g_i = p_i − y_i,
 
     so that features count by their spread and not by their size, as with a step preconditioned
     feature by feature. Signs and order of the two credits may differ. A feature that the validation

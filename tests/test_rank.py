@@ -19,6 +19,7 @@ from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
 from selector import candidates, rank
 from selector.caps import Caps, SelectionLimits, even_caps, split_budget
+from selector.keeper import Keeper, best_first
 from selector.network import SelectorConfig, new_selector
 from selector.rank import Selection, describe, select_random, select_top
 from selector.score import PairScorer
@@ -170,8 +171,24 @@ def greedy(
 cap = st.one_of(st.none(), st.integers(1, 4))
 
 
-@settings(max_examples=300, deadline=None)
-@given(
+@dataclass(frozen=True)
+class Case:
+    """A small pool, what bounds the choice, and how little a pass keeps."""
+
+    shape: tuple[int, int]
+    caps: Caps
+    shots: int
+    weights: list[int] | None
+    share: float
+    block: int
+    most: int
+    spread: bool
+    spares: int
+    seed: int
+
+
+cases = st.builds(
+    Case,
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     caps=st.builds(Caps, cap, cap, cap, cap),
     shots=st.integers(1, 7),
@@ -183,25 +200,27 @@ cap = st.one_of(st.none(), st.integers(1, 4))
     spares=st.integers(0, 12),
     seed=st.integers(0, 999),
 )
-def test_the_choice_is_that_of_the_rule_however_little_is_kept(
-    shape: tuple[int, int], caps: Caps, shots: int, weights: list[int] | None, share: float,
-    block: int, most: int, spread: bool, spares: int, seed: int,
-) -> None:  # fmt: skip
-    rng = np.random.default_rng(seed)
-    pairs = rng.permutation(all_pairs(*shape))
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases)
+def test_the_choice_is_that_of_the_rule_however_little_is_kept(case: Case) -> None:
+    caps, weights, spares = case.caps, case.weights, case.spares
+    rng = np.random.default_rng(case.seed)
+    pairs = rng.permutation(all_pairs(*case.shape))
     logits = rng.integers(0, 6, len(pairs)).astype(np.float32)
-    classes = rng.integers(0, 3, max(shape))
-    recordings = rng.integers(0, shots, max(shape))
-    budget = max(1, int(share * len(pairs)))
+    classes = rng.integers(0, 3, max(case.shape))
+    recordings = rng.integers(0, case.shots, max(case.shape))
+    budget = max(1, int(case.share * len(pairs)))
     world = Listed(pairs, logits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rank, "_most", lambda budget: most)
-        patch.setattr(rank, "_WALK", 1 + seed % 9)
-        patch.setattr(candidates, "BLOCK", block)
+        patch.setattr(rank, "_most", lambda budget: case.most)
+        patch.setattr(rank, "_WALK", 1 + case.seed % 9)
+        patch.setattr(candidates, "BLOCK", case.block)
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
             world, world, budget, SelectionLimits(classes, caps, recordings, weights),
-            spares=spares, spread=LocalEngine(workers=1) if spread else None,
+            spares=spares, spread=LocalEngine(workers=1) if case.spread else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
@@ -228,6 +247,62 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     last = (-logits[expected[-1]], expected[-1])
     over = sum((-logits[i], i) < last for i in set(range(len(pairs))) - set(expected))
     assert found.passed_over == over or (found.passed_over < over and found.passed_over_more)
+
+
+@given(
+    st.lists(st.floats(-4, 4, width=16) | st.sampled_from([0.0, -0.0, 1e30, -1e30]), max_size=40)
+)
+def test_best_first_is_a_stable_sort(values: list[float]) -> None:
+    logits = np.array(values, np.float32)
+    assert best_first(logits).tolist() == np.argsort(-logits, kind="stable").tolist()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), max_size=120),
+    st.integers(1, 30),
+    st.integers(1, 25),
+)
+def test_a_keeper_keeps_the_best_of_all_and_of_each_stratum(
+    stream: list[tuple[int, int]], most: int, block: int
+) -> None:
+    """However the stream is cut up, and however many of a stratum come at once."""
+    keeper = Keeper(most, 4)
+    for start in range(0, len(stream), block):
+        part = stream[start : start + block]
+        strata = np.array([stratum for stratum, _ in part], np.int32)
+        logits = np.array([logit for _, logit in part], np.float32)
+        places = keeper.passing(torch.from_numpy(logits), torch.from_numpy(strata)).numpy()
+        keeper.add(places + start, logits[places], strata[places])
+    numbers, logits, strata = keeper.kept()
+    order = sorted(range(len(stream)), key=lambda i: (-stream[i][1], i))
+    each = max(1, most // 2 // max(1, len({stratum for stratum, _ in stream})))
+    expected = set(order[: max(1, most // 2)])
+    for stratum in range(4):
+        expected |= set([i for i in order if stream[i][0] == stratum][:each])
+    assert numbers.tolist() == sorted(expected)
+    assert [(s, int(v)) for s, v in zip(strata, logits, strict=True)] == [
+        stream[i] for i in sorted(expected)
+    ]
+
+
+def test_a_crowd_of_one_stratum_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matches come one after the other; each would pass as a whole."""
+    held: list[int] = []
+    reduce = Keeper._reduce
+
+    def counted(keeper: Keeper) -> NDArray[np.int64]:
+        held.append(keeper._count)
+        return reduce(keeper)
+
+    monkeypatch.setattr(Keeper, "_reduce", counted)
+    keeper, rng = Keeper(1000, 50), np.random.default_rng(0)
+    for stratum in range(50):
+        logits = torch.from_numpy(rng.standard_normal(2000, np.float32))
+        strata = torch.full((2000,), stratum, dtype=torch.int32)
+        places = keeper.passing(logits, strata).numpy()
+        keeper.add(places + 2000 * stratum, logits.numpy()[places], strata.numpy()[places])
+    assert len(held) < 10  # 50 times 2,000 pairs would fill it fifty times
+    assert max(held[1:]) < 2500
 
 
 def test_a_million_pairs_in_several_passes_are_those_of_a_sort(
