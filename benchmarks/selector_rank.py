@@ -199,9 +199,9 @@ class Sums:
 
     def __call__(self, numbers: NDArray[np.int64], pairs: Any) -> torch.Tensor:
         begun = time.perf_counter()
-        fore, back = torch.as_tensor(pairs).T
-        scores = self._sides[0].index_select(0, fore)
-        scores += self._sides[1].index_select(0, back)
+        foreground, background = torch.as_tensor(pairs).T
+        scores = self._sides[0].index_select(0, foreground)
+        scores += self._sides[1].index_select(0, background)
         self.seconds += time.perf_counter() - begun
         return scores
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,7 +31,8 @@ class _Counted:
 
     def left(self) -> memoryview:
         """How many more each may take, to be read and counted down one by one."""
-        return memoryview(self._left)  # a fifth of the time that NumPy takes for one number
+        # A fifth of the time that NumPy takes for one number.
+        return memoryview(cast(Any, self._left))
 
 
 class _LeftSparsely(dict[int, int]):
@@ -77,7 +80,7 @@ class _FullPlaces:
 
     def __init__(self, places: Counts) -> None:
         self.places = places
-        # By their last digits nearly all others are told apart at a glance.
+        # Nearly all others differ from them in the last bits already.
         self._last = (1 << max(16, (64 * len(places)).bit_length())) - 1
         self._marked = np.zeros(self._last + 1, np.bool_)
         self._marked[places & self._last] = True
@@ -255,19 +258,19 @@ class Allowance:
 
     def _groups(self, kind: str, pairs: Pairs) -> Counts:
         """What counts the pairs of a kind: int64 [n, 2] ─► int64 [n]."""
-        fore, back = pairs[:, 0], pairs[:, 1]
+        foreground, background = pairs[:, 0], pairs[:, 1]
         if kind == "foreground":
-            return fore
+            return foreground
         if kind == "background":
-            return back
+            return background
         if kind == "recordings" and self._recordings is not None:
             recordings = self._recordings
-            groups: Counts = recordings.take(fore) * (int(recordings.max()) + 1)
-            return groups + recordings.take(back)
-        of_foreground: Counts = self._classes.take(fore)
+            groups: Counts = recordings.take(foreground) * (int(recordings.max()) + 1)
+            return groups + recordings.take(background)
+        of_foreground: Counts = self._classes.take(foreground)
         if kind == "class":
             return of_foreground
-        return of_foreground * self._count + self._classes.take(back)
+        return of_foreground * self._count + self._classes.take(background)
 
 
 def _take_each(

@@ -249,8 +249,8 @@ def _refuse_broken(block: Block) -> None:
     """Raise for the first score that is not a finite number, if there is one."""
     broken = (~block.scores.isfinite()).nonzero()
     if len(broken):
-        fore, back = block.pairs[int(broken[0])]
+        foreground, background = block.pairs[int(broken[0])]
         raise L2AError(
-            f"The score of the pair of rows ({fore}, {back}) is not a finite number; "
+            f"The score of the pair of rows ({foreground}, {background}) is not a finite number; "
             "train the Selector again, or look for broken features."
         )

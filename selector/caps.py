@@ -3,7 +3,7 @@
 Choosing the best pairs blindly collapses: a few videos of one class take the whole budget. Caps
 bound what any one video or match may take; quotas fix what each foreground class gets. Clips cut
 from one recording look alike and score alike, so that without a cap on recordings the best pair
-comes again with each of them.
+is followed by its likes, one with each of them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from selector.settings import RankSettings
 
 @dataclass(frozen=True)
 class Caps:
-    """The most pairs that a video on either side, a match of classes, or a recording in front of
-    another recording may take.
+    """The most pairs that a video on either side, a match of classes, or a recording on another
+    recording as background may take.
 
     None is no cap. `even_caps` gives the defaults.
     """

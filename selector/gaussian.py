@@ -82,17 +82,24 @@ class GaussianEnvironment:
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """Any video on any other: pairs drawn uniformly."""
         rows = torch.randint(self.world.videos, (count, 2), generator=generator)
-        fore, back = rows.T
+        foreground, background = rows.T
         features, labels = self.features, self.labels
         classes = self.classes[rows]
-        return PairBatch(rows, classes, features[fore], features[back], labels[fore], labels[back])
+        return PairBatch(
+            rows,
+            classes,
+            features[foreground],
+            features[background],
+            labels[foreground],
+            labels[background],
+        )
 
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
-        fore, back = batch.rows.T
-        weight = self.weights[fore]
-        points = weight * self.points[fore] + (1 - weight) * self.points[back]
-        targets = weight * self.labels[fore] + (1 - weight) * self.labels[back]
+        foreground, background = batch.rows.T
+        weight = self.weights[foreground]
+        points = weight * self.points[foreground] + (1 - weight) * self.points[background]
+        targets = weight * self.labels[foreground] + (1 - weight) * self.labels[background]
         probabilities = self._classify(points)
         credit = None
         if wanted.credit:

@@ -74,7 +74,7 @@ class Keeper:
             logits: of pairs whose numbers are above all that were added.
             strata: int32 [n], on the same device; None when there is one stratum.
         """
-        # What only equals a floor comes later than what made it, and loses the tie.
+        # What only equals a floor has a higher number than what made it, and loses the tie.
         if strata is None:
             return (logits > self._floor).nonzero().squeeze(1)
         return (logits > self._thresholds.index_select(0, strata)).nonzero().squeeze(1)
@@ -84,7 +84,7 @@ class Keeper:
         if len(self._floors) > 1:
             keep = self._thinned(logits, strata)
             if keep is not None:
-                numbers, logits, strata = (one.take(keep) for one in (numbers, logits, strata))
+                numbers, logits, strata = numbers.take(keep), logits.take(keep), strata.take(keep)
         if len(numbers):
             self._held.append((numbers, logits, strata))
             self._count += len(numbers)
@@ -125,9 +125,11 @@ class Keeper:
         if len(numbers) > self._overall or len(self._floors) > 1:
             keep = self._worth_keeping(logits, strata, order)
             places = np.flatnonzero(keep)
-            numbers, logits, strata = (one.take(places) for one in (numbers, logits, strata))
+            numbers, logits, strata = (
+                numbers.take(places), logits.take(places), strata.take(places)
+            )  # fmt: skip
             in_order = keep.take(order)
-            order = (np.cumsum(keep, dtype=np.int32) - 1).take(order[in_order])
+            order = (np.cumsum(keep, dtype=np.int64) - 1).take(order[in_order])
             full, last = self._last
             self._last = full, np.cumsum(in_order, dtype=np.int64).take(last) - 1
         self._held, self._count = [(numbers, logits, strata)], len(numbers)
@@ -138,7 +140,7 @@ class Keeper:
     def _thinned(self, logits: Logits, strata: Strata) -> NDArray[np.int64] | None:
         """Which of some pairs have a place beside each other; None where that is too early to tell.
 
-        A pool lists its pairs match by match, so that a new stratum comes many at a time, all of
+        A pool lists its pairs match by match, so that a new stratum brings many at a time, all of
         which pass: without this they would be held, and sorted, all of them.
         """
         counts = np.bincount(strata, minlength=len(self._floors))
@@ -168,7 +170,7 @@ class Keeper:
         if len(order) >= self._overall:
             self._floor = float(logits[order[self._overall - 1]])
         if len(self._floors) > 1:
-            # Strata still to come lower the number for each, never below what was dropped.
+            # Strata that are yet to appear lower the number for each, never below what was dropped.
             present = int(np.count_nonzero(np.bincount(strata)))
             self._each = max(1, self._most // 2 // max(1, present))
             places, ranks = _within(strata.take(order))

@@ -252,7 +252,7 @@ class _Search:
         taken: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         start, end = 0, len(candidates.numbers)
         while missing:
-            # Beyond this, a pair that was not kept may come, of a stratum that still takes some.
+            # Beyond this a pair may be missing, of a stratum that still takes some.
             stop = int(candidates.complete[allowance.open_strata()].min(initial=EVERYTHING))
             if start >= min(stop, end):
                 return np.concatenate(taken), stop > end

@@ -70,9 +70,9 @@ class PairScorer:
             sides = torch.nn.functional.pad(sides, (0, missing))
         logits = torch.empty(sides.shape[1], device=self.device)
         for start in range(0, sides.shape[1], chunk):
-            fore, back = sides[:, start : start + chunk]
-            values = foregrounds.index_select(0, fore)
-            values += backgrounds.index_select(0, back)
+            foreground, background = sides[:, start : start + chunk]
+            values = foregrounds.index_select(0, foreground)
+            values += backgrounds.index_select(0, background)
             for weight, bias in self._hidden:
                 values = torch.addmm(bias, values.relu_(), weight)
             weight, bias = self._last

@@ -151,9 +151,9 @@ class RankSettings:
         background_cap: how many even shares one background video may take.
         class_cap: how many even shares one match of a foreground class with a background class may
             take. Where one scene goes with one action only, the scene gives the action away.
-        recording_cap: how many pairs one recording may give in front of another one, as a plain
-            number. Clips cut from one recording look alike, and two of one on two of another are
-            one composite four times.
+        recording_cap: how many pairs of one recording as foreground and another as background there
+            may be, as a plain number. Clips cut from one recording look alike, and two of one on
+            two of another are one composite four times.
         balance: what each foreground class gets: none (whatever the ranking and the caps give it),
             equal (the same number of pairs for each), or data (in proportion to its real training
             videos). What a class has no pairs for goes to the others.

@@ -16,7 +16,7 @@ from torch import Tensor
 from l2a.networks import build_trunk, to_input
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
-from selector.reinforce import train_selector
+from selector.reinforce import TrainedTrunk, train_selector
 from selector.reward import last_layer_credit
 from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
@@ -409,7 +409,7 @@ def test_the_loop_trains_the_trunk_and_not_the_classifiers(source: ClipSource) -
     classifier = copied(environment)
     train_selector(
         selector, environment, settings, 0, log=lambda step, figures: None,
-        trunk=trunk.parameters(), trunk_lr=0.01,
+        trunk=TrainedTrunk(tuple(trunk.parameters()), 0.01),
     )  # fmt: skip
     after = trunk.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
