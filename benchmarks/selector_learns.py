@@ -1,4 +1,4 @@
-"""Does the Selector learn? Each reward against planted bad videos, beside yardsticks that learn
+"""Does the Selector learn? Each reward against mislabelled videos, beside yardsticks that learn
 nothing.
 
     python benchmarks/selector_learns.py gaussian
@@ -168,10 +168,10 @@ def auroc_of_pairs(selector: Selector, pairs: PairBatch, good: torch.Tensor) -> 
 
 @dataclass(frozen=True)
 class RealWorld:
-    """A data set of real clips, planted bad videos among them, and a warmed-up classifier.
+    """A data set of real clips, mislabelled videos among them, and a warmed-up classifier.
 
     Attributes:
-        planted: bool [N], by row of the bank.
+        mislabelled: bool [N], by row of the bank.
         inputs: float32 [N, F], the trunk's features. labels: float32 [N, E].
         pairs: int64 [n, 2], the pool, or 20,000 pairs of it, to measure on.
     """
@@ -179,7 +179,7 @@ class RealWorld:
     settings: Any
     space: Any
     matching: Any
-    planted: torch.Tensor
+    mislabelled: torch.Tensor
     network: Any
     trunk: Any
     features: torch.Tensor
@@ -216,7 +216,7 @@ class RealWorld:
 
     def probe(self, scores: torch.Tensor) -> float:
         """AUROC of the mean of each foreground video's scores, float [n] by pair."""
-        found = Probe.of(scores, torch.from_numpy(self.pairs[:, 0]), self.planted)
+        found = Probe.of(scores, torch.from_numpy(self.pairs[:, 0]), self.mislabelled)
         assert found is not None
         return found.auroc
 
@@ -315,7 +315,7 @@ def yardsticks(world: RealWorld) -> dict[str, float]:
     rows = torch.from_numpy(world.matching.rows)
     classes = torch.from_numpy(world.space.source.labels)
     fore = torch.from_numpy(world.matching.foregrounds)
-    good = ~world.planted[fore]
+    good = ~world.mislabelled[fore]
     agreement = torch.zeros(len(classes))
     agreement[rows] = label_agreement(world.features[rows], classes[rows])
     lam = world.space.source.composites(world.pairs).labels
@@ -325,7 +325,7 @@ def yardsticks(world: RealWorld) -> dict[str, float]:
         "yardstick: λ alone": world.probe(lam[of_pair, classes[world.pairs[:, 0]]]),
         "yardstick: label agreement": auroc(agreement[fore], good),
         "yardstick: mean credit of each video": signal(
-            world.environment(world.features), world.planted
+            world.environment(world.features), world.mislabelled
         ),
     }
 
@@ -336,7 +336,7 @@ def own_losses(world: RealWorld) -> torch.Tensor:
 
     rows = world.matching.rows
     logits = torch.from_numpy(predict(world.network, world.space.source, rows))
-    losses = torch.zeros(len(world.planted))
+    losses = torch.zeros(len(world.mislabelled))
     carried = torch.from_numpy(world.space.source.labels[rows])
     losses[torch.from_numpy(rows)] = functional.cross_entropy(logits, carried, reduction="none")
     return losses
@@ -365,9 +365,9 @@ def transfer(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[
     return found
 
 
-def signal(environment: Any, planted: torch.Tensor, pairs: int = 3000) -> float:
+def signal(environment: Any, mislabelled: torch.Tensor, pairs: int = 3000) -> float:
     """AUROC of each foreground video's mean credit: what there is to learn, without a Selector."""
-    from selector.environment import Ask
+    from selector.environment import Measurements
     from selector.reward import standardise_credit
 
     environment.restart()
@@ -375,11 +375,11 @@ def signal(environment: Any, planted: torch.Tensor, pairs: int = 3000) -> float:
     generator = torch.Generator().manual_seed(0)
     for _ in range(pairs // 500):
         batch = environment.sample(500, generator)
-        credit = environment.step(batch, torch.ones(1, 500), Ask(credit=True)).credit
+        credit = environment.step(batch, torch.ones(1, 500), Measurements(credit=True)).credit
         values.append(standardise_credit(credit, batch.classes[:, 0]))
         rows.append(batch.rows[:, 0])
         environment.restart()
-    probe = Probe.of(torch.cat(values), torch.cat(rows), planted)
+    probe = Probe.of(torch.cat(values), torch.cat(rows), mislabelled)
     assert probe is not None
     return probe.auroc
 
@@ -482,7 +482,7 @@ def main() -> None:
         return
     print(table(results, arms))
     if arguments.plot:
-        title = f"Telling {BAD_SHARE:.0%} planted bad videos apart: {arguments.world}"
+        title = f"Telling {BAD_SHARE:.0%} mislabelled videos apart: {arguments.world}"
         draw(arguments.plot, results, arms, f"{title}, {len(results)} seeds")
 
 

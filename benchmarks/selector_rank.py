@@ -3,12 +3,13 @@
     python benchmarks/selector_rank.py [--markdown]
     python benchmarks/selector_rank.py --pairs 1000000 --hidden 64 32     # in seconds
 
-Three tables, each measured side by side: pairs per second of the network as one would call it on
+Four tables, each measured side by side: pairs per second of the network as one would call it on
 gathered rows against the split first layer; the share of the machine's matrix products that this
 reaches, counting the products after the first layer alone (5.2 million operations a pair at the
 paper's sizes); time and memory of choosing the best pairs from pools of `--pairs` under the default
-caps, each in a fresh process. Features are random around a centre for each class, and the Selector
-is untrained: neither changes what a pair costs.
+caps, each in a fresh process; and what the choice costs beside the scoring, with scores that are
+two numbers added, against a pass over the pool that does nothing but add them. Features are random
+around a centre for each class, and the Selector is untrained: neither changes what a pair costs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from numpy.typing import NDArray
 from tables import print_header, print_table, run
 
 from l2a.devices import pick_device
-from selector.caps import even_caps
+from selector.candidates import BLOCK
+from selector.caps import SelectionLimits, even_caps
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.rank import select_top
 from selector.score import PairScorer
@@ -172,7 +174,7 @@ def report_choice(options: argparse.Namespace, pairs: int) -> None:
     begun = time.perf_counter()
     found = select_top(
         world.pool, world.scorer(options.scoring), options.budget,
-        classes=world.classes, caps=caps,
+        SelectionLimits(world.classes, caps),
     )  # fmt: skip
     figures = {
         "pairs": len(world.pool),
@@ -186,6 +188,58 @@ def report_choice(options: argparse.Namespace, pairs: int) -> None:
     print(json.dumps(figures))
 
 
+class Sums:
+    """Scores at next to no cost: a number for each video on either side, added up."""
+
+    def __init__(self, videos: int) -> None:
+        rng = torch.Generator().manual_seed(0)
+        self._sides = torch.randn(2, videos, generator=rng)
+        self.device = torch.device("cpu")
+        self.seconds = 0.0
+
+    def __call__(self, numbers: NDArray[np.int64], pairs: Any) -> torch.Tensor:
+        begun = time.perf_counter()
+        foreground, background = torch.as_tensor(pairs).T
+        scores = self._sides[0].index_select(0, foreground)
+        scores += self._sides[1].index_select(0, background)
+        self.seconds += time.perf_counter() - begun
+        return scores
+
+    def on(self, device: str) -> Sums:
+        return self
+
+    def memory(self) -> int:
+        return 0
+
+
+def report_beside(options: argparse.Namespace, pairs: int) -> None:
+    """What another fresh process does: time the choice without the scoring."""
+    torch.set_num_threads(1)
+    world = World(options, pairs)
+    caps = even_caps(
+        options.budget, len(world.classes), len(world.classes), len(world.matches), RankSettings()
+    )
+    recordings = np.arange(len(world.classes)) // 5
+    limits = SelectionLimits(world.classes, caps, recordings)
+    alone, whole, scored = [], [], []
+    for _ in range(options.repeats if pairs <= 10**7 else 1):
+        scorer, begun = Sums(len(world.classes)), time.perf_counter()
+        for start in range(0, len(world.pool), BLOCK):
+            block = world.pool.block(start, min(start + BLOCK, len(world.pool)))
+            scorer(np.arange(len(block)), block)
+        alone.append(time.perf_counter() - begun)
+        scorer, begun = Sums(len(world.classes)), time.perf_counter()
+        found = select_top(world.pool, scorer, options.budget, limits)
+        whole.append(time.perf_counter() - begun)
+        scored.append(scorer.seconds)
+    middle = statistics.median
+    figures = {
+        "pairs": len(world.pool), "alone": middle(alone), "whole": middle(whole),
+        "beside": middle(np.subtract(whole, scored).tolist()), "passes": found.passes,
+    }  # fmt: skip
+    print(json.dumps(figures))
+
+
 def peak_memory() -> float:
     """The most that this process has had at a time, in MB."""
     status = Path("/proc/self/status")
@@ -196,13 +250,38 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def in_own_process(what: str, pairs: int) -> dict[str, Any]:
+    """The figures that a fresh process of this program prints."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--own-process", what, str(pairs)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def show_beside(options: argparse.Namespace) -> None:
+    """The fourth table."""
+    rows = []
+    for pairs in options.beside:
+        figures = in_own_process("beside", pairs)
+        each = {name: figures[name] / figures["pairs"] * 1e9 for name in ("alone", "whole")}
+        beside = figures["beside"] / figures["pairs"] * 1e9
+        rows.append([
+            f"{figures['pairs']}", f"{each['alone']:.1f}", f"{each['whole']:.1f}",
+            f"{each['whole'] / each['alone']:.1f}", f"{beside:.1f}", f"{figures['passes']}",
+        ])  # fmt: skip
+    header = [
+        "pairs", "one pass that scores, ns a pair", "the choice, ns a pair", "ratio",
+        "of it beside the scoring", "passes",
+    ]  # fmt: skip
+    title = f"Choosing {options.budget} pairs with scores that cost nothing, one thread"
+    print_table(title, header, rows, markdown=options.markdown)
+
+
 def show_choice(options: argparse.Namespace) -> None:
     """The third table."""
     rows = []
     for pairs in options.pairs:
-        command = [sys.executable, __file__, *sys.argv[1:], "--own-process", str(pairs)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        figures = json.loads(done.stdout.splitlines()[-1])
+        figures = in_own_process("choice", pairs)
         over = f"{'≥ ' if figures['more'] else ''}{figures['passed over']}"
         rows.append([
             f"{figures['pairs']}", f"{figures['seconds']:.1f}",
@@ -218,23 +297,32 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, nargs="*", default=[10**6, 10**7], help="pool sizes")
+    parser.add_argument(
+        "--beside", type=int, nargs="*", default=[10**6, 10**7], help="pool sizes of the last table"
+    )
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=512)
     parser.add_argument("--hidden", type=int, nargs="+", default=[2048, 1024, 512])
-    parser.add_argument("--scored", type=int, default=16_384, help="pairs of the first table")
+    parser.add_argument(
+        "--scored", type=int, default=16_384, help="pairs of the first table; 0: none"
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--scoring", choices=PRECISIONS, default="float32", help="of the choice")
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--own-process", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--own-process", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.own_process:
-        report_choice(options, options.own_process)
+        what, pairs = options.own_process
+        {"choice": report_choice, "beside": report_beside}[what](options, int(pairs))
         return
     print_header()
-    show_scoring(options)
+    if options.scored:
+        show_scoring(options)
     if options.pairs:
         show_choice(options)
+    if options.beside:
+        show_beside(options)
 
 
 if __name__ == "__main__":

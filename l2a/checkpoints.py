@@ -30,13 +30,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     Raises:
         InputError: the file is absent or damaged.
     """
+    if not path.is_file():  # opening a pipe would wait for whoever writes to it
+        what = "is no file" if path.exists() else "is not there"
+        raise InputError(f"The checkpoint {path} {what}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {}).get("values", "null"))
             return {key: file.get_tensor(key) for key in file.keys()}, values  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"There is no checkpoint {path}; check the path.") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise InputError(
+            f"{path} is a damaged checkpoint (its values are nested too deeply); give another file."
+        ) from None
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is a damaged checkpoint, or none at all ({error}); give another file, or, if "
             "`l2a` wrote it, delete it to have it made again."

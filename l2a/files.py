@@ -113,12 +113,16 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON, or raise `InputError` naming the file and the place where it breaks."""
+    if not path.is_file():
+        what = f"{path} is no file" if path.exists() else f"There is no file {path}"
+        raise InputError(f"{what}; check the path.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}; check the path.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); write it again.") from None
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:  # damaged, or a number of more digits than Python reads
+        reason = str(error)
+    raise InputError(f"{path} is not valid JSON ({reason}); write it again.")
 
 
 def fingerprint(value: object) -> str:

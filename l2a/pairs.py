@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from l2a.errors import InputError
@@ -76,16 +76,13 @@ def write_pairs(
         spares: the next best pairs, in the order in which they stand in for chosen ones.
 
     Raises:
-        InputError: a score is not a number in 0..1, or a name is not valid Unicode.
+        InputError: a score is not a number in 0..1, a pair stands twice or is of one video alone,
+            or a name is not valid Unicode.
         TypeError: `meta` holds what JSON cannot.
     """
     everything = [*rows, *spares]
-    for row in everything:
-        if not 0.0 <= row.omega <= 1.0 or math.isnan(row.logit):
-            raise InputError(
-                f"The pair {row.foreground} on {row.background} has the score {row.omega} (logit "
-                f"{row.logit}), not a number in 0..1; train the Selector again."
-            )
+    if wrong := _wrong_pair(everything):
+        raise InputError(f"{wrong[0].upper()}{wrong[1:]}; train the Selector again.")
     columns = {name: [getattr(row, name) for row in everything] for name in _SCHEMA.names}
     columns[_SPARE.name] = [False] * len(rows) + [True] * len(spares)
     try:
@@ -103,10 +100,11 @@ def read_pairs(path: Path) -> tuple[tuple[ScoredPair, ...], dict[str, Any]]:
     """Read a pairs file: the chosen pairs, in their order, and its `meta`. No spare pair.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it is another kind of Parquet file.
+        InputError: there is no such file, it is damaged, it is another kind of Parquet file, or it
+            holds what `write_pairs` refuses.
     """
-    table, meta = _read(path)
-    return _rows(table, spare=False), meta
+    rows, meta = _read(path)
+    return tuple(row for row, spare in rows if not spare), meta
 
 
 def read_spares(path: Path) -> tuple[ScoredPair, ...]:
@@ -115,36 +113,123 @@ def read_spares(path: Path) -> tuple[ScoredPair, ...]:
     Raises:
         InputError: as `read_pairs`.
     """
-    return _rows(_read(path)[0], spare=True)
+    return tuple(row for row, spare in _read(path)[0] if spare)
 
 
-def _rows(table: pa.Table, *, spare: bool) -> tuple[ScoredPair, ...]:
-    if _SPARE.name in table.column_names:
-        marked = table[_SPARE.name].combine_chunks()
-        table = table.filter(marked if spare else pc.invert(marked))
-    elif spare:
-        return ()
-    return tuple(map(ScoredPair, *(table[name].to_pylist() for name in _SCHEMA.names)))
+def first_evenly(pairs: Sequence[ScoredPair], budget: int) -> tuple[int, ...]:
+    """Which pairs of a larger choice make a smaller one with the classes as even as they were.
+
+    The best ones alone would not: caps and balance hold for the choice as a whole, and its best
+    tenth may be all of one class. So each foreground class gives its best pairs, as many as its
+    share of the choice, in whole numbers by the largest remainder (equal ones in favour of the
+    class whose best pair ranks higher).
+
+    Args:
+        pairs: the choice, best first.
+        budget: how many to take; at most all of them.
+
+    Returns:
+        Their positions, ascending; all of them for the whole budget.
+
+    Raises:
+        ValueError: the budget is negative, or larger than the choice.
+    """
+    if not 0 <= budget <= len(pairs):
+        raise ValueError(f"The budget is {budget} and there are {len(pairs)} pairs.")
+    places: dict[str, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        places.setdefault(pair.foreground_class, []).append(place)
+    # Whole numbers alone: len(own) · budget = share · len(pairs) + remainder.
+    shares = {name: divmod(len(own) * budget, len(pairs)) for name, own in places.items()}
+    missing = budget - sum(share for share, _ in shares.values())
+    by_remainder = sorted(shares, key=lambda name: -shares[name][1])  # stable: by the best pair
+    counts = {name: share for name, (share, _) in shares.items()}
+    for name in by_remainder[:missing]:
+        counts[name] += 1
+    return tuple(sorted(place for name, own in places.items() for place in own[: counts[name]]))
 
 
-def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+def smaller_choice(
+    rows: Sequence[ScoredPair], spares: Sequence[ScoredPair], budget: int
+) -> tuple[list[ScoredPair], list[ScoredPair]]:
+    """Fewer pairs of a choice, with its classes kept even, and all others as spare ones.
+
+    Args:
+        rows: the choice, best first. spares: its spare pairs, in their order.
+        budget: how many to take; the whole choice if it has no more.
+
+    Returns:
+        The pairs to take and the spare ones, both best first, as `first_evenly` says.
+    """
+    taken = set(first_evenly(rows, min(budget, len(rows))))
+    left = [row for place, row in enumerate(rows) if place not in taken]
+    return [rows[place] for place in sorted(taken)], [*left, *spares]
+
+
+def _read(path: Path) -> tuple[list[tuple[ScoredPair, bool]], dict[str, Any]]:
+    """All rows, each with whether it is a spare one, and the metadata."""
     if not path.is_file():
-        raise InputError(f"There is no pairs file {path}; write one with `l2a select`.")
+        there = f"{path} is no file" if path.exists() else f"There is no pairs file {path}"
+        raise InputError(f"{there}; write one with `l2a select`.")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["damaged"])[0]
         raise InputError(f"{path} cannot be read ({reason}); write it again.") from None
     try:
         meta = json.loads((table.schema.metadata or {})[_KEY])
         schema = _SCHEMA.append(_SPARE) if _SPARE.name in table.column_names else _SCHEMA
-        table = table.select(schema.names).cast(schema)
-    except (KeyError, ValueError, pa.ArrowException):
-        columns = ", ".join(_SCHEMA.names)
+        columns = table.select(schema.names).cast(schema).to_pydict()
+    except (KeyError, ValueError, RecursionError, pa.ArrowException):
+        names = ", ".join(_SCHEMA.names)
         raise InputError(
             f"{path} is not a pairs file of this program; give one that `l2a select` wrote, with "
-            f"the columns {columns}."
+            f"the columns {names}."
         ) from None
+    _check_meta(path, meta)
+    spare = columns.pop(_SPARE.name, [False] * table.num_rows)
+    rows = list(map(ScoredPair, *columns.values()))
+    if wrong := _wrong_pair(rows):
+        raise InputError(f"{path} is not usable: {wrong}; write it again with `l2a select`.")
+    return list(zip(rows, spare, strict=True)), meta
+
+
+_NUMBER = (int, float)
+_META: Mapping[str, tuple[type, ...]] = {
+    "balance": (str,), "budget": (int,), "caps": (dict, NoneType), "caps_doubled": (int,),
+    "clips": (str,), "considered": (int,), "data_set": (str,), "fingerprint": (str,),
+    "passed_over": (int,), "passed_over_more": (bool,), "scoring": (str,), "seed": (int, NoneType),
+    "selection": (str,), "settings": (dict,), "threshold": _NUMBER,
+}  # fmt: skip
+"""What is known of the metadata; all of it may be missing where other tools wrote the file."""
+
+
+def _check_meta(path: Path, meta: object) -> None:
     if not isinstance(meta, dict):
-        raise InputError(f"{path} is not a pairs file of this program: its metadata is no table.")
-    return table, meta
+        raise InputError(
+            f"{path} is not a pairs file of this program, because its metadata is no table; write "
+            "one with `l2a select`."
+        )
+    for name, kinds in _META.items():
+        value = meta.get(name)
+        fits = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+        if name in meta and not fits:
+            raise InputError(
+                f"{path} is not usable: its metadata has {name} {str(value)[:60]!r}, which is no "
+                f"{kinds[0].__name__}; write it again with `l2a select`."
+            )
+
+
+def _wrong_pair(rows: Sequence[ScoredPair]) -> str:
+    """What is wrong with the first pair that cannot be; "" where all can."""
+    known: set[tuple[str, str]] = set()
+    for row in rows:
+        pair = f"the pair {row.foreground} on {row.background}"
+        if not 0.0 <= row.omega <= 1.0 or math.isnan(row.logit):
+            return f"{pair} has the score {row.omega} (logit {row.logit}), not a number in 0..1"
+        if row.foreground == row.background:
+            return f"{pair} has the same video on both sides"
+        if (row.foreground, row.background) in known:
+            return f"{pair} stands twice"
+        known.add((row.foreground, row.background))
+    return ""

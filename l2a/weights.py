@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import sys
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -118,21 +119,54 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
 
 def _read(path: Path, remedy: str) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise InputError(f"There is no weight file {path}; give a .safetensors or .pth file.")
+        there = f"{path} is no file" if path.exists() else f"There is no weight file {path}"
+        raise InputError(f"{there}; give a .safetensors or .pth file.")
     if wrong := _wrong_sha256(path, path.name):
         raise InputError(f"{path} {wrong}; {remedy}.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path} is not a readable weight file ({error}); {remedy}.") from None
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise InputError(
             f"{path} is damaged or holds more than tensors, and is not loaded;"
             " give a plain state dict."
         ) from None
-    return state.get("state_dict", state) if isinstance(state, dict) else {}
+    except _UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a readable weight file ({reason}); {remedy}.") from None
+    return _checked(path, state)
+
+
+_UNREADABLE = (
+    SafetensorError, OSError, EOFError, RuntimeError, ArithmeticError, LookupError, ValueError,
+    TypeError, AttributeError, AssertionError, MemoryError, ImportError, struct.error,
+)  # fmt: skip
+"""What readers raise at files that are damaged, cut off, or made to mislead them."""
+
+
+def _checked(path: Path, state: object) -> Mapping[str, Tensor]:
+    """The state dict that a file holds, bare or as `state_dict`; all of it finite tensors."""
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state:
+        raise InputError(f"{path} holds no state dict of tensors; give a plain one.")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            held = type(tensor).__name__ if isinstance(name, str) else "what has no name"
+            raise InputError(
+                f"{path} holds no plain state dict: under {str(name)[:60]!r} is {held} in place of "
+                "a tensor with a name; give a plain one, such as `model.state_dict()`."
+            )
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise InputError(f"{path}: {name} is sparse or quantised; give a plain state dict.")
+        if not bool(tensor.isfinite().all()):
+            raise InputError(f"{path}: {name} holds what is no finite number; {_ANOTHER}.")
+    return state
+
+
+_ANOTHER = "give weights of a training that did not diverge"
 
 
 def _wrong_sha256(path: Path, name: str) -> str:

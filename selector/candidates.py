@@ -4,187 +4,76 @@ A pass scores every pair that may still be taken and keeps a fixed number. Half 
 best of all. The other half are the best of each stratum (each match of classes, where matches are
 capped): without them a few matches with the best scores, which are full after some dozen pairs,
 would fill all places, and it would take a pass to get past them each time.
+
+What a pass does with every pair is little: the pair is made from its number, scored, and compared
+with the worst that is kept. Everything else is done with the few that are better than that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
 from l2a.errors import L2AError
 from l2a.progress import Report
-from selector.caps import Allowance, Counts, Pairs
-from selector.score import Numbers, Scorer
-
-Logits = NDArray[np.float32]
-
-EVERYTHING = np.iinfo(np.int64).max
-"""Where nothing is missing, however far one goes."""
+from selector.allowance import Allowance
+from selector.keeper import Candidates, Keeper, Strata
+from selector.protocols import (
+    Counts,
+    Logits,
+    Numbers,
+    PairPool,
+    Pairs,
+    Scorer,
+    Spread,
+    Stretch,
+)
 
 BLOCK = 65_536  # pairs that are scored between two looks at what is kept
 _STRETCHES = 256
 _LONGEST_STRETCH = 64 * BLOCK  # its best come back whole, so it must be longer than what is kept
 
 
-class PairPool(Protocol):
-    """Pairs with numbers from 0 on."""
-
-    def __len__(self) -> int: ...
-
-    def pairs(self, indices: NDArray[np.int64], /) -> Pairs:
-        """The pairs with these numbers: int64 [n] ─► int64 [n, 2], foreground first."""
-        ...
-
-
-class Spread(Protocol):
-    """Spreads the calls of a task over processes or machines, as a `compositing` engine does."""
-
-    def map(
-        self,
-        task: Callable[[tuple[int, int]], Found],
-        items: Sequence[tuple[int, int]],
-        *,
-        lost: Callable[[tuple[int, int]], Found],
-        memory: int = 0,
-    ) -> Iterator[Found]:
-        """Yield `task(item)` for each item, in order; `lost(item)` where a process died twice."""
-        ...
-
-
 @dataclass(frozen=True)
-class Found:
+class Harvest:
     """What one stretch of a pool has to offer.
 
     Attributes:
         numbers: int64 [n], ascending.
         logits: float32 [n].
+        strata: int32 [n], see `Allowance.stratum`.
         allowed: how many pairs were allowed, kept or not.
-        by_class: int64 [C], how many pairs of the stretch have each class in front.
+        by_class: int64 [C], how many pairs of the stretch have each class as their foreground's;
+            None where nobody asked.
     """
 
     numbers: Numbers
     logits: Logits
+    strata: Strata
     allowed: int
-    by_class: Counts
+    by_class: Counts | None
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """The kept pairs of a pass, best first: by falling logit, ties by number.
+class Block:
+    """Some pairs on their way: numbered, and on the device that scores them.
 
     Attributes:
         numbers: int64 [n].
-        logits: float32 [n].
-        pairs: int64 [n, 2].
-        complete: int64 [strata]: among so many of the first candidates nothing of the stratum is
-            missing.
-        overall: among so many of the first nothing is missing at all.
+        pairs: int64 [n, 2], in this process.
+        there: the same, int64 [n, 2], where they are scored.
+        scores: float32 [n], there; a GPU may still be working on them.
     """
 
     numbers: Numbers
-    logits: Logits
     pairs: Pairs
-    complete: NDArray[np.int64]
-    overall: int
-
-    def without(self, numbers: Numbers) -> Candidates:
-        """All but these numbers; only of candidates of which nothing is missing."""
-        rest = ~np.isin(self.numbers, numbers)
-        numbers, logits, pairs = self.numbers[rest], self.logits[rest], self.pairs[rest]
-        return replace(self, numbers=numbers, logits=logits, pairs=pairs)
-
-    def without_pairs(self) -> Candidates:
-        """The same for counting alone: the pairs' memory is given back."""
-        return replace(self, pairs=np.empty((0, 2), np.int64))
-
-
-class Keeper:
-    """The best of a stream whose numbers ascend, and the best of each of its strata.
-
-    Args:
-        most: how many pairs to keep, or one of each stratum; a quarter more are held.
-        strata: strata are numbered below this.
-    """
-
-    def __init__(self, most: int, strata: int) -> None:
-        self._most = most
-        self._overall = most if strata == 1 else max(1, most // 2)
-        self._each = 0
-        self._floor = -np.inf
-        self._floors = np.full(strata, -np.inf, np.float32)
-        self._held: list[tuple[Numbers, Logits, NDArray[np.int32]]] = []
-        self._count, self._full = 0, most + most // 4
-
-    def add(self, numbers: Numbers, logits: Logits, strata: NDArray[np.int64]) -> None:
-        """Take in pairs whose numbers are above those before."""
-        # What only equals the floor comes later than what made it, and loses the tie.
-        if len(self._floors) == 1:
-            good = logits > self._floor
-        else:
-            good = logits > np.minimum(self._floors[strata], self._floor)
-        if good.any():
-            self._held.append((numbers[good], logits[good], strata[good].astype(np.int32)))
-            self._count += len(self._held[-1][0])
-            if self._count >= self._full:
-                self._reduce()
-
-    def kept(self) -> tuple[Numbers, Logits]:
-        """What is kept, by number."""
-        self._reduce()
-        numbers, logits, _ = self._held[0]
-        return numbers, logits
-
-    def ranked(self, pool: PairPool, allowed: int) -> Candidates:
-        """What is kept, best first.
-
-        Args:
-            allowed: how many pairs have been added, or were worse than what a keeper like this one
-                kept of a part of the stream.
-        """
-        self._reduce()
-        numbers, logits, strata = self._held[0]
-        order = np.argsort(-logits, kind="stable")
-        complete = np.full(len(self._floors), EVERYTHING)
-        overall = EVERYTHING
-        if allowed > len(order):
-            overall = self._overall
-            if self._each:
-                places, ranks = _within(strata[order])
-                last = places[ranks == self._each - 1]
-                complete[strata[order][last]] = np.maximum(last + 1, overall)
-            else:
-                complete[:] = overall
-        return Candidates(
-            numbers[order], logits[order], pool.pairs(numbers[order]), complete, overall
-        )
-
-    def _reduce(self) -> None:
-        """Keep what has a place, and raise the floors to the worst of it."""
-        empty = (np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int32))
-        numbers, logits, strata = map(np.concatenate, zip(*(self._held or [empty]), strict=True))
-        self._held = []  # the memory for the sorting
-        if len(numbers) > self._overall or len(self._floors) > 1:
-            order = np.argsort(-logits, kind="stable")
-            keep = np.zeros(len(order), np.bool_)
-            keep[order[: self._overall]] = True
-            if len(order) >= self._overall:
-                self._floor = float(logits[order[self._overall - 1]])
-            if len(self._floors) > 1:
-                # Strata still to come lower the number for each, never below what was dropped.
-                self._each = max(1, self._most // 2 // max(1, len(np.unique(strata))))
-                places, ranks = _within(strata[order])
-                keep[order[places[ranks < self._each]]] = True
-                last = order[places[ranks == self._each - 1]]
-                self._floors[strata[last]] = logits[last]
-            numbers, logits, strata = numbers[keep], logits[keep], strata[keep]
-        self._held, self._count = [(numbers, logits, strata)], len(numbers)
-        # More strata than `most` keep more pairs; to be full again must still take a while.
-        self._full = max(self._most, self._count) + self._most // 4
+    there: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -196,9 +85,10 @@ class Scan:
 
     Attributes:
         pool, scorer: what is scored by what.
-        allowance: full videos, matches and classes are not scored.
+        allowance: full videos, matches and classes are not scored; full recordings are not kept.
         taken: int64, ascending: numbers of pairs that are taken already.
         most: see `Keeper`.
+        count_classes: count the pairs of each foreground class.
     """
 
     pool: PairPool
@@ -206,27 +96,43 @@ class Scan:
     allowance: Allowance
     taken: Numbers
     most: int
+    count_classes: bool = False
 
-    def __call__(self, stretch: tuple[int, int], report: Report | None = None) -> Found:
-        """Go through one stretch; `report(done, total)` is told of its pairs."""
+    def __call__(self, stretch: Stretch) -> Harvest:
+        """Go through one stretch."""
+        keeper, allowed, by_class = self.keep(stretch)
+        return Harvest(*keeper.kept(), allowed, by_class)
+
+    def keep(
+        self, stretch: Stretch, report: Report | None = None
+    ) -> tuple[Keeper, int, Counts | None]:
+        """The same, with what is kept still in its keeper.
+
+        Args:
+            stretch: numbers of pairs.
+            report: called as `report(pairs gone through, pairs in the stretch)`.
+
+        Returns:
+            The best pairs, and `allowed` and `by_class` of a `Harvest`.
+        """
         start, stop = stretch
-        keeper = Keeper(self.most, self.allowance.strata)
-        by_class = self.allowance.foreground_classes(np.empty((0, 2), np.int64))
+        keeper = Keeper(self.most, self.allowance.strata, self.scorer.device)
+        by_class = self.allowance.no_classes() if self.count_classes else None
         allowed = 0
-        before: tuple[Numbers, Pairs, Tensor] | None = None
+        before: Block | None = None
         for numbers, pairs in self._blocks(start, stop):
             # A GPU goes to work on this block while the one before is looked at.
-            scored = (numbers, pairs, self.scorer(numbers, pairs))
+            block = self._scored(numbers, pairs)
             if before:
-                self._look(keeper, *before)
-            before = scored
-            allowed += len(numbers)
-            by_class += self.allowance.foreground_classes(pairs)
+                allowed += self._look(keeper, before)
+            before = block
+            if by_class is not None:
+                by_class += self.allowance.foreground_classes(pairs)
             if report:
                 report(int(numbers[-1]) + 1 - start, stop - start)
         if before:
-            self._look(keeper, *before)
-        return Found(*keeper.kept(), allowed, by_class)
+            allowed += self._look(keeper, before)
+        return keeper, allowed, by_class
 
     def networks(self) -> tuple[str, ...]:
         """The part that wants a GPU."""
@@ -249,70 +155,102 @@ class Scan:
         held: list[tuple[Numbers, Pairs]] = []
         count = 0
         for first in range(start, stop, BLOCK):
-            numbers = np.arange(first, min(first + BLOCK, stop))
-            pairs = self.pool.pairs(numbers)
-            free = self.allowance.free(pairs)
-            low, high = np.searchsorted(self.taken, (first, first + len(numbers)))
-            free[self.taken[low:high] - first] = False
-            held.append((numbers, pairs) if free.all() else (numbers[free], pairs[free]))
-            count += len(held[-1][0])
+            numbers, pairs = self._allowed(first, min(first + BLOCK, stop))
+            if len(numbers) == BLOCK and not held:
+                yield numbers, pairs
+                continue
+            held.append((numbers, pairs))
+            count += len(numbers)
             if count >= BLOCK:
-                numbers, pairs = (np.concatenate(part) for part in zip(*held, strict=True))
+                numbers, pairs = _joined(held)
                 yield numbers[:BLOCK], pairs[:BLOCK]
                 held, count = [(numbers[BLOCK:], pairs[BLOCK:])], count - BLOCK
+                held = held if count else []
         if count:
-            numbers, pairs = (np.concatenate(part) for part in zip(*held, strict=True))
-            yield numbers, pairs
+            yield _joined(held)
 
-    def _look(self, keeper: Keeper, numbers: Numbers, pairs: Pairs, scores: Tensor) -> None:
-        logits: Logits = scores.cpu().numpy()
-        if not np.isfinite(logits).all():
-            fore, back = pairs[int(np.flatnonzero(~np.isfinite(logits))[0])]
-            raise L2AError(
-                f"The score of the pair of rows ({fore}, {back}) is not a finite number; "
-                "train the Selector again, or look for broken features."
-            )
-        keeper.add(numbers, logits, self.allowance.stratum(pairs))
+    def _allowed(self, first: int, stop: int) -> tuple[Numbers, Pairs]:
+        """The pairs with the numbers from `first` to below `stop` that may still be scored."""
+        numbers, pairs = np.arange(first, stop), self.pool.block(first, stop)
+        free = self.allowance.free(pairs)
+        low, high = np.searchsorted(self.taken, (first, stop))
+        if high > low:
+            free = np.ones(len(numbers), np.bool_) if free is None else free
+            free[self.taken[low:high] - first] = False
+        if free is None or free.all():
+            return numbers, pairs
+        places = np.flatnonzero(free)
+        return numbers.take(places), pairs.T.take(places, axis=1).T
+
+    def _scored(self, numbers: Numbers, pairs: Pairs) -> Block:
+        there = torch.from_numpy(pairs).to(self.scorer.device)
+        return Block(numbers, pairs, there, self.scorer(numbers, there))
+
+    def _look(self, keeper: Keeper, block: Block) -> int:
+        """Keep what deserves it; how many pairs of the block were allowed."""
+        if not bool(block.scores.sum().isfinite()):  # the sum of finite ones may be too large too
+            _refuse_broken(block)
+        strata = self.allowance.stratum(block.there)
+        there = keeper.passing(block.scores, strata)
+        places = there.cpu().numpy()
+        fits = self.allowance.free_recordings(block.pairs.T.take(places, axis=1).T)
+        refused = len(places) - int(np.count_nonzero(fits))
+        if refused:
+            places = places[fits]
+            there = torch.from_numpy(places).to(there.device)
+        logits = block.scores.index_select(0, there).cpu().numpy()
+        if strata is None:
+            of_stratum = np.zeros(len(places), np.int32)
+        else:
+            of_stratum = strata.index_select(0, there).cpu().numpy()
+        keeper.add(block.numbers.take(places), logits, of_stratum)
+        return len(block.numbers) - refused
 
 
 def find_candidates(
     scan: Scan, spread: Spread | None, report: Report | None
-) -> tuple[Candidates, Counts]:
-    """One pass: the candidates, and int64 [C], how many allowed pairs have each class in front.
+) -> tuple[Candidates, Counts | None]:
+    """One pass: the candidates, and the pairs of each foreground class if `scan` counts them.
 
     Args:
         spread: who works; None is this process.
         report: called as `report(pairs gone through, pairs in the pool)`.
     """
     total = len(scan.pool)
-    size = total
-    results: Iterator[Found]
     if spread is None:
-        results = iter([scan((0, total), report)])
-    else:
-        size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
-        stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
-        results = spread.map(scan, stretches, lost=scan, memory=scan.scorer.memory())
+        keeper, allowed, by_class = scan.keep((0, total), report)
+        return keeper.ranked(allowed), by_class
+    size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
+    stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
+    results = spread.map(scan, stretches, lost=scan, memory=scan.scorer.memory())
     keeper = Keeper(scan.most, scan.allowance.strata)
-    by_class = scan.allowance.foreground_classes(np.empty((0, 2), np.int64))
+    by_class = scan.allowance.no_classes() if scan.count_classes else None
     allowed = 0
-    for done, found in enumerate(results, start=1):
-        pairs = scan.pool.pairs(found.numbers)
-        keeper.add(found.numbers, found.logits, scan.allowance.stratum(pairs))
+    for (_, stop), found in zip(stretches, results, strict=True):
+        places = keeper.passing(
+            torch.from_numpy(found.logits), torch.from_numpy(found.strata)
+        ).numpy()
+        keeper.add(found.numbers[places], found.logits[places], found.strata[places])
         allowed += found.allowed
-        by_class += found.by_class
-        del pairs, found
-        if report and spread is not None:
-            report(min(done * size, total), total)
-    return keeper.ranked(scan.pool, allowed), by_class
+        if by_class is not None and found.by_class is not None:
+            by_class += found.by_class
+        del found
+        if report:
+            report(stop, total)
+    return keeper.ranked(allowed), by_class
 
 
-def _within(groups: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places sorted by group, and each one's rank in its group; within a group, order is kept."""
-    # Stable sorts of 16-bit numbers take a tenth of the time.
-    small = groups.astype(np.uint16) if len(groups) and groups.max() < 2**16 else groups
-    places = np.argsort(small, kind="stable")
-    ordered = groups[places]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    lengths = np.diff(np.r_[starts, len(ordered)])
-    return places, np.arange(len(ordered)) - np.repeat(starts, lengths)
+def _joined(held: list[tuple[Numbers, Pairs]]) -> tuple[Numbers, Pairs]:
+    numbers = np.concatenate([one for one, _ in held])
+    return numbers, np.concatenate([pairs.T for _, pairs in held], axis=1).T
+
+
+def _refuse_broken(block: Block) -> None:
+    """Raise for the first score that is not a finite number, if there is one."""
+    broken = (~block.scores.isfinite()).nonzero()
+    if len(broken):
+        foreground, background = block.pairs[int(broken[0])]
+        raise L2AError(
+            f"The score of the pair of rows ({foreground}, {background}) is not a finite number; "
+            "train the Selector again, or look for broken features."
+        )

@@ -8,12 +8,9 @@ label vectors or classes that it has not learned from. Nothing in either file is
 from __future__ import annotations
 
 import dataclasses
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,67 +18,12 @@ from torch import Tensor, nn
 from l2a.checkpoints import load_tensors, save_tensors, with_prefix, without_prefix
 from l2a.errors import InputError
 from l2a.files import file_sha256, read_json, write_json, write_text
+from selector.card import SelectorCard, read_card
 from selector.model_card import model_card
-from selector.network import Selector, SelectorConfig
-from selector.settings import LabelMode
+from selector.network import Selector
 
-FORMAT_VERSION = 2
 WEIGHTS_NAME, CARD_NAME, README_NAME = "selector.safetensors", "selector.json", "README.md"
 _TRUNK = "trunk."
-
-T = TypeVar("T")
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what a trained Selector depends on."""
-    packages = ("l2a", "torch", "torchvision")
-    return {"python": platform.python_version()} | {p: metadata.version(p) for p in packages}
-
-
-@dataclass(frozen=True)
-class SelectorCard:
-    """What a stored Selector was made with.
-
-    Attributes:
-        config: the network's sizes and its label mode.
-        trunk: name of the network whose trunk gave the features (`l2a.networks.build_trunk`).
-        trunk_weights: where its weights came from, for a person.
-        trunk_trained: whether it learned with the Selector.
-        embedder: identity of what made the label vectors; "" in one-hot mode.
-        num_frames, height, width, crop: geometry of the clips that the trunk saw.
-        classes: class names it was trained on, in the order of their labels.
-        reward, steps, seed: how it was trained.
-        verdict: what its training came to.
-        probe_auroc: of planted videos; None without a probe.
-        finetuned_from: the classes it was trained on before these; () if it was not fine-tuned.
-        data: name of the data set; "" where a Selector was stored before that was kept.
-        videos: how many training videos each of `classes` had; () likewise.
-        curves: how the last training went (`selector.model_card.curves_of`); {} likewise.
-        versions: of Python and the packages that trained it.
-        format_version: of these two files.
-    """
-
-    config: SelectorConfig
-    trunk: str
-    trunk_weights: str
-    trunk_trained: bool
-    embedder: str
-    num_frames: int
-    height: int
-    width: int
-    crop: int
-    classes: tuple[str, ...]
-    reward: str
-    steps: int
-    seed: int
-    verdict: str = ""
-    probe_auroc: float | None = None
-    finetuned_from: tuple[str, ...] = ()
-    data: str = ""
-    videos: tuple[int, ...] = ()
-    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=package_versions)
-    format_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True)
@@ -133,7 +75,7 @@ def load_selector(path: Path) -> LoadedSelector:
                 f"{WEIGHTS_NAME} and {CARD_NAME}."
             )
     document = read_json(card_path)
-    card = _read_card(card_path, document)
+    card = read_card(card_path, document)
     if document.get("weights_sha256") != file_sha256(weights):
         raise InputError(
             f"{weights} is damaged, or not the file that {card_path} was written for; copy both "
@@ -195,19 +137,26 @@ def check_classes(card: SelectorCard, classes: Sequence[str]) -> None:
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load `tensors` into `module`, or say which of them does not fit."""
-    wanted = {name: value.shape for name, value in module.state_dict().items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if _kind(wanted.get(name)) != _kind(tensors.get(name)):
             raise InputError(
-                f"{source} does not fit its card: {name} has shape {_shape(found.get(name))} and "
-                f"should have {_shape(wanted.get(name))}; train the Selector again."
+                f"{source} does not fit its card: {name} has shape {_kind(tensors.get(name))} and "
+                f"should have {_kind(wanted.get(name))}; train the Selector again."
+            )
+        if not bool(tensors[name].isfinite().all()):
+            raise InputError(
+                f"{source} is not usable: {name} holds what is no finite number; train the "
+                "Selector again."
             )
     module.load_state_dict(tensors, assign=True)
 
 
-def _shape(shape: torch.Size | None) -> str:
-    return "none" if shape is None else str(list(shape))
+def _kind(tensor: Tensor | None) -> str:
+    """Shape and type of a tensor, for comparing and for messages."""
+    if tensor is None:
+        return "none"
+    return f"{list(tensor.shape)} ({str(tensor.dtype).removeprefix('torch.')})"
 
 
 def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -> nn.Module:
@@ -222,62 +171,3 @@ def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -
         )
     _fill(trunk, tensors, source)
     return trunk.eval()
-
-
-def _read_card(path: Path, document: Any) -> SelectorCard:
-    """The card from its JSON, every field of the type it should have."""
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {version!r} and this program reads {FORMAT_VERSION}; "
-            "use the version of l2a that wrote it, or train the Selector again."
-        )
-
-    def take(fields: Any, name: object, kind: type[T]) -> T:
-        value = fields.get(name) if isinstance(fields, dict) else None
-        if kind is float and type(value) is int:
-            value = float(value)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InputError(
-                f"{path} has {name} {value!r}, which is no {kind.__name__}; copy it again or "
-                "train the Selector again."
-            )
-        return value
-
-    def take_all(fields: Any, name: str, kind: type[T]) -> tuple[T, ...]:
-        values = dict(enumerate(take(fields, name, list)))
-        return tuple(take(values, index, kind) for index in values)
-
-    config, versions = take(document, "config", dict), take(document, "versions", dict)
-    probe = document.get("probe_auroc")
-    curves = take(document, "curves", dict) if "curves" in document else {}
-    return SelectorCard(
-        config=SelectorConfig(
-            feature_dim=take(config, "feature_dim", int),
-            label_dim=take(config, "label_dim", int),
-            labels=cast(LabelMode, take(config, "labels", str)),  # SelectorConfig checks it
-            hidden=take_all(config, "hidden", int),
-            label_scale=take(config, "label_scale", float),
-            agreement_scale=take(config, "agreement_scale", float),
-            dropout=take(config, "dropout", float),
-        ),
-        trunk=take(document, "trunk", str),
-        trunk_weights=take(document, "trunk_weights", str),
-        trunk_trained=take(document, "trunk_trained", bool),
-        embedder=take(document, "embedder", str),
-        num_frames=take(document, "num_frames", int),
-        height=take(document, "height", int),
-        width=take(document, "width", int),
-        crop=take(document, "crop", int),
-        classes=take_all(document, "classes", str),
-        reward=take(document, "reward", str),
-        steps=take(document, "steps", int),
-        seed=take(document, "seed", int),
-        verdict=take(document, "verdict", str),
-        probe_auroc=None if probe is None else take(document, "probe_auroc", float),
-        finetuned_from=take_all(document, "finetuned_from", str),
-        data=take(document, "data", str) if "data" in document else "",
-        videos=take_all(document, "videos", int) if "videos" in document else (),
-        curves={name: take_all(curves, name, float) for name in curves},
-        versions={name: take(versions, name, str) for name in versions},
-    )

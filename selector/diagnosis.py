@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from l2a.errors import InputError
 
 WATCHED = 4096
 """Pairs that are ranked at every checkpoint."""
@@ -62,27 +66,27 @@ def per_video(scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the planted videos say of a ranking.
+    """What the mislabelled videos say of a ranking.
 
     Attributes:
-        auroc: how often a video with its own label outranks a planted one, by the mean logit of
+        auroc: how often a video with its own label outranks a mislabelled one, by the mean logit of
             the pairs in which they lend their actor.
-        planted, others: how many of each were compared.
+        mislabelled, others: how many of each were compared.
     """
 
     auroc: float
-    planted: int
+    mislabelled: int
     others: int
 
     @classmethod
-    def of(cls, logits: Tensor, rows: Tensor, planted: Tensor) -> Probe | None:
+    def of(cls, logits: Tensor, rows: Tensor, mislabelled: Tensor) -> Probe | None:
         """Compare foreground videos; None when the pairs do not have both kinds.
 
         Args:
-            logits: float [n]. rows: int64 [n], foreground videos. planted: bool [N], by video.
+            logits: float [n]. rows: int64 [n], foreground videos. mislabelled: bool [N], by video.
         """
         videos, means = per_video(logits, rows)
-        good = ~planted[videos]
+        good = ~mislabelled[videos]
         if good.all() or not good.any():
             return None
         return cls(auroc(means, good), int((~good).sum()), int(good.sum()))
@@ -90,7 +94,7 @@ class Probe:
     @property
     def spread(self) -> float:
         """Standard deviation of `auroc` if the ranking were chance."""
-        return auroc_spread(self.others, self.planted)
+        return auroc_spread(self.others, self.mislabelled)
 
 
 @dataclass
@@ -101,8 +105,8 @@ class Watch:
         first, last: float [n], logits at step 0 and at the last checkpoint; empty before.
         still: checkpoints in a row for which the ranking held still.
         settled_at: the step from which on it has held still; None when it does not.
-        explained: running mean of the correlation of logits with pay per pair; None before the
-            first, or when pay is not per pair.
+        explained: running mean of the correlation of logits with the advantage per pair; None
+            before the first, or when advantages are not per pair.
     """
 
     first: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -111,9 +115,9 @@ class Watch:
     settled_at: int | None = None
     explained: float | None = None
 
-    def paid(self, logits: Tensor, pay: Tensor) -> float:
-        """Take note of a batch's pay per pair; returns how it goes with the logits before it."""
-        found = correlation(logits, pay)
+    def note_advantage(self, logits: Tensor, advantage: Tensor) -> float:
+        """Take note of a batch's advantages per pair; returns their correlation with the logits."""
+        found = correlation(logits, advantage)
         old = self.explained
         self.explained = found if old is None else _MEMORY * old + (1 - _MEMORY) * found
         return found
@@ -153,8 +157,9 @@ class Verdict:
     Attributes:
         steps: steps taken.
         settled_at: the step from which on ω's ranking held still; None when it did not.
-        explained: correlation of the logits with the pay of pairs; None when pay was per subset.
-        probe: AUROC of the planted videos; None without any.
+        explained: correlation of the logits with the advantages of pairs; None when those were of
+            subsets.
+        probe: AUROC of the mislabelled videos; None without any.
     """
 
     steps: int
@@ -171,29 +176,44 @@ class Verdict:
 
     def __str__(self) -> str:
         """One sentence for a person."""
-        settled = (
-            f"ranking settled at step {self.settled_at}"
-            if self.settled_at is not None
-            else f"ranking still moving at step {self.steps}"
-        )
-        parts = [settled]
-        if self.explained is not None:
-            share = 100 * max(self.explained, 0.0) ** 2
-            parts.append(f"ω explains {share:.1f} % of the credit of newly drawn pairs")
-        if self.probe is not None:
-            parts.append(
-                f"probe AUROC {self.probe.auroc:.2f} with {self.probe.planted} planted videos "
-                f"(chance 0.50 ± {self.probe.spread:.2f})"
-            )
-        text = "; ".join(parts)
+        text = "; ".join(self._findings())
         if self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread:
-            return f"the ranking is upside down: ω prefers the planted bad videos; {text}"
+            return f"the ranking is upside down: ω prefers the mislabelled videos; {text}"
         if self.found is False:
             means = "on the probe" if self.probe is not None else "at telling credit"
             return f"no signal found: ω is no better than chance {means}; {text}"
         if self.found is None:
             return f"{text}; whether it means anything is not known: train with --probe 0.1"
         return text
+
+    def _findings(self) -> list[str]:
+        parts = [f"ranking still moving at step {self.steps}"]
+        if self.settled_at is not None:
+            parts = [f"ranking settled at step {self.settled_at}"]
+        if self.explained is not None:
+            share = 100 * max(self.explained, 0.0) ** 2
+            parts.append(f"ω explains {share:.1f} % of the credit of newly drawn pairs")
+        if self.probe is not None:
+            parts.append(
+                f"probe AUROC {self.probe.auroc:.2f} with {self.probe.mislabelled} mislabelled "
+                f"videos (chance 0.50 ± {self.probe.spread:.2f})"
+            )
+        return parts
+
+
+def verdict_text(document: Any, source: Path) -> str:
+    """The sentence of a verdict that was stored as JSON, in `verdict.json`.
+
+    Args:
+        document: what the file holds. source: the file, for messages.
+
+    Raises:
+        InputError: it holds no verdict.
+    """
+    text = document.get("text") if isinstance(document, dict) else None
+    if not isinstance(text, str):
+        raise InputError(f"{source} holds no verdict; train the Selector again.")
+    return text
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""What the training of the Selector asks of the world: a Protocol, and what goes over its counter.
+"""What the training of the Selector asks of the world: a Protocol, and what the
+two exchange.
 
 The classifier, the videos and the compositing lie behind `Environment`. `train.environment` fulfils
 it with real clips, `selector.gaussian` with points.
@@ -47,7 +48,7 @@ class PairBatch:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Measurements:
     """What a reward needs to know beside the loss after the step; measuring it takes time.
 
     Attributes:
@@ -62,7 +63,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What an action led to.
 
     Attributes:
@@ -85,14 +86,14 @@ class Environment(Protocol):
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs of the pool. All randomness comes from `generator`."""
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """Composite the chosen pairs, take one classifier step on them, validate.
 
         Args:
             batch: as `sample` gave it.
             actions: float32 [M, B], 0 or 1, at least one 1 in each row. Each of the M subsets is
                 tried from the same classifier, which is then left where the first one brought it.
-            ask: what to measure.
+            wanted: what to measure.
         """
 
     def restart(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selector.agreement import label_agreement
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import last_layer_credit
 
 
@@ -82,25 +82,32 @@ class GaussianEnvironment:
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """Any video on any other: pairs drawn uniformly."""
         rows = torch.randint(self.world.videos, (count, 2), generator=generator)
-        fore, back = rows.T
+        foreground, background = rows.T
         features, labels = self.features, self.labels
         classes = self.classes[rows]
-        return PairBatch(rows, classes, features[fore], features[back], labels[fore], labels[back])
+        return PairBatch(
+            rows,
+            classes,
+            features[foreground],
+            features[background],
+            labels[foreground],
+            labels[background],
+        )
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
-        fore, back = batch.rows.T
-        weight = self.weights[fore]
-        points = weight * self.points[fore] + (1 - weight) * self.points[back]
-        targets = weight * self.labels[fore] + (1 - weight) * self.labels[back]
+        foreground, background = batch.rows.T
+        weight = self.weights[foreground]
+        points = weight * self.points[foreground] + (1 - weight) * self.points[background]
+        targets = weight * self.labels[foreground] + (1 - weight) * self.labels[background]
         probabilities = self._classify(points)
         credit = None
-        if ask.credit:
+        if wanted.credit:
             credit = self.world.credit_sign * last_layer_credit(
                 self._classify(self._val_points), self._val_targets, self._val_points,
                 probabilities, targets, points,
             )  # fmt: skip
-        before = self._validation_loss() if ask.before else None
+        before = self._validation_loss() if wanted.before else None
         errors, start = probabilities - targets, (self._weight, self._bias)
         losses, first = [], start
         for chosen in actions.bool():
@@ -110,8 +117,8 @@ class GaussianEnvironment:
             losses.append(self._validation_loss())
             if len(losses) == 1:
                 first = (self._weight, self._bias)
-        self._weight, self._bias = start if ask.roll_back else first
-        return Outcome(torch.tensor(losses), before, credit)
+        self._weight, self._bias = start if wanted.roll_back else first
+        return StepResult(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """All-zero weights: every class equally likely."""

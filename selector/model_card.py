@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selector.card import SelectorCard
+
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
-
-    from selector.checkpoint import SelectorCard
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
 _STRETCHES = 10
@@ -62,27 +63,45 @@ def model_card(card: SelectorCard) -> ModelCard:
         template_path=str(_TEMPLATE),
         card=card,
         said={
-            name: _cell(getattr(card, name))
-            for name in ("verdict", "data", "trunk_weights", "embedder")
+            name: plain_text(getattr(card, name))
+            for name in ("verdict", "data", "trunk", "trunk_weights", "embedder", "reward")
         },
         options=" ".join(
             f"--{name.replace('_', '-')} {getattr(card, name)}"
             for name in ("num_frames", "height", "width", "crop")
         ),
         classes=[
-            (_cell(name), count) for name, count in zip(card.classes, card.videos, strict=False)
+            (plain_text(name), count)
+            for name, count in zip(card.classes, card.videos, strict=False)
         ],
-        curves=[(_CURVES.get(name, name), map(_short, card.curves[name])) for name in card.curves],
+        curves=[
+            (plain_text(_CURVES.get(name, name)), map(_short, card.curves[name]))
+            for name in card.curves
+        ],
         stretches=max(map(len, card.curves.values()), default=0),
-        names=", ".join(map(_cell, card.classes)),
-        earlier=", ".join(map(_cell, card.finetuned_from)),
-        versions=", ".join(f"{name} {version}" for name, version in card.versions.items()),
+        names=", ".join(map(plain_text, card.classes)),
+        earlier=", ".join(map(plain_text, card.finetuned_from)),
+        versions=", ".join(plain_text(f"{name} {of}") for name, of in card.versions.items()),
     )
 
 
-def _cell(text: str) -> str:
-    """`text` in a cell of a Markdown table, or anywhere else on the page; HTML in it is text."""
-    return html.escape(text, quote=False).replace("|", r"\|")
+def plain_text(text: str) -> str:
+    """Text that Markdown shows as it stands, in a cell of a table or anywhere else on a page.
+
+    Names of classes and data sets are anybody's: what would be HTML, emphasis, a link, a heading,
+    a list or the end of a cell is escaped, and line breaks and control characters become spaces.
+    """
+    one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    readable = one_line.encode("utf-8", "backslashreplace").decode()  # halves of characters
+    escaped = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(readable, quote=False))
+    # Bare addresses would become links.
+    escaped = re.sub(r"(?i)(://|www\.)", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", escaped)
+    return re.sub(r"^([-+=#]|\d+(?=[.)]))", _leading, escaped)
+
+
+def _leading(found: re.Match[str]) -> str:
+    """What begins a heading, a list or a rule at the start of a line, made to begin none."""
+    return found[0] + "\\" if found[0][0].isdigit() else "\\" + found[0]
 
 
 def _short(value: float) -> str:

@@ -8,24 +8,19 @@ ties go to the pair that comes first in the pool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError
 from l2a.progress import Report
-from selector.candidates import (
-    EVERYTHING,
-    Candidates,
-    Logits,
-    PairPool,
-    Scan,
-    Spread,
-    find_candidates,
-)
-from selector.caps import Allowance, Caps, Counts, Pairs, split_budget
-from selector.score import Numbers, RandomScorer, Scorer
+from selector.allowance import Allowance
+from selector.candidates import Scan, find_candidates
+from selector.caps import Caps, SelectionLimits, split_budget
+from selector.keeper import EVERYTHING, Candidates
+from selector.protocols import Counts, Logits, Numbers, PairPool, Pairs, Scorer, Spread
+from selector.score import RandomScorer
 
 CANDIDATES = 1 << 19
 """How many pairs a pass keeps, or four times the budget if that is more."""
@@ -33,23 +28,34 @@ CANDIDATES = 1 << 19
 _WALK = 4096
 
 
-def _no_pairs() -> Pairs:
-    return np.empty((0, 2), np.int64)
-
-
-def _no_logits() -> Logits:
-    return np.empty(0, np.float32)
-
-
 @dataclass(frozen=True)
-class Selection:
-    """The chosen pairs, best first.
+class RankedPairs:
+    """Pairs with their scores, best first.
 
     Attributes:
-        pairs: int64 [budget, 2], rows of (foreground, background).
-        logits: float32 [budget], descending. All 0 (ω = 0.5) after `select_random`.
-        omega: float32 [budget], their sigmoids.
-        threshold: the smallest chosen ω.
+        pairs: int64 [n, 2], rows of (foreground, background).
+        logits: float32 [n], descending.
+    """
+
+    pairs: Pairs
+    logits: Logits
+
+    @property
+    def omega(self) -> Logits:
+        """float32 [n], the sigmoids of the logits."""
+        # In double precision and by tanh, which does not overflow: ω = (1 + tanh(z/2)) / 2.
+        omega: Logits = (0.5 * (1 + np.tanh(self.logits.astype(np.float64) / 2))).astype(np.float32)
+        return omega
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The outcome of a choice.
+
+    Attributes:
+        chosen: as many pairs as the budget. After `select_random` all logits are 0 (ω = 0.5).
+        spares: the next best pairs that caps and quotas allow: for an export, where a chosen pair
+            may turn out not to be makeable.
         considered: how many pairs the pool held.
         caps: the caps in force at the end; None when there were none.
         relaxed: how often the caps were doubled because the budget did not fit under them.
@@ -58,40 +64,45 @@ class Selection:
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
         passes: how often the pool was gone through.
-        spares: int64 [spares, 2], the next best pairs that caps and quotas allow, best first: for
-            an export, where a chosen pair may turn out not to be makeable.
-        spare_logits: float32 [spares], theirs.
     """
 
-    pairs: Pairs
-    logits: Logits
-    omega: Logits
-    threshold: float
+    chosen: RankedPairs
+    spares: RankedPairs
     considered: int
-    caps: Caps | None = None
-    relaxed: int = 0
-    short: tuple[int, ...] = ()
-    passed_over: int = 0
-    passed_over_more: bool = False
-    passes: int = 1
-    spares: Pairs = field(default_factory=_no_pairs)
-    spare_logits: Logits = field(default_factory=_no_logits)
+    caps: Caps | None
+    relaxed: int
+    short: tuple[int, ...]
+    passed_over: int
+    passed_over_more: bool
+    passes: int
 
     @property
-    def spare_omega(self) -> Logits:
-        """float32 [spares], the sigmoids of `spare_logits`."""
-        return _sigmoid(self.spare_logits)
+    def pairs(self) -> Pairs:
+        """int64 [budget, 2], those of `chosen`."""
+        return self.chosen.pairs
+
+    @property
+    def logits(self) -> Logits:
+        """float32 [budget], those of `chosen`."""
+        return self.chosen.logits
+
+    @property
+    def omega(self) -> Logits:
+        """float32 [budget], those of `chosen`."""
+        return self.chosen.omega
+
+    @property
+    def threshold(self) -> float:
+        """The smallest chosen ω."""
+        return float(self.omega[-1])
 
 
 def select_top(
     pool: PairPool,
     scorer: Scorer,
     budget: int,
+    limits: SelectionLimits,
     *,
-    classes: NDArray[np.int64],
-    caps: Caps | None = None,
-    recordings: NDArray[np.int64] | None = None,
-    weights: Sequence[int] | Counts | None = None,
     spares: int = 0,
     spread: Spread | None = None,
     report: Report | None = None,
@@ -112,12 +123,7 @@ def select_top(
         pool: where the pairs come from.
         scorer: what ranks them.
         budget: how many pairs to choose.
-        classes: int64 [N], the class of each row.
-        caps: see `even_caps`.
-        recordings: int64 [N], the recording that each row was cut from; None where each is one of
-            its own.
-        weights: int [C], how the budget is split among the foreground classes (`split_budget`);
-            None leaves it to the ranking.
+        limits: the classes of the rows, and what one video, recording or class may take.
         spares: how many pairs to name beyond the budget, as far as the pool goes. They do not
             change which are chosen, nor the caps that are reported.
         spread: who scores, such as a cluster; None scores in this process. The result is the same.
@@ -128,92 +134,150 @@ def select_top(
         L2AError: a score is not a finite number.
     """
     _check_budget(budget, len(pool))
-    quotas_for = None if weights is None else len(weights)
-    allowance = Allowance(classes, caps or Caps(), quotas_for=quotas_for, recordings=recordings)
-    spares = min(spares, len(pool) - budget)
-    everything = budget + spares
-    most = _most(everything) if allowance.anything else everything
-    # Quotas are those of the budget first, so that the chosen pairs meet them exactly.
-    target = everything if weights is None else budget
-    settled: tuple[Caps, int] | None = None
-    capacity: Counts = np.empty(0, np.int64)
-    numbers: Numbers = np.empty(0, np.int64)
-    logits: Logits = np.empty(0, np.float32)
-    first: Candidates | None = None
-    short: tuple[int, ...] = ()
-    passes = 0
-    while True:
-        if first is not None and len(first.numbers) == len(pool):  # all of it is here
-            candidates = first.without(numbers)
-        else:
-            scan = Scan(pool, scorer, allowance, np.sort(numbers), most)
-            candidates, by_class = find_candidates(scan, spread, report)
-            passes += 1
-            if weights is not None and first is None:
-                capacity = by_class
-                quotas, short = split_budget(budget, weights, capacity)
-                allowance.set_quotas(quotas)
-        taken, finished = _walk(candidates, allowance, target - len(numbers))
-        numbers = np.concatenate([numbers, candidates.numbers[taken]])
-        logits = np.concatenate([logits, candidates.logits[taken]])
-        if first is None:
-            whole = len(candidates.numbers) == len(pool)
-            first = candidates if whole else candidates.without_pairs()
-        del candidates  # another pass makes its own
-        if settled is None and len(numbers) >= budget:
-            settled = allowance.caps, allowance.relaxed
-        if len(numbers) == everything:
-            break
-        if len(numbers) == target and weights is not None:
-            target = everything
-            larger, _ = split_budget(everything, weights, capacity)
-            used = allowance.foreground_classes(pool.pairs(numbers))
-            allowance.set_quotas(np.maximum(larger - used[: len(larger)], 0))
-        elif finished:
-            allowance.relax()
-    assert settled is not None
-    spare_numbers, spare_logits = _ranked(numbers[budget:], logits[budget:])
-    numbers, logits = _ranked(numbers[:budget], logits[:budget])
-    omega = _sigmoid(logits)
-    passed_over, more = _passed_over(first, numbers, logits)
+    everything = budget + min(spares, len(pool) - budget)
+    search = _Search(pool, scorer, limits, everything, spread, report)
+    if limits.weights is None:
+        caps, relaxed = search.fill(everything, settle_at=budget)
+    else:
+        # Quotas are those of the budget first, so that the chosen pairs meet them exactly.
+        caps, relaxed = search.fill(budget, settle_at=budget)
+        if everything > budget:
+            search.widen_quotas(everything)
+            search.fill(everything, settle_at=everything)
+    numbers, logits = _ranked(search.numbers[:budget], search.logits[:budget])
+    spare_numbers, spare_logits = _ranked(search.numbers[budget:], search.logits[budget:])
+    passed_over, more = search.passed_over(numbers, logits)
     return Selection(
-        pool.pairs(numbers),
-        logits,
-        omega,
-        float(omega[-1]),
-        len(pool),
-        settled[0] if settled[0].any else None,
-        settled[1],
-        short,
-        passed_over,
-        more,
-        passes,
-        pool.pairs(spare_numbers),
-        spare_logits,
+        chosen=RankedPairs(pool.pairs(numbers), logits),
+        spares=RankedPairs(pool.pairs(spare_numbers), spare_logits),
+        considered=len(pool),
+        caps=caps if caps.any else None,
+        relaxed=relaxed,
+        short=search.short,
+        passed_over=passed_over,
+        passed_over_more=more,
+        passes=search.passes,
     )
 
 
 def select_random(
-    pool: PairPool,
-    budget: int,
-    rng: np.random.Generator,
-    *,
-    classes: NDArray[np.int64],
-    caps: Caps | None = None,
-    recordings: NDArray[np.int64] | None = None,
-    weights: Sequence[int] | Counts | None = None,
+    pool: PairPool, budget: int, rng: np.random.Generator, limits: SelectionLimits
 ) -> Selection:
     """`budget` pairs drawn uniformly without replacement: what a Selector has to beat.
 
     A random ranking under the same caps and quotas, so that the comparison differs in the ranking
     alone. The arguments are those of `select_top`.
     """
-    scorer = RandomScorer(int(rng.integers(2**63)))
-    drawn = select_top(
-        pool, scorer, budget, classes=classes, caps=caps, recordings=recordings, weights=weights
-    )
-    even = np.zeros(budget, np.float32)
-    return replace(drawn, logits=even, omega=_sigmoid(even), threshold=0.5)
+    drawn = select_top(pool, RandomScorer(int(rng.integers(2**63))), budget, limits)
+    return replace(drawn, chosen=RankedPairs(drawn.pairs, np.zeros(budget, np.float32)))
+
+
+class _Search:
+    """The walk down a ranking that is never there as a whole.
+
+    Attributes:
+        numbers: int64 [n], numbers of the pairs taken so far, in the order of the walk.
+        logits: float32 [n], theirs.
+        short: see `Selection`.
+        passes: see `Selection`.
+    """
+
+    def __init__(
+        self,
+        pool: PairPool,
+        scorer: Scorer,
+        limits: SelectionLimits,
+        everything: int,
+        spread: Spread | None,
+        report: Report | None,
+    ) -> None:
+        self.numbers: Numbers = np.empty(0, np.int64)
+        self.logits: Logits = np.empty(0, np.float32)
+        self.short: tuple[int, ...] = ()
+        self.passes = 0
+        self._pool, self._scorer = pool, scorer
+        self._weights = limits.weights
+        self._allowance = Allowance(limits)
+        self._most = _most(everything) if self._allowance.anything else everything
+        self._spread, self._report = spread, report
+        self._capacity: Counts = np.empty(0, np.int64)
+        self._first: Candidates | None = None
+
+    def fill(self, target: int, settle_at: int) -> tuple[Caps, int]:
+        """Take pairs until there are `target`, relaxing the caps where they forbid that.
+
+        Returns:
+            The caps that were in force when `settle_at` pairs had been taken, and how often they
+            had been doubled by then.
+        """
+        settled: tuple[Caps, int] | None = None
+        while settled is None or len(self.numbers) < target:
+            candidates = self._candidates(settle_at)
+            taken, finished = self._walk(candidates, target - len(self.numbers))
+            self.numbers = np.concatenate([self.numbers, candidates.numbers[taken]])
+            self.logits = np.concatenate([self.logits, candidates.logits[taken]])
+            del candidates  # another pass makes its own
+            if settled is None and len(self.numbers) >= settle_at:
+                settled = self._allowance.caps, self._allowance.relaxed
+            if finished and len(self.numbers) < target:
+                self._allowance.relax()
+        return settled
+
+    def widen_quotas(self, everything: int) -> None:
+        """Give the classes the quotas of a larger budget, less what they have taken."""
+        assert self._weights is not None
+        larger, _ = split_budget(everything, self._weights, self._capacity)
+        used = self._allowance.foreground_classes(self._pool.pairs(self.numbers))
+        self._allowance.set_quotas(np.maximum(larger - used[: len(larger)], 0))
+
+    def passed_over(self, numbers: Numbers, logits: Logits) -> tuple[int, bool]:
+        """How many pairs outrank the last chosen one without being chosen; whether that is too few.
+
+        Args:
+            numbers, logits: the chosen pairs, best first.
+        """
+        first, last = self._first, logits[-1]
+        assert first is not None
+        better = (first.logits > last) | ((first.logits == last) & (first.numbers < numbers[-1]))
+        known = np.sort(first.numbers[better])
+        places = np.searchsorted(known, numbers)
+        chosen = known.take(places, mode="clip") == numbers if len(known) else places < 0
+        return len(known) - int(chosen.sum()), len(known) >= first.overall
+
+    def _walk(self, candidates: Candidates, missing: int) -> tuple[NDArray[np.int64], bool]:
+        """Take candidates from the top; their positions, and whether nothing else can be taken."""
+        allowance = self._allowance
+        if not allowance.anything:
+            return np.arange(missing), False
+        taken: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        start, end = 0, len(candidates.numbers)
+        while missing:
+            # Beyond this a pair may be missing, of a stratum that still takes some.
+            stop = int(candidates.complete[allowance.open_strata()].min(initial=EVERYTHING))
+            if start >= min(stop, end):
+                return np.concatenate(taken), stop > end
+            part = slice(start, min(start + _WALK, stop))
+            found = allowance.take(self._pool.pairs(candidates.numbers[part]), missing)
+            taken.append(found + start)
+            missing -= len(found)
+            start = part.stop
+        return np.concatenate(taken), False
+
+    def _candidates(self, budget: int) -> Candidates:
+        """The best pairs that may still be taken."""
+        if self._first is not None and len(self._first.numbers) == len(self._pool):
+            return self._first.without(self.numbers)  # all of the pool is here
+        balanced = self._weights is not None and self._first is None
+        taken = np.sort(self.numbers)
+        scan = Scan(self._pool, self._scorer, self._allowance, taken, self._most, balanced)
+        candidates, by_class = find_candidates(scan, self._spread, self._report)
+        self.passes += 1
+        if by_class is not None and self._weights is not None:
+            self._capacity = by_class
+            quotas, self.short = split_budget(budget, self._weights, by_class)
+            self._allowance.set_quotas(quotas)
+        self._first = self._first or candidates
+        return candidates
 
 
 def describe(selection: Selection, class_names: Sequence[str]) -> str:
@@ -245,40 +309,6 @@ def _most(budget: int) -> int:
     return max(4 * budget, CANDIDATES)
 
 
-def _walk(
-    candidates: Candidates, allowance: Allowance, missing: int
-) -> tuple[NDArray[np.int64], bool]:
-    """Take candidates from the top; their positions, and whether nothing else can be taken."""
-    if not allowance.anything:
-        return np.arange(missing), False
-    taken: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    start, end = 0, len(candidates.numbers)
-    while missing:
-        # Beyond this, a pair that was not kept may come, of a stratum that still takes some.
-        stop = int(candidates.complete[allowance.open_strata()].min(initial=EVERYTHING))
-        if start >= min(stop, end):
-            return np.concatenate(taken), stop > end
-        part = slice(start, min(start + _WALK, stop))
-        found = allowance.take(candidates.pairs[part], missing)
-        taken.append(found + start)
-        missing -= len(found)
-        start = part.stop
-    return np.concatenate(taken), False
-
-
-def _passed_over(first: Candidates, numbers: Numbers, logits: Logits) -> tuple[int, bool]:
-    """How many pairs outrank the last chosen one without being chosen; whether that is too few.
-
-    Args:
-        first: what the first pass kept.
-        numbers, logits: the chosen pairs, best first.
-    """
-    last = logits[-1]
-    better = (first.logits > last) | ((first.logits == last) & (first.numbers < numbers[-1]))
-    known = first.numbers[better]
-    return int((~np.isin(known, numbers)).sum()), len(known) >= first.overall
-
-
 def _check_budget(budget: int, available: int) -> None:
     if budget < 1:
         raise InputError(f"The budget is {budget}; give 1 or more.")
@@ -287,9 +317,3 @@ def _check_budget(budget: int, available: int) -> None:
             f"The budget is {budget} pairs and the pool holds {available}; lower the budget, or "
             "match each class with more classes."
         )
-
-
-def _sigmoid(logits: Logits) -> Logits:
-    # In double precision and by tanh, which does not overflow: ω = (1 + tanh(z/2)) / 2.
-    omega: Logits = (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
-    return omega

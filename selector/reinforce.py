@@ -1,15 +1,14 @@
 """Stage 1: the Selector learns from the classifier's validation loss, by REINFORCE.
 
-Learn2Augment, Sec. 4.1. Read `train_selector` from top to bottom; what is paid for an action and
-how it becomes a loss are pure functions in `selector.reward`, the world is behind
+Learn2Augment, Sec. 4.1. Read `train_selector` from top to bottom; what an action is worth
+and how that becomes a loss are pure functions in `selector.reward`, the world is behind
 `selector.environment`, and whether anything was learned is for `selector.diagnosis` to say.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ from l2a.checkpoints import optimizer_tensors, restore_optimizer, with_prefix, w
 from l2a.errors import InputError, L2AError
 from selector import reward as rewards
 from selector.diagnosis import IN_A_ROW, WATCHED, Probe, Verdict, Watch
-from selector.environment import Environment, PairBatch
+from selector.environment import Environment, PairBatch, StepResult
 from selector.network import Selector
 from selector.settings import ReinforceSettings
 
@@ -30,6 +29,55 @@ EMPTY_STEPS_IN_A_ROW = 100
 
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
+"""What a training goes on from: tensors, and facts that fit into JSON."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training's states go, and which of them it goes on from.
+
+    Attributes:
+        save: called at every checkpoint and after the last step with (tensors, facts): CPU copies,
+            and a dictionary that fits into JSON. None saves nothing.
+        resume: what `save` was given; None begins anew.
+    """
+
+    save: Callable[[dict[str, Tensor], dict[str, object]], None] | None = None
+    resume: State | None = None
+
+
+@dataclass(frozen=True)
+class TrainedTrunk:
+    """A trunk that learns with the Selector.
+
+    Its weights are part of the environment's state, whose features carry a gradient to it.
+
+    Attributes:
+        parameters: of the trunk.
+        lr: Adam's learning rate for them.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    lr: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the caller knows, by which the diagnosis judges a ranking.
+
+    Attributes:
+        mislabelled: bool by the environment's video numbers, which videos carry a label that was
+            exchanged on purpose; None without a probe.
+        trained_before: the Selector is being fine-tuned, so that a ranking may settle where it
+            began; a random one has to leave its start first.
+    """
+
+    mislabelled: Tensor | None = None
+    trained_before: bool = False
+
+    def probe(self, logits: Tensor, rows: Tensor) -> Probe | None:
+        """What the mislabelled videos say of a ranking, see `Probe.of`."""
+        return None if self.mislabelled is None else Probe.of(logits, rows, self.mislabelled)
 
 
 @dataclass(frozen=True)
@@ -56,12 +104,9 @@ def train_selector(
     seed: int,
     *,
     log: Log,
-    save: Callable[[dict[str, Tensor], dict[str, object]], None] | None = None,
-    resume: State | None = None,
-    planted: Tensor | None = None,
-    trunk: Iterable[nn.Parameter] = (),
-    trunk_lr: float = 0.0,
-    trained_before: bool = False,
+    checkpoints: Checkpoints = Checkpoints(),
+    trunk: TrainedTrunk | None = None,
+    known: Known = Known(),
 ) -> TrainingReport:
     """Train `selector` in place; it is left in evaluation mode.
 
@@ -76,31 +121,21 @@ def train_selector(
         log: called after every step with its number and its figures. A skipped step has only
             omega_*, share_selected and skipped_steps; checkpoints add rank_correlation and
             probe_auroc.
-        save: called at every checkpoint and after the last step with (tensors, facts): CPU copies,
-            and a dictionary that fits into JSON.
-        resume: what `save` was given.
-        planted: bool by the environment's video numbers, which videos carry a label that was
-            exchanged on purpose; None without a probe.
-        trunk: parameters of the trunk, if the environment's features carry a gradient to it. Its
-            weights are part of the environment's state.
-        trunk_lr: Adam's learning rate for them.
-        trained_before: the Selector is being fine-tuned, so that a ranking may settle where it
-            began; a random one has to leave its start first.
+        checkpoints: where to go on, and where states are saved.
+        trunk: learns with the Selector; None where the environment's features are fixed.
+        known: what the ranking is judged by.
 
     Raises:
-        InputError: `resume` comes from other settings or another seed.
+        InputError: the state to go on from is of other settings or another seed.
         L2AError: the validation loss, reward or policy loss is not a finite number, or the
             Selector selects nothing any more.
     """
     reward = rewards.REWARDS[settings.reward](settings)
-    groups: list[dict[str, Any]] = [{"params": list(selector.parameters())}]
-    if trunk := list(trunk):
-        groups.append({"params": trunk, "lr": trunk_lr})
-    optimiser = torch.optim.Adam(groups, lr=settings.selector_lr)
-    device = selector.feature_mean.device
+    optimiser = _optimiser(selector, trunk, settings.selector_lr)
+    learner = _Learner(selector, environment, optimiser, settings, seed)
     progress = _Progress()
-    if resume is not None:
-        progress = _restore(resume, settings, seed, selector, optimiser, environment)
+    if checkpoints.resume is not None:
+        progress = learner.restore(checkpoints.resume)
     watch = progress.watch
     if progress.step == 0:
         watch.look(_watched(selector, environment)[0], 0, settings.settle)
@@ -116,65 +151,36 @@ def train_selector(
         generator = _step_generator(seed, step)
         batch = environment.sample(settings.selector_batch, generator)
         logits = _score(selector.train(), batch, seed, step)
-        omega = logits.sigmoid()
-        _finite(step, "Selector's score", omega)
-        chances = omega.detach().cpu().expand(reward.trajectories, -1)
-        actions = torch.bernoulli(chances, generator=generator).to(device)
+        actions = _act(logits, reward.trajectories, generator, step)
         figures = _policy_figures(logits.detach(), actions)
 
-        if not actions.any(dim=1).all():
-            # Nothing was composited, so there is nothing to learn from (DVRL resamples instead).
-            progress.skipped += 1
-            progress.empty_in_a_row += 1
-            if progress.empty_in_a_row >= EMPTY_STEPS_IN_A_ROW:
-                raise L2AError(
-                    f"The Selector selected nothing in {EMPTY_STEPS_IN_A_ROW} steps in a row "
-                    f"(step {step}); lower selector_lr or raise explore_weight."
-                )
+        # Learn from what the environment makes of it (Eq. 5).
+        if actions.any(dim=1).all():
+            result = environment.step(batch, actions, reward.measurements)
+            _finite(step, "validation loss", result.after)
+            advantage = reward.advantage(result, progress.delta, batch).to(logits.device)
+            _finite(step, "reward", advantage)
+            progress.learned(float(result.after[0]), settings.baseline_window)
+            figures |= _descend(learner, reward.loss(logits, actions, advantage), logits, step)
+            figures |= _reward_figures(advantage, result, progress.delta)
+            if reward.measurements.credit:
+                found = watch.note_advantage(logits.detach(), advantage)
+                figures["credit_correlation"] = found
         else:
-            progress.empty_in_a_row = 0
-            # What the environment makes of it.
-            outcome = environment.step(batch, actions, reward.ask)
-            _finite(step, "validation loss", outcome.after)
-            pay = reward.pay(outcome, progress.delta, batch).to(device)
-            _finite(step, "reward", pay)
-            progress.delta = rewards.update_baseline(
-                progress.delta, float(outcome.after[0]), settings.baseline_window
-            )
+            # Nothing was composited, so there is nothing to learn from (DVRL resamples instead).
+            progress.skip()
 
-            # Learn (Eq. 5).
-            loss = reward.loss(logits, actions, pay)
-            penalty = rewards.exploration_penalty(
-                omega, settings.explore_low, settings.explore_high, settings.explore_weight
-            )
-            _finite(step, "policy loss", loss)
-            optimiser.zero_grad()
-            (loss + penalty - settings.entropy * rewards.policy_entropy(logits)).backward()
-            optimiser.step()
-            figures |= {
-                "reward_mean": float(pay.mean()),
-                "reward_sd": float(pay.std(correction=0)),
-                "validation_loss": float(outcome.after[0]),
-                "baseline": progress.delta,
-                "policy_loss": float(loss.detach()),
-                "exploration_penalty": float(penalty.detach()),
-            }
-            if reward.ask.credit:
-                figures["credit_correlation"] = watch.paid(logits.detach(), pay)
-
+        # Look at the ranking, and save, from time to time.
         progress.step += 1
-        due = progress.step % settings.checkpoint_every == 0
-        if due or progress.step == settings.selector_steps:
-            found, rows = _watched(selector, environment)
-            figures |= watch.look(found, progress.step, settings.settle, trained_before)
-            if planted is not None and (probe := Probe.of(found, rows, planted)):
-                figures["probe_auroc"] = probe.auroc
+        last = progress.step == settings.selector_steps
+        due = last or progress.step % settings.checkpoint_every == 0
+        if due:
+            figures |= _look(learner, watch, progress.step, known)
         log(step, figures | {"skipped_steps": float(progress.skipped)})
-        if save is not None and (due or progress.step == settings.selector_steps):
-            save(*_state(progress, settings, seed, selector, optimiser, environment))
+        if due and checkpoints.save is not None:
+            checkpoints.save(*learner.state(progress))
 
-    found, rows = _watched(selector, environment)
-    probe = None if planted is None else Probe.of(found, rows, planted)
+    probe = known.probe(*_watched(selector, environment))
     verdict = Verdict(progress.step, watch.settled_at, watch.explained, probe)
     return TrainingReport(progress.step, progress.skipped, progress.delta, verdict)
 
@@ -189,6 +195,28 @@ class _Progress:
     empty_in_a_row: int = 0
     watch: Watch = field(default_factory=Watch)
 
+    def learned(self, loss: float, window: int) -> None:
+        """A step had an effect: its validation loss moves the baseline."""
+        self.empty_in_a_row = 0
+        self.delta = rewards.update_baseline(self.delta, loss, window)
+
+    def skip(self) -> None:
+        """A step had none, because a subset was empty."""
+        self.skipped += 1
+        self.empty_in_a_row += 1
+        if self.empty_in_a_row >= EMPTY_STEPS_IN_A_ROW:
+            raise L2AError(
+                f"The Selector selected nothing in {EMPTY_STEPS_IN_A_ROW} steps in a row "
+                f"(step {self.step}); lower selector_lr or raise explore_weight."
+            )
+
+
+def _optimiser(selector: Selector, trunk: TrainedTrunk | None, lr: float) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [{"params": list(selector.parameters())}]
+    if trunk is not None:
+        groups.append({"params": list(trunk.parameters), "lr": trunk.lr})
+    return torch.optim.Adam(groups, lr=lr)
+
 
 def _score(selector: Selector, batch: PairBatch, seed: int, step: int) -> Tensor:
     """Logits of a batch with gradient; what dropout hides follows from (seed, step)."""
@@ -198,6 +226,40 @@ def _score(selector: Selector, batch: PairBatch, seed: int, step: int) -> Tensor
         torch.manual_seed(_mixed(seed, step, 1))
         logits: Tensor = selector(*batch.to(device))
     return logits
+
+
+def _act(logits: Tensor, trajectories: int, generator: torch.Generator, step: int) -> Tensor:
+    """Subsets drawn by the policy: float32 [B] ─► float32 [M, B], 0 or 1."""
+    omega = logits.detach().sigmoid()
+    _finite(step, "Selector's score", omega)
+    chances = omega.cpu().expand(trajectories, -1)
+    return torch.bernoulli(chances, generator=generator).to(logits.device)
+
+
+def _descend(learner: _Learner, policy_loss: Tensor, logits: Tensor, step: int) -> dict[str, float]:
+    """One step of the optimiser; returns its figures."""
+    settings = learner.settings
+    penalty = rewards.exploration_penalty(
+        logits.sigmoid(), settings.explore_low, settings.explore_high, settings.explore_weight
+    )
+    _finite(step, "policy loss", policy_loss)
+    learner.optimiser.zero_grad()
+    loss = policy_loss + penalty - settings.entropy * rewards.policy_entropy(logits)
+    loss.backward()
+    learner.optimiser.step()
+    return {
+        "policy_loss": float(policy_loss.detach()),
+        "exploration_penalty": float(penalty.detach()),
+    }
+
+
+def _look(learner: _Learner, watch: Watch, step: int, known: Known) -> dict[str, float]:
+    """How the ranking of the watched pairs has changed, and what the probe says of it."""
+    found, rows = _watched(learner.selector, learner.environment)
+    figures = watch.look(found, step, learner.settings.settle, known.trained_before)
+    if probe := known.probe(found, rows):
+        figures["probe_auroc"] = probe.auroc
+    return figures
 
 
 @torch.no_grad()
@@ -229,72 +291,84 @@ def _policy_figures(logits: Tensor, actions: Tensor) -> dict[str, float]:
     }
 
 
-def _finite(step: int, name: str, value: Tensor | float) -> None:
+def _reward_figures(advantage: Tensor, result: StepResult, delta: float | None) -> dict[str, float]:
+    assert delta is not None
+    return {
+        "reward_mean": float(advantage.mean()),
+        "reward_sd": float(advantage.std(correction=0)),
+        "validation_loss": float(result.after[0]),
+        "baseline": delta,
+    }
+
+
+def _finite(step: int, name: str, value: Tensor) -> None:
     """Stop before a NaN reaches the Selector's weights, from which it would never go away."""
-    bad = not (bool(value.isfinite().all()) if isinstance(value, Tensor) else math.isfinite(value))
-    if bad:
+    if not bool(value.isfinite().all()):
         raise L2AError(
             f"The {name} is not a finite number at step {step}; lower the learning rate of the "
             "classifier or of the Selector, or look for broken features."
         )
 
 
-def _facts(settings: ReinforceSettings, seed: int) -> dict[str, object]:
-    """What must be the same to go on. More steps may be asked for, or other saving."""
-    facts = dataclasses.asdict(settings)
-    del facts["selector_steps"]
-    if settings.settle == 1:  # otherwise checkpoints decide where the training ends
-        del facts["checkpoint_every"]
-    return {"seed": seed, **facts}
+@dataclass(frozen=True)
+class _Learner:
+    """What a training changes, and what it must be trained with to go on."""
+
+    selector: Selector
+    environment: Environment
+    optimiser: torch.optim.Optimizer
+    settings: ReinforceSettings
+    seed: int
+
+    def facts(self) -> dict[str, object]:
+        """What must be the same to go on. More steps may be asked for, or other saving."""
+        facts = dataclasses.asdict(self.settings)
+        del facts["selector_steps"]
+        if self.settings.settle == 1:  # otherwise checkpoints decide where the training ends
+            del facts["checkpoint_every"]
+        return {"seed": self.seed, **facts}
+
+    def state(self, progress: _Progress) -> State:
+        """All of the training's state as flat tensors and JSON-able facts."""
+        tensors = (
+            with_prefix("selector.", self.selector.state_dict())
+            | optimizer_tensors(self.optimiser, "optimiser.")
+            | with_prefix("environment.", self.environment.state_dict())
+        )
+        copies = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+        watch = progress.watch
+        copies |= {"watch.first": watch.first, "watch.last": watch.last}
+        facts: dict[str, object] = {
+            "progress": {name: getattr(progress, name) for name in _COUNTED},
+            "watch": {name: getattr(watch, name) for name in _OBSERVED},
+            "training": self.facts(),
+        }
+        return copies, facts
+
+    def restore(self, state: State) -> _Progress:
+        """Bring the networks back to a saved state and return how far the training was."""
+        tensors, facts = state
+        saved, counted, observed = (facts.get(part) for part in ("training", "progress", "watch"))
+        damaged = "The saved training of the Selector is damaged; remove it to start again."
+        if not (
+            isinstance(saved, dict) and isinstance(counted, dict) and isinstance(observed, dict)
+        ):
+            raise InputError(damaged)
+        for name, value in self.facts().items():
+            if saved.get(name) != value:
+                raise InputError(
+                    f"The saved training of the Selector has {name} {saved.get(name)!r} and this "
+                    f"one {value!r}; use the same settings, or another run folder."
+                )
+        try:
+            self.selector.load_state_dict(without_prefix("selector.", tensors))
+            restore_optimizer(self.optimiser, tensors, "optimiser.")
+            self.environment.load_state_dict(without_prefix("environment.", tensors))
+            watch = Watch(tensors["watch.first"], tensors["watch.last"], **observed)
+            return _Progress(**counted, watch=watch)
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            raise InputError(damaged) from None
 
 
-def _state(
-    progress: _Progress,
-    settings: ReinforceSettings,
-    seed: int,
-    selector: Selector,
-    optimiser: torch.optim.Optimizer,
-    environment: Environment,
-) -> State:
-    """All of the training's state as flat tensors and JSON-able facts."""
-    tensors = (
-        with_prefix("selector.", selector.state_dict())
-        | optimizer_tensors(optimiser, "optimiser.")
-        | with_prefix("environment.", environment.state_dict())
-    )
-    copies = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
-    watch = progress.watch
-    copies |= {"watch.first": watch.first, "watch.last": watch.last}
-    seen = {"still": watch.still, "settled_at": watch.settled_at, "explained": watch.explained}
-    come = {
-        name: getattr(progress, name) for name in ("step", "delta", "skipped", "empty_in_a_row")
-    }
-    facts: dict[str, object] = {"progress": come, "watch": seen, "training": _facts(settings, seed)}
-    return copies, facts
-
-
-def _restore(
-    resume: State,
-    settings: ReinforceSettings,
-    seed: int,
-    selector: Selector,
-    optimiser: torch.optim.Optimizer,
-    environment: Environment,
-) -> _Progress:
-    """Bring the networks back to a saved state and return how far it had come."""
-    tensors, facts = resume
-    saved, come, seen = (facts.get(part) for part in ("training", "progress", "watch"))
-    wanted = _facts(settings, seed)
-    if not (isinstance(saved, dict) and isinstance(come, dict) and isinstance(seen, dict)):
-        raise InputError("The saved training of the Selector is damaged; remove it to start again.")
-    for name, value in wanted.items():
-        if saved.get(name) != value:
-            raise InputError(
-                f"The saved training of the Selector has {name} {saved.get(name)!r} and this one "
-                f"{value!r}; use the same settings, or another run folder."
-            )
-    selector.load_state_dict(without_prefix("selector.", tensors))
-    restore_optimizer(optimiser, tensors, "optimiser.")
-    environment.load_state_dict(without_prefix("environment.", tensors))
-    watch = Watch(tensors["watch.first"], tensors["watch.last"], **seen)
-    return _Progress(**come, watch=watch)
+_COUNTED = ("step", "delta", "skipped", "empty_in_a_row")
+_OBSERVED = ("still", "settled_at", "explained")

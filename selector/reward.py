@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.settings import ReinforceSettings, RewardName
 
 PRIOR_PAIRS = 1.0
@@ -78,13 +78,30 @@ def last_layer_credit(
     features: Tensor,
     standardise: bool = True,
 ) -> Tensor:
-    """How far a step on each composite alone would lower the validation loss, to first order.
+    """How far a step of the last layer on each composite alone would lower the validation loss.
 
     With cross-entropy on softmax(W h + b), the gradient of one clip's loss in [W, b] is
-    (p − y) ⊗ [h; 1]. A small step −η·grad_i changes the validation loss by −η·⟨grad_val, grad_i⟩,
-    so the inner product is the credit:
+    (p − y) ⊗ [h; 1]. A small step −η·grad_i changes the validation loss by −η·⟨grad_val, grad_i⟩
+    to first order in η, so the inner product is the credit:
 
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h_j; 1], (p_i − y_i) ⊗ [h_i; 1] ⟩
+
+    That is the fall of the loss per η for a step of W and b alone, and without `standardise`. With
+    it, h̃ = (h − m) / s stands in the place of h on both sides, feature by feature, where m and s
+    are the validation clips' mean and spread:
+
+        credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h̃_j; 1], (p_i − y_i) ⊗ [h̃_i; 1] ⟩
+
+    The classifier is the same function of its clips when it is written as softmax(W̃ h̃ + b̃), with
+    W̃ = W diag(s) and b̃ = b + W m. The credit is then, to first order, the fall of the loss per η
+    for a gradient step on W̃ and b̃, and NOT for one on W and b, which is what the classifier takes.
+    In W and b the step on W̃ and b̃ is
+
+        ΔW = −η · g_i ⊗ (h_i − m) diag(1/s²),    Δb = −η · g_i − ΔW m,    with g_i = p_i − y_i,
+
+    so that features count by their spread and not by their size, as with a step preconditioned
+    feature by feature. Signs and order of the two credits may differ. A feature that the validation
+    clips do not vary is left out (1/s = 0).
 
     No gradient is formed per composite: the cost is one [C, D+1] matrix and a product with it.
 
@@ -95,12 +112,12 @@ def last_layer_credit(
         probabilities: float [B, C], the softmax on the composites.
         targets: float [B, C], their mixed labels; rows sum to 1.
         features: float [B, D], what enters the last layer.
-        standardise: bring both kinds of features to the validation clips' zero mean and unit
-            spread first. Features behind a ReLU are all positive; left so, their common mean
-            dominates every inner product and the credit is worse than chance.
+        standardise: use h̃, as above. Features behind a ReLU are all positive; left so, their
+            common mean dominates every inner product and the credit is worse than chance.
 
     Returns:
-        float [B]; positive when a step on the composite lowers the validation loss.
+        float [B]; positive when a small step on the composite, of the parameters said above,
+        lowers the validation loss.
     """
     if standardise:
         mean = val_features.mean(dim=0)
@@ -205,27 +222,31 @@ def exploration_penalty(
 
 
 class Reward(Protocol):
-    """How actions are paid."""
+    """What an action was worth, and the loss that follows."""
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """What the environment must measure."""
 
     @property
     def trajectories(self) -> int:
         """M, how many subsets are tried in a step."""
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
-        """The pay of an action: float [M] for its subsets, or [B] for its pairs.
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
+        """How much better than a baseline an action was: float [M] for subsets, or [B] for pairs.
 
         Args:
-            outcome: what the environment measured.
+            result: what the environment measured.
             delta: δ before the step; None before the first one.
             batch: the pairs.
         """
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
-        """What gradient descent lowers, float []: logits [B], actions [M, B], `pay` as above."""
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
+        """What gradient descent lowers, float [].
+
+        Args:
+            logits: float [B]. actions: float [M, B], 0 or 1. advantage: as above.
+        """
 
 
 @dataclass(frozen=True)
@@ -235,18 +256,18 @@ class MovingAverage:
     trajectories: int = 1
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """The loss after the step is all it needs."""
-        return Ask()
+        return Measurements()
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """δ − loss, [1]."""
-        reward = moving_average_reward(float(outcome.after[0]), delta)
+        reward = moving_average_reward(float(result.after[0]), delta)
         return torch.tensor([reward])
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `subset_policy_loss`."""
-        return subset_policy_loss(logits, actions, pay)
+        return subset_policy_loss(logits, actions, advantage)
 
 
 @dataclass(frozen=True)
@@ -257,19 +278,21 @@ class Counterfactual:
     roll_back: bool = False
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """The loss before the step."""
-        return Ask(before=True, roll_back=self.roll_back)
+        return Measurements(before=True, roll_back=self.roll_back)
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `counterfactual_reward`, [M]."""
-        if outcome.before is None:
-            raise ValueError("The environment gave no loss before the step; `ask` wants it.")
-        return counterfactual_reward(outcome.before, outcome.after)
+        if result.before is None:
+            raise ValueError(
+                "The environment gave no loss before the step; `measurements` wants it."
+            )
+        return counterfactual_reward(result.before, result.after)
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `subset_policy_loss`."""
-        return subset_policy_loss(logits, actions, pay)
+        return subset_policy_loss(logits, actions, advantage)
 
 
 @dataclass(frozen=True)
@@ -280,21 +303,21 @@ class Credit:
     trajectories: int = 1
 
     @property
-    def ask(self) -> Ask:
+    def measurements(self) -> Measurements:
         """Credit of every pair."""
-        return Ask(credit=True)
+        return Measurements(credit=True)
 
-    def pay(self, outcome: Outcome, delta: float | None, batch: PairBatch) -> Tensor:
+    def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `standardise_credit`, [B]."""
-        if outcome.credit is None:
-            raise ValueError("The environment gave no credit; `ask` wants it.")
-        credit = outcome.credit.detach()
+        if result.credit is None:
+            raise ValueError("The environment gave no credit; `measurements` wants it.")
+        credit = result.credit.detach()
         classes = batch.classes[:, 0].to(credit.device) if self.within_class else None
         return standardise_credit(credit, classes)
 
-    def loss(self, logits: Tensor, actions: Tensor, pay: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
         """See `pair_policy_loss`."""
-        return pair_policy_loss(logits, actions[0], pay)
+        return pair_policy_loss(logits, actions[0], advantage)
 
 
 REWARDS: Mapping[RewardName, Callable[[ReinforceSettings], Reward]] = {

@@ -8,44 +8,20 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selector.network import Selector, Side
+from selector.protocols import Numbers, Pairs
 from selector.settings import Precision
-
-Numbers = NDArray[np.int64]
-Pairs = NDArray[np.int64]
 
 CHUNK_CPU = 1024  # 8 MB of sums at the paper's sizes: more leaves the caches, and is slower
 CHUNK_GPU = 65_536
 _GPU_BYTES = 2 * 1024**3  # what the layers of one chunk may take there
 _PROJECTED_AT_ONCE = 8192
-
-
-class Scorer(Protocol):
-    """What pairs are ranked by. Picklable; a pair's score depends on the pair alone."""
-
-    def __call__(self, numbers: Numbers, pairs: Pairs) -> Tensor:
-        """Scores float32 [n] of pairs, which a GPU may still be working on.
-
-        Args:
-            numbers: int64 [n], the numbers of the pairs in their pool.
-            pairs: int64 [n, 2], rows (foreground, background).
-        """
-        ...
-
-    def on(self, device: str) -> Scorer:
-        """The same, working on another device."""
-        ...
-
-    def memory(self) -> int:
-        """Bytes that it takes where it works, about."""
-        ...
 
 
 class PairScorer:
@@ -79,19 +55,24 @@ class PairScorer:
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self._precision = precision
 
+    @property
+    def device(self) -> torch.device:
+        """See `Scorer`: where the Selector's weights are."""
+        return self.selector.feature_mean.device
+
     @torch.inference_mode()
-    def __call__(self, numbers: Numbers, pairs: Pairs) -> Tensor:
+    def __call__(self, numbers: Numbers, pairs: Pairs | Tensor) -> Tensor:
         """See `Scorer`."""
         foregrounds, backgrounds = self._halves
         chunk, count = self.chunk, len(pairs)
-        rows = np.zeros((2, -(-count // chunk) * chunk), np.int64)
-        rows[:, :count] = pairs.T
-        there = torch.from_numpy(rows).to(self._device)
-        logits = torch.empty(rows.shape[1], device=self._device)
-        for start in range(0, rows.shape[1], chunk):
-            fore, back = there[:, start : start + chunk]
-            values = foregrounds.index_select(0, fore)
-            values += backgrounds.index_select(0, back)
+        sides = torch.as_tensor(pairs, device=self.device).T
+        if missing := -count % chunk:
+            sides = torch.nn.functional.pad(sides, (0, missing))
+        logits = torch.empty(sides.shape[1], device=self.device)
+        for start in range(0, sides.shape[1], chunk):
+            foreground, background = sides[:, start : start + chunk]
+            values = foregrounds.index_select(0, foreground)
+            values += backgrounds.index_select(0, background)
             for weight, bias in self._hidden:
                 values = torch.addmm(bias, values.relu_(), weight)
             weight, bias = self._last
@@ -130,14 +111,10 @@ class PairScorer:
         features, labels = (torch.from_numpy(state[name]) for name in ("features", "labels"))
         self.__init__(selector, features, labels, state["precision"])  # type: ignore[misc]
 
-    @property
-    def _device(self) -> torch.device:
-        return self.selector.feature_mean.device
-
     @cached_property
     def chunk(self) -> int:
         """Rows of every matrix product. It must not depend on what else is in the memory."""
-        if self._device.type == "cpu":
+        if self.device.type == "cpu":
             return CHUNK_CPU
         fitting = _GPU_BYTES // _row_bytes(self.selector.config.hidden, self._dtype)
         return min(CHUNK_GPU, 1 << max(10, fitting.bit_length() - 1))
@@ -149,12 +126,12 @@ class PairScorer:
     def _half(self, side: Side) -> Tensor:
         """One side's half of the first layer, [N, hidden[0]]."""
         size = (len(self._features), self.selector.config.hidden[0])
-        half = torch.empty(size, dtype=self._dtype, device=self._device)
+        half = torch.empty(size, dtype=self._dtype, device=self.device)
         for start in range(0, len(half), _PROJECTED_AT_ONCE):
             part = slice(start, start + _PROJECTED_AT_ONCE)
             features, labels = self._features[part], self._labels[part]
             half[part] = self.selector.project(
-                features.to(self._device), labels.to(self._device), side
+                features.to(self.device), labels.to(self.device), side
             )
         return half
 
@@ -181,7 +158,12 @@ class RandomScorer:
     def __init__(self, key: int) -> None:
         self._key = np.uint64(key)
 
-    def __call__(self, numbers: Numbers, pairs: Pairs) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """See `Scorer`."""
+        return torch.device("cpu")
+
+    def __call__(self, numbers: Numbers, pairs: Pairs | Tensor) -> Tensor:
         """See `Scorer`; in −1..0."""
         # SplitMix64 (Steele, Lea and Flood, 2014), whose state after n steps is known.
         state = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + self._key

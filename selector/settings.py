@@ -60,8 +60,8 @@ class ReinforceSettings:
     """How the Selector is trained (Learn2Augment, Sec. 4.1; DVRL for the exploration penalty).
 
     Attributes:
-        reward: "credit" pays each pair for how far a step on it alone would lower the validation
-            loss; "counterfactual" pays a subset for how far its step lowered the loss;
+        reward: "credit" rewards each pair by how far a step on it alone would lower the validation
+            loss; "counterfactual" rewards a subset by how far its step lowered the loss;
             "moving-average" is the paper's: the loss of a subset against the moving average δ.
         selector_steps: the most steps of training, each with one batch of pairs.
         selector_batch: pairs in a batch. 64-128 is what a study on real clips found to work.
@@ -151,9 +151,9 @@ class RankSettings:
         background_cap: how many even shares one background video may take.
         class_cap: how many even shares one match of a foreground class with a background class may
             take. Where one scene goes with one action only, the scene gives the action away.
-        recording_cap: how many pairs one recording may give in front of another one, as a plain
-            number. Clips cut from one recording look alike, and two of one on two of another are
-            one composite four times.
+        recording_cap: how many pairs of one recording as foreground and another as background there
+            may be, as a plain number. Clips cut from one recording look alike, and two of one on
+            two of another are one composite four times.
         balance: what each foreground class gets: none (whatever the ranking and the caps give it),
             equal (the same number of pairs for each), or data (in proportion to its real training
             videos). What a class has no pairs for goes to the others.

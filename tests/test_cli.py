@@ -11,7 +11,8 @@ import yaml
 from tiny_data import CLASSES, write_tiny
 
 from l2a.cli import COMMANDS, main
-from selector.checkpoint import SelectorCard, save_selector
+from selector.card import SelectorCard
+from selector.checkpoint import save_selector
 from selector.network import SelectorConfig, new_selector
 from train.settings.full import FullSettings
 from train.transfer import Reuse

@@ -87,13 +87,13 @@ def test_the_mean_of_each_video() -> None:
 
 
 def test_a_probe_compares_videos_by_their_mean() -> None:
-    # Videos 0 and 3 are planted, video 1 is in no pair. Means: 0 ─► 2, 2 ─► 5, 3 ─► 4, 4 ─► 3.
+    # Videos 0 and 3 are mislabelled, video 1 is in no pair. Means: 0 ─► 2, 2 ─► 5, 3 ─► 4, 4 ─► 3.
     logits = torch.tensor([1.0, 3.0, 5.0, 4.0, 3.0])
     rows = torch.tensor([0, 0, 2, 3, 4])
-    planted = torch.tensor([True, False, False, True, False])
-    found = Probe.of(logits, rows, planted)
+    mislabelled = torch.tensor([True, False, False, True, False])
+    found = Probe.of(logits, rows, mislabelled)
     # 5 beats 2 and 4; 3 beats 2 alone.
-    assert found == Probe(auroc=0.75, planted=2, others=2)
+    assert found == Probe(auroc=0.75, mislabelled=2, others=2)
     assert found.spread == auroc_spread(2, 2)
 
 
@@ -166,9 +166,13 @@ def test_a_settle_of_1_never_stops_even_a_ranking_that_stands_still(size: int) -
 
 def test_what_pay_explains_is_a_running_mean() -> None:
     watch = Watch()
-    assert watch.paid(torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 3, 2])) == pytest.approx(0.5)
+    assert watch.note_advantage(
+        torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 3, 2])
+    ) == pytest.approx(0.5)
     assert watch.explained == pytest.approx(0.5)
-    assert watch.paid(torch.tensor([1.0, 2]), torch.tensor([9.0, 5.0])) == pytest.approx(-1)
+    assert watch.note_advantage(torch.tensor([1.0, 2]), torch.tensor([9.0, 5.0])) == pytest.approx(
+        -1
+    )
     assert watch.explained == pytest.approx(0.95 * 0.5 - 0.05)
 
 
@@ -176,7 +180,7 @@ def test_what_pay_explains_is_a_running_mean() -> None:
 
 
 def probed(found: float) -> Probe:
-    return Probe(found, planted=4, others=4)
+    return Probe(found, mislabelled=4, others=4)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,7 @@ def probed(found: float) -> Probe:
         (
             Verdict(80, 50, None, probed(0.94)),
             True,
-            "ranking settled at step 50; probe AUROC 0.94 with 4 planted videos "
+            "ranking settled at step 50; probe AUROC 0.94 with 4 mislabelled videos "
             "(chance 0.50 ± 0.22)",
         ),
         (
@@ -216,13 +220,13 @@ def probed(found: float) -> Probe:
             False,
             "no signal found: ω is no better than chance on the probe; ranking settled at step "
             "50; ω explains 25.0 % of the credit of newly drawn pairs; probe AUROC 0.90 with 4 "
-            "planted videos (chance 0.50 ± 0.22)",
+            "mislabelled videos (chance 0.50 ± 0.22)",
         ),
         (
             Verdict(80, 50, None, probed(0.06)),
             False,
-            "the ranking is upside down: ω prefers the planted bad videos; ranking settled at "
-            "step 50; probe AUROC 0.06 with 4 planted videos (chance 0.50 ± 0.22)",
+            "the ranking is upside down: ω prefers the mislabelled videos; ranking settled at "
+            "step 50; probe AUROC 0.06 with 4 mislabelled videos (chance 0.50 ± 0.22)",
         ),
     ],
 )

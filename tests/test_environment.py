@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2a.networks import build_trunk, to_input
-from selector.environment import Ask, PairBatch
+from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
-from selector.reinforce import train_selector
+from selector.reinforce import TrainedTrunk, train_selector
 from selector.reward import last_layer_credit
 from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
@@ -112,7 +112,7 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
     batch = draw(environment)
     reference = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
     reference.load_state_dict(environment._network.state_dict())
-    environment.step(batch, actions, Ask())
+    environment.step(batch, actions, Measurements())
 
     augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
     made = source.composites(batch.rows[composited].numpy(), augment)
@@ -125,30 +125,34 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
         assert torch.allclose(found[name], value, atol=1e-7), name
 
 
-@pytest.mark.parametrize("ask", [Ask(before=True), Ask(credit=True), Ask(True, True)])
-def test_measuring_more_changes_no_step(environment: CompositingEnvironment, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    "wanted", [Measurements(before=True), Measurements(credit=True), Measurements(True, True)]
+)
+def test_measuring_more_changes_no_step(
+    environment: CompositingEnvironment, wanted: Measurements
+) -> None:
     batch = draw(environment)
-    plain = environment.step(batch, FIRST_TWO, Ask())
+    plain = environment.step(batch, FIRST_TWO, Measurements())
     after = copied(environment)
     environment.restart()
-    assert torch.equal(environment.step(batch, FIRST_TWO, ask).after, plain.after)
+    assert torch.equal(environment.step(batch, FIRST_TWO, wanted).after, plain.after)
     assert same(copied(environment), after)
     environment.restart()
-    environment.step(batch, torch.ones(1, 6), ask)
+    environment.step(batch, torch.ones(1, 6), wanted)
     assert not same(copied(environment), after)
 
 
 def test_what_was_not_asked_for_is_not_measured(environment: CompositingEnvironment) -> None:
-    found = environment.step(draw(environment), FIRST_TWO, Ask())
+    found = environment.step(draw(environment), FIRST_TWO, Measurements())
     assert (found.before, found.credit) == (None, None)
 
 
 def test_before_and_after_are_the_losses_of_the_validation_rows(
     environment: CompositingEnvironment, source: ClipSource
 ) -> None:
-    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Measurements())
     before = validation_loss(environment, source)
-    outcome = environment.step(draw(environment), torch.ones(1, 6), Ask(before=True))
+    outcome = environment.step(draw(environment), torch.ones(1, 6), Measurements(before=True))
     assert outcome.before == pytest.approx(before, rel=1e-5)
     assert outcome.after.shape == (1,)
     assert float(outcome.after) == pytest.approx(validation_loss(environment, source), rel=1e-5)
@@ -158,7 +162,7 @@ def test_before_and_after_are_the_losses_of_the_validation_rows(
 def test_a_fresh_head_finds_all_classes_as_likely(source: ClipSource) -> None:
     environment = make_environment(source, fresh_head=True)
     assert all(not parameter.any() for parameter in environment._network.head.parameters())
-    outcome = environment.step(draw(environment), FIRST_TWO, Ask(before=True))
+    outcome = environment.step(draw(environment), FIRST_TWO, Measurements(before=True))
     assert outcome.before == pytest.approx(np.log(3))
     kept = make_environment(source, fresh_head=False)
     assert all(parameter.any() for parameter in kept._network.head.parameters())
@@ -167,24 +171,26 @@ def test_a_fresh_head_finds_all_classes_as_likely(source: ClipSource) -> None:
 # Several subsets, and rolling back.
 
 
-@pytest.mark.parametrize("ask", [Ask(), Ask(before=True), Ask(credit=True)])
+@pytest.mark.parametrize(
+    "wanted", [Measurements(), Measurements(before=True), Measurements(credit=True)]
+)
 def test_each_subset_is_tried_from_the_same_classifier(
-    environment: CompositingEnvironment, ask: Ask
+    environment: CompositingEnvironment, wanted: Measurements
 ) -> None:
-    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Measurements())
     start, batch = copied(environment), draw(environment)
-    outcome = environment.step(batch, THREE, ask)
+    outcome = environment.step(batch, THREE, wanted)
     left = copied(environment)
     assert outcome.after.shape == (3,)
     assert len(set(outcome.after.tolist())) == 3
 
     environment.load_state_dict(start)
-    swapped = environment.step(batch, THREE[[0, 2, 1]], ask)
+    swapped = environment.step(batch, THREE[[0, 2, 1]], wanted)
     assert torch.equal(swapped.after, outcome.after[[0, 2, 1]])
     assert same(copied(environment), left)  # where the first one brought it
 
     environment.load_state_dict(start)
-    last = environment.step(batch, THREE[[2, 1, 0]], ask)
+    last = environment.step(batch, THREE[[2, 1, 0]], wanted)
     assert torch.equal(last.after, outcome.after[[2, 1, 0]])
     assert not same(copied(environment), left)
 
@@ -194,10 +200,10 @@ def test_the_first_of_several_ends_where_it_would_alone(
 ) -> None:
     batch = draw(environment)
     # All pairs are composited for credit: which of them are chosen changes no composite.
-    alone = environment.step(batch, THREE[:1], Ask(credit=True))
+    alone = environment.step(batch, THREE[:1], Measurements(credit=True))
     left = copied(environment)
     environment.restart()
-    several = environment.step(batch, THREE, Ask(credit=True))
+    several = environment.step(batch, THREE, Measurements(credit=True))
     assert several.after[0] == alone.after[0]
     assert same(copied(environment), left)
 
@@ -206,13 +212,13 @@ def test_the_first_of_several_ends_where_it_would_alone(
 def test_rolled_back_it_is_as_it_was_to_the_last_bit(
     environment: CompositingEnvironment, actions: Tensor
 ) -> None:
-    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Measurements())
     start, batch = copied(environment), draw(environment)
-    rolled = environment.step(batch, actions, Ask(before=True, roll_back=True))
+    rolled = environment.step(batch, actions, Measurements(before=True, roll_back=True))
     assert same(copied(environment), start)
-    again = environment.step(batch, actions, Ask(before=True, roll_back=True))
+    again = environment.step(batch, actions, Measurements(before=True, roll_back=True))
     assert torch.equal(again.after, rolled.after)
-    kept = environment.step(batch, actions, Ask(before=True))
+    kept = environment.step(batch, actions, Measurements(before=True))
     assert torch.equal(kept.after, rolled.after)
     assert not same(copied(environment), start)
 
@@ -242,9 +248,9 @@ def test_only_what_is_needed_is_composited_and_the_same_seed_gives_the_same(
     environment = make_environment(recording)  # type: ignore[arg-type]
     batch = draw(environment)
     for _ in range(2):
-        environment.step(batch, THREE, Ask(before=True))
-    environment.step(dataclasses.replace(batch, seed=batch.seed + 1), THREE, Ask())
-    environment.step(batch, THREE, Ask(credit=True))
+        environment.step(batch, THREE, Measurements(before=True))
+    environment.step(dataclasses.replace(batch, seed=batch.seed + 1), THREE, Measurements())
+    environment.step(batch, THREE, Measurements(credit=True))
     (pairs, first), (_, second), (_, other), (every, _) = recording.given
     assert pairs.tolist() == batch.rows[[0, 1, 3, 4]].tolist()  # each once for all three subsets
     assert every.tolist() == batch.rows.tolist()
@@ -256,7 +262,7 @@ def test_only_what_is_needed_is_composited_and_the_same_seed_gives_the_same(
 def test_credit_is_of_every_pair_before_the_step_whatever_was_chosen(
     environment: CompositingEnvironment, source: ClipSource
 ) -> None:
-    environment.step(draw(environment, seed=7), torch.ones(1, 6), Ask())
+    environment.step(draw(environment, seed=7), torch.ones(1, 6), Measurements())
     start, batch = copied(environment), draw(environment)
     network = environment._network.eval()
     augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
@@ -269,7 +275,7 @@ def test_credit_is_of_every_pair_before_the_step_whatever_was_chosen(
         )  # fmt: skip
     for actions in (FIRST_TWO, THREE, torch.ones(1, 6)):
         environment.load_state_dict(start)
-        credit = environment.step(batch, actions, Ask(credit=True)).credit
+        credit = environment.step(batch, actions, Measurements(credit=True)).credit
         assert credit is not None
         assert torch.allclose(credit, expected, atol=1e-6)
         assert credit.shape == (6,)
@@ -283,7 +289,7 @@ def test_restarting_puts_weights_and_statistics_back(
 ) -> None:
     before = copied(environment)
     for seed in range(3):
-        environment.step(draw(environment, seed=seed), THREE, Ask(credit=True))
+        environment.step(draw(environment, seed=seed), THREE, Measurements(credit=True))
     name = "network.trunk.1.running_mean"
     assert not torch.equal(copied(environment)[name], before[name])
     assert copied(environment)["network.head.weight"].any()
@@ -293,12 +299,12 @@ def test_restarting_puts_weights_and_statistics_back(
 
 def test_a_state_is_all_there_is_to_go_on_from(source: ClipSource) -> None:
     environment, other = make_environment(source), make_environment(source)
-    environment.step(draw(environment), torch.ones(1, 6), Ask())
+    environment.step(draw(environment), torch.ones(1, 6), Measurements())
     state = copied(environment)
-    other.step(draw(other, seed=5), torch.ones(1, 6), Ask())
+    other.step(draw(other, seed=5), torch.ones(1, 6), Measurements())
     other.load_state_dict(state)
     batch = draw(environment, seed=3)
-    found = [e.step(batch, THREE, Ask(True, True)) for e in (environment, other)]
+    found = [e.step(batch, THREE, Measurements(True, True)) for e in (environment, other)]
     assert torch.equal(found[0].after, found[1].after)
     assert same(copied(environment), copied(other))
 
@@ -403,7 +409,7 @@ def test_the_loop_trains_the_trunk_and_not_the_classifiers(source: ClipSource) -
     classifier = copied(environment)
     train_selector(
         selector, environment, settings, 0, log=lambda step, figures: None,
-        trunk=trunk.parameters(), trunk_lr=0.01,
+        trunk=TrainedTrunk(tuple(trunk.parameters()), 0.01),
     )  # fmt: skip
     after = trunk.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}

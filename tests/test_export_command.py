@@ -19,7 +19,8 @@ from l2a.cli import main
 from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_trunk
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
-from selector.checkpoint import SelectorCard, save_selector
+from selector.card import SelectorCard
+from selector.checkpoint import save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
 
@@ -75,16 +76,18 @@ def test_every_layout_and_the_originals(place: Path, tmp_path: Path) -> None:
         assert (out / name).exists()
 
 
-def test_a_budget_takes_the_best_then_more_and_never_fewer(
+def test_a_budget_takes_the_best_of_each_class_then_more_and_never_fewer(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     pairs, _ = read_pairs(place / "chosen" / "pairs.parquet")
     assert main(call(place, out, "--budget", "2")) == 0
-    assert pairs_in(out) == [(row.foreground, row.background) for row in pairs[:2]]
+    # Four pairs of the first class rank above two of the second: the best two would be of one.
+    assert [row.foreground_class for row in pairs] == [CLASSES[0]] * 4 + [CLASSES[1]] * 2
+    assert pairs_in(out) == [(pairs[i].foreground, pairs[i].background) for i in (0, 4)]
     assert main(call(place, out, "--budget", "4")) == 0
     assert "2 clips made, 2 reused" in capsys.readouterr().out
-    assert pairs_in(out) == [(row.foreground, row.background) for row in pairs[:4]]
+    assert pairs_in(out) == [(pairs[i].foreground, pairs[i].background) for i in (0, 1, 2, 4)]
     assert main(call(place, out, "--budget", "3")) == 2
     assert "budget of 4, and 3 is less" in capsys.readouterr().err
     assert main(call(place, out, "--budget", "7")) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +12,17 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+import yaml
 from huggingface_hub import errors
+from markdown_it import MarkdownIt
 
 from l2a.errors import InputError, L2AError
 from l2a.networks import build_trunk
+from selector.card import SelectorCard
 from selector.checkpoint import (
     CARD_NAME,
     README_NAME,
     WEIGHTS_NAME,
-    SelectorCard,
     load_selector,
     save_selector,
 )
@@ -248,6 +252,58 @@ def test_names_on_the_model_card_are_text() -> None:
     text = model_card(odd).text
     assert text.count(r"&lt;img src=x&gt;\|a &amp; b") == 6
     assert "<img" not in text
+
+
+NAMES = (
+    "<script>alert(1)</script>", "</td>&nbsp;&#60;b>", "a|b", "*bold* _it_ **x**", "`code`",
+    "[a](javascript:alert(1))", "![x](http://x/y.png)", "<http://x.y>", "http://x.y/z", "www.x.y",
+    "# heading", "- item", "1. first", "2) second", "> quote", "===", "---", "+ plus", "~~gone~~",
+    "two\nlines", "tab\tand\x1b[31m", "    code", "{{ 7 * 7 }}", "{% raw %}", "back\\slash",
+    "$x^2$", "[^1]", "key: value\n---\n", "ü 動作 \U0001f600", "half \ud800", "a\u2028b",
+    "%s {0}", "'\"",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_shown_as_it_stands(name: str) -> None:
+    """Rendered as Markdown with tables: the text is there, and no element but the page's own."""
+    odd = replace(
+        CARD, classes=(name, "wave"), videos=(3, 4), finetuned_from=(name,), data=name,
+        trunk_weights=name, verdict=name, embedder=name, versions={name: name},
+        curves={name: (1.0,)},
+    )  # fmt: skip
+    page = model_card(odd)
+    assert yaml.safe_load(str(page).split("---\n")[1]) == {
+        "library_name": "l2a",
+        "tags": ["learn2augment", "action-recognition", "data-augmentation", "video"],
+    }
+    render = MarkdownIt("gfm-like", {"linkify": False}).render
+    sound, found = (Tags(render(each.text)) for each in (model_card(replace(
+        odd, classes=("n", "wave"), finetuned_from=("n",), data="n", trunk_weights="n",
+        verdict="n", embedder="n", versions={"n": "n"}, curves={"n": (1.0,)},
+    )), page))  # fmt: skip
+    assert found.tags == sound.tags
+    shown = " ".join(re.sub(r"[\x00-\x1f\u2028]", " ", name).split())
+    shown = shown.encode("utf-8", "backslashreplace").decode()
+    assert found.words.count(shown) >= 8
+
+
+class Tags(HTMLParser):
+    """The elements of a page in their order, and all of its text with single spaces."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
 
 
 def test_the_card_of_an_older_selector_says_what_is_not_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2a.errors import InputError
-from l2a.pairs import ScoredPair, read_pairs, read_spares, write_pairs
+from l2a.pairs import (
+    ScoredPair,
+    first_evenly,
+    read_pairs,
+    read_spares,
+    smaller_choice,
+    write_pairs,
+)
 
 META = {"budget": 2, "threshold": 0.7, "seed": 3, "fingerprint": "0123abcd", "data_set": "hmdb51"}
 ROWS = (
@@ -36,7 +44,14 @@ def test_what_is_written_comes_back(tmp_path):
     assert read_pairs(tmp_path / "new" / "pairs.parquet") == (ROWS, META)
 
 
-@given(st.lists(scored, max_size=6), st.dictionaries(names, st.integers() | st.none() | names))
+some = st.lists(
+    scored.filter(lambda row: row.foreground != row.background),
+    max_size=6,
+    unique_by=lambda row: (row.foreground, row.background),
+)
+
+
+@given(some, st.dictionaries(names, st.integers() | st.none() | names))
 def test_any_rows_and_meta_come_back_in_their_order(tmp_path, rows, meta):
     write_pairs(tmp_path / "pairs.parquet", rows, meta)
     assert read_pairs(tmp_path / "pairs.parquet") == (tuple(rows), meta)
@@ -74,6 +89,20 @@ def test_a_score_that_is_none_is_not_written(tmp_path, omega, logit):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("rows", "spares", "message"),
+    [
+        ([replace(ROWS[0], background=ROWS[0].foreground)], [], "same video on both sides"),
+        ([*ROWS, ROWS[0]], [], r"walk/ü\.avi stands twice"),
+        (ROWS, ROWS[:1], r"walk/ü\.avi stands twice"),
+    ],
+)
+def test_a_pair_that_cannot_be_is_not_written(tmp_path, rows, spares, message):
+    with pytest.raises(InputError, match=f"^The pair .*{message}; train the Selector again"):
+        write_pairs(tmp_path / "pairs.parquet", rows, META, spares)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_name_that_is_not_unicode_is_named(tmp_path):
     row = ScoredPair("caf\udce9.avi", "b", 0.5, 0.0, "c", "d")
     with pytest.raises(InputError, match=r"caf\\udce9\.avi.*rename"):
@@ -95,7 +124,7 @@ def test_a_file_that_is_no_parquet(tmp_path, content):
 
 def test_a_truncated_file(tmp_path):
     path = tmp_path / "pairs.parquet"
-    write_pairs(path, ROWS * 50, META)
+    write_pairs(path, [replace(ROWS[0], background=f"walk/{i}") for i in range(100)], META)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs(path)
@@ -111,9 +140,12 @@ def test_a_flipped_bit_in_the_data_is_noticed(tmp_path):
         read_pairs(path)
 
 
+X = ScoredPair("foreground", "background", 0.5, 0.0, "foreground_class", "background_class")
+
+
 def ours(**columns):
     """A table with our metadata, and some columns changed (None takes one away)."""
-    plain = {name: ["x"] for name in ScoredPair.__dataclass_fields__} | {
+    plain = {name: [name] for name in ScoredPair.__dataclass_fields__} | {
         "omega": [0.5],
         "logit": [0.0],
     }
@@ -143,5 +175,61 @@ def test_a_table_that_other_tools_wrote_again_is_still_read(tmp_path):
     """Readers such as pandas add columns and widen types; what we need is still there."""
     path = tmp_path / "pairs.parquet"
     pq.write_table(ours(omega=pa.array([0.5], pa.float32()), note=["mine"]), path)
-    assert read_pairs(path) == ((ScoredPair("x", "x", 0.5, 0.0, "x", "x"),), {})
+    assert read_pairs(path) == ((X,), {})
     assert read_spares(path) == ()
+
+
+# A smaller choice out of a larger one.
+
+
+def ranked(classes: str) -> list[ScoredPair]:
+    """Pairs of foreground classes of one letter each, best first."""
+    return [
+        ScoredPair(f"{name}/{place}", "b", 0.5, -float(place), name, "b")
+        for place, name in enumerate(classes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("classes", "budget", "expected"),
+    [
+        ("aaaabbbb", 4, [0, 1, 4, 5]),  # the best four alone would be all of a
+        ("aaaabbbb", 3, [0, 1, 4]),  # equal remainders: a, whose best pair ranks higher
+        ("aabbbb", 3, [0, 2, 3]),  # 2 : 4 ─► 1 : 2
+        ("abcabcabc", 2, [0, 1]),  # 3·2/9 each: the two whose best pairs rank highest
+        ("aaabaaab", 1, [0]),
+        ("aaabaaab", 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("ab", 0, []),
+        ("", 0, []),
+    ],
+)
+def test_a_smaller_choice_by_hand(classes, budget, expected):
+    assert list(first_evenly(ranked(classes), budget)) == expected
+
+
+@given(st.text("abcd", max_size=40), st.floats(0, 1))
+def test_a_smaller_choice_keeps_the_shares_of_the_classes(classes, share):
+    pairs = ranked(classes)
+    budget = int(share * len(pairs))
+    found = first_evenly(pairs, budget)
+    assert len(found) == budget
+    assert list(found) == sorted(set(found))
+    for name in set(classes):
+        own = [place for place, pair in enumerate(pairs) if pair.foreground_class == name]
+        taken = [place for place in found if place in own]
+        assert taken == own[: len(taken)]  # the best of the class
+        assert abs(len(taken) - len(own) * budget / len(pairs)) < 1
+
+
+def test_a_smaller_choice_than_none_or_a_larger_than_all_is_refused():
+    for budget in (-1, 3):
+        with pytest.raises(ValueError, match=f"budget is {budget} and there are 2 pairs"):
+            first_evenly(ranked("ab"), budget)
+
+
+def test_what_a_smaller_choice_leaves_is_to_spare():
+    rows, spares = ranked("aabb"), ranked("c")
+    taken, left = smaller_choice(rows, spares, 2)
+    assert taken == [rows[0], rows[2]]
+    assert left == [rows[1], rows[3], *spares]
+    assert smaller_choice(rows, spares, 9) == (rows, spares)

@@ -63,6 +63,21 @@ def test_every_pair_once_and_none_with_itself(pool: tuple[Rows, Rows, list[Class
     assert [tuple(pair) for block in blocks for pair in block.tolist()] == pairs
 
 
+@given(pools(), st.data())
+def test_a_block_is_the_pairs_of_its_numbers(
+    pool: tuple[Rows, Rows, list[ClassMatch]], data: st.DataObject
+) -> None:
+    made = Pool(*pool)
+    start = data.draw(st.integers(0, len(made)))
+    stop = data.draw(st.integers(start, len(made)))
+    found = made.block(start, stop)
+    assert found.dtype == np.int64
+    assert found.tolist() == made.pairs(np.arange(start, stop)).tolist()
+    for wrong in ((-1, 0), (start, len(made) + 1), (1, 0)):
+        with pytest.raises(IndexError, match="the pool has pairs 0 to"):
+            made.block(*wrong)
+
+
 @given(pools())
 def test_everything_is_all_with_all_but_oneself(pool: tuple[Rows, Rows, list[ClassMatch]]) -> None:
     foregrounds, backgrounds, _ = pool

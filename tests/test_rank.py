@@ -18,7 +18,8 @@ from compositing.engines import Engine
 from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
 from selector import candidates, rank
-from selector.caps import Caps, even_caps, split_budget
+from selector.caps import Caps, SelectionLimits, even_caps, split_budget
+from selector.keeper import Keeper, best_first
 from selector.network import SelectorConfig, new_selector
 from selector.rank import Selection, describe, select_random, select_top
 from selector.score import PairScorer
@@ -44,8 +45,15 @@ class Listed:
     def pairs(self, indices: NDArray[np.int64], /) -> Pairs:
         return self.listed[indices]
 
-    def __call__(self, numbers: NDArray[np.int64], pairs: Pairs) -> torch.Tensor:
-        assert np.array_equal(pairs, self.listed[numbers])
+    def block(self, start: int, stop: int, /) -> Pairs:
+        return self.listed[start:stop]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def __call__(self, numbers: NDArray[np.int64], pairs: Pairs | torch.Tensor) -> torch.Tensor:
+        assert np.array_equal(np.asarray(pairs), self.listed[numbers])
         if self.scored is not None:
             self.scored.extend(numbers.tolist())
         return torch.from_numpy(self.logits[numbers])
@@ -73,7 +81,9 @@ def top(
     world = Listed(pairs, logits)
     if classes is None:
         classes = np.zeros(int(pairs.max(initial=0)) + 1, np.int64)
-    return select_top(world, world, budget, classes=classes, caps=caps, weights=weights)
+    return select_top(
+        world, world, budget, SelectionLimits(classes, caps or Caps(), weights=weights)
+    )
 
 
 # Choosing without caps.
@@ -161,8 +171,24 @@ def greedy(
 cap = st.one_of(st.none(), st.integers(1, 4))
 
 
-@settings(max_examples=300, deadline=None)
-@given(
+@dataclass(frozen=True)
+class Case:
+    """A small pool, what bounds the choice, and how little a pass keeps."""
+
+    shape: tuple[int, int]
+    caps: Caps
+    shots: int
+    weights: list[int] | None
+    share: float
+    block: int
+    most: int
+    spread: bool
+    spares: int
+    seed: int
+
+
+cases = st.builds(
+    Case,
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     caps=st.builds(Caps, cap, cap, cap, cap),
     shots=st.integers(1, 7),
@@ -174,25 +200,27 @@ cap = st.one_of(st.none(), st.integers(1, 4))
     spares=st.integers(0, 12),
     seed=st.integers(0, 999),
 )
-def test_the_choice_is_that_of_the_rule_however_little_is_kept(
-    shape: tuple[int, int], caps: Caps, shots: int, weights: list[int] | None, share: float,
-    block: int, most: int, spread: bool, spares: int, seed: int,
-) -> None:  # fmt: skip
-    rng = np.random.default_rng(seed)
-    pairs = rng.permutation(all_pairs(*shape))
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases)
+def test_the_choice_is_that_of_the_rule_however_little_is_kept(case: Case) -> None:
+    caps, weights, spares = case.caps, case.weights, case.spares
+    rng = np.random.default_rng(case.seed)
+    pairs = rng.permutation(all_pairs(*case.shape))
     logits = rng.integers(0, 6, len(pairs)).astype(np.float32)
-    classes = rng.integers(0, 3, max(shape))
-    recordings = rng.integers(0, shots, max(shape))
-    budget = max(1, int(share * len(pairs)))
+    classes = rng.integers(0, 3, max(case.shape))
+    recordings = rng.integers(0, case.shots, max(case.shape))
+    budget = max(1, int(case.share * len(pairs)))
     world = Listed(pairs, logits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rank, "_most", lambda budget: most)
-        patch.setattr(rank, "_WALK", 1 + seed % 9)
-        patch.setattr(candidates, "BLOCK", block)
+        patch.setattr(rank, "_most", lambda budget: case.most)
+        patch.setattr(rank, "_WALK", 1 + case.seed % 9)
+        patch.setattr(candidates, "BLOCK", case.block)
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
-            world, world, budget, classes=classes, caps=caps, recordings=recordings,
-            weights=weights, spares=spares, spread=LocalEngine(workers=1) if spread else None,
+            world, world, budget, SelectionLimits(classes, caps, recordings, weights),
+            spares=spares, spread=LocalEngine(workers=1) if case.spread else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
@@ -202,10 +230,10 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     assert found.pairs.tolist() == pairs[expected].tolist()
     assert np.array_equal(found.logits, logits[expected])
     assert found.relaxed == relaxed
-    spare = [tuple(pair) for pair in found.spares.tolist()]
+    spare = [tuple(pair) for pair in found.spares.pairs.tolist()]
     assert len(spare) == min(spares, len(pairs) - budget)
     assert len({*spare, *map(tuple, found.pairs.tolist())}) == budget + len(spare)
-    assert (np.diff(found.spare_logits) <= 0).all()
+    assert (np.diff(found.spares.logits) <= 0).all()
     if quotas is None:
         more, _ = greedy(pairs, logits, budget + len(spare), caps, classes, None, recordings)
         assert sorted(more) == sorted(
@@ -214,11 +242,67 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(
     else:
         capacity = np.bincount(classes[pairs[:, 0]], minlength=3)
         larger = split_budget(budget + len(spare), weights, capacity)[0]
-        of_class = np.bincount(classes[found.spares[:, 0]], minlength=3)
+        of_class = np.bincount(classes[found.spares.pairs[:, 0]], minlength=3)
         assert (of_class <= np.maximum(larger - np.array(quotas), 0)).all()
     last = (-logits[expected[-1]], expected[-1])
     over = sum((-logits[i], i) < last for i in set(range(len(pairs))) - set(expected))
     assert found.passed_over == over or (found.passed_over < over and found.passed_over_more)
+
+
+@given(
+    st.lists(st.floats(-4, 4, width=16) | st.sampled_from([0.0, -0.0, 1e30, -1e30]), max_size=40)
+)
+def test_best_first_is_a_stable_sort(values: list[float]) -> None:
+    logits = np.array(values, np.float32)
+    assert best_first(logits).tolist() == np.argsort(-logits, kind="stable").tolist()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), max_size=120),
+    st.integers(1, 30),
+    st.integers(1, 25),
+)
+def test_a_keeper_keeps_the_best_of_all_and_of_each_stratum(
+    stream: list[tuple[int, int]], most: int, block: int
+) -> None:
+    """However the stream is cut up, and however many of a stratum come at once."""
+    keeper = Keeper(most, 4)
+    for start in range(0, len(stream), block):
+        part = stream[start : start + block]
+        strata = np.array([stratum for stratum, _ in part], np.int32)
+        logits = np.array([logit for _, logit in part], np.float32)
+        places = keeper.passing(torch.from_numpy(logits), torch.from_numpy(strata)).numpy()
+        keeper.add(places + start, logits[places], strata[places])
+    numbers, logits, strata = keeper.kept()
+    order = sorted(range(len(stream)), key=lambda i: (-stream[i][1], i))
+    each = max(1, most // 2 // max(1, len({stratum for stratum, _ in stream})))
+    expected = set(order[: max(1, most // 2)])
+    for stratum in range(4):
+        expected |= set([i for i in order if stream[i][0] == stratum][:each])
+    assert numbers.tolist() == sorted(expected)
+    assert [(s, int(v)) for s, v in zip(strata, logits, strict=True)] == [
+        stream[i] for i in sorted(expected)
+    ]
+
+
+def test_a_crowd_of_one_stratum_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matches come one after the other; each would pass as a whole."""
+    held: list[int] = []
+    reduce = Keeper._reduce
+
+    def counted(keeper: Keeper) -> NDArray[np.int64]:
+        held.append(keeper._count)
+        return reduce(keeper)
+
+    monkeypatch.setattr(Keeper, "_reduce", counted)
+    keeper, rng = Keeper(1000, 50), np.random.default_rng(0)
+    for stratum in range(50):
+        logits = torch.from_numpy(rng.standard_normal(2000, np.float32))
+        strata = torch.full((2000,), stratum, dtype=torch.int32)
+        places = keeper.passing(logits, strata).numpy()
+        keeper.add(places + 2000 * stratum, logits.numpy()[places], strata.numpy()[places])
+    assert len(held) < 10  # 50 times 2,000 pairs would fill it fifty times
+    assert max(held[1:]) < 2500
 
 
 def test_a_million_pairs_in_several_passes_are_those_of_a_sort(
@@ -235,7 +319,7 @@ def test_a_million_pairs_in_several_passes_are_those_of_a_sort(
     monkeypatch.setattr(rank, "_most", lambda budget: 20_000)
     seen: list[int] = []
     world = Listed(pairs, logits, seen)
-    found = select_top(world, world, 2000, classes=classes, caps=caps)
+    found = select_top(world, world, 2000, SelectionLimits(classes, caps))
 
     left = [np.full(1000, caps.foreground), np.full(1000, caps.background)]
     left.append(np.full(400, caps.class_match))
@@ -325,7 +409,7 @@ def test_clips_of_one_recording_are_not_paired_twice_with_those_of_another() -> 
     world, classes = Listed(pairs, logits), np.zeros(4, np.int64)
 
     def chosen(caps: Caps) -> list[list[int]]:
-        found = select_top(world, world, 4, classes=classes, caps=caps, recordings=recordings)
+        found = select_top(world, world, 4, SelectionLimits(classes, caps, recordings))
         return sorted(recordings[found.pairs].tolist())
 
     assert chosen(Caps()) == [[0, 0]] * 4
@@ -350,7 +434,7 @@ def test_full_foregrounds_are_not_scored_again(monkeypatch: pytest.MonkeyPatch) 
     seen: list[int] = []
     world = Listed(pairs, logits, seen)
     classes = np.zeros(8, np.int64)
-    found = select_top(world, world, 3, classes=classes, caps=Caps(foreground=1))
+    found = select_top(world, world, 3, SelectionLimits(classes, Caps(foreground=1)))
     assert found.pairs.tolist() == [[0, 0], [1, 0], [2, 0]]
     assert found.passes == 3
     assert len(seen) == 24 + 16 + 8
@@ -365,8 +449,8 @@ def test_memory_does_not_grow_with_the_pool(monkeypatch: pytest.MonkeyPatch) -> 
         pool = Pool(rows, rows, [ClassMatch(0, 0, 1.0)])
         tracemalloc.start()
         found = select_random(
-            pool, 500, np.random.default_rng(0), classes=np.zeros(videos, np.int64),
-            caps=Caps(4, 4),
+            pool, 500, np.random.default_rng(0),
+            SelectionLimits(np.zeros(videos, np.int64), Caps(4, 4)),
         )  # fmt: skip
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -452,10 +536,9 @@ def paper_like(videos: int = 400) -> tuple[Pool, PairScorer, NDArray[np.int64]]:
 def same_with(engine: Engine) -> None:
     pool, scorer, classes = paper_like()
     caps = Caps(foreground=3, background=3, class_match=60)
-    alone = select_top(pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1])
-    found = select_top(
-        pool, scorer, 500, classes=classes, caps=caps, weights=[1, 2, 1, 1], spread=engine
-    )
+    limits = SelectionLimits(classes, caps, weights=[1, 2, 1, 1])
+    alone = select_top(pool, scorer, 500, limits)
+    found = select_top(pool, scorer, 500, limits, spread=engine)
     assert len(pool) > candidates.BLOCK  # more than one stretch
     assert np.array_equal(found.pairs, alone.pairs)
     assert np.array_equal(found.logits, alone.logits)
@@ -482,7 +565,8 @@ def draw(seed: int, caps: Caps | None = None, weights: list[int] | None = None) 
     world = Listed(all_pairs(10, 10), np.zeros(100, np.float32))
     rng = np.random.default_rng(seed)
     classes = np.arange(10) % 2
-    return select_random(world, 30, rng, classes=classes, caps=caps, weights=weights)
+    limits = SelectionLimits(classes, caps or Caps(), weights=weights)
+    return select_random(world, 30, rng, limits)
 
 
 def test_random_choice_is_repeatable_uniform_and_capped() -> None:

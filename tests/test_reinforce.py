@@ -16,10 +16,16 @@ from torch import Tensor, nn
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.errors import InputError, L2AError
 from selector.diagnosis import Verdict, auroc
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.gaussian import GaussianEnvironment, GaussianWorld
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.reinforce import TrainingReport, train_selector
+from selector.reinforce import (
+    Checkpoints,
+    Known,
+    TrainedTrunk,
+    TrainingReport,
+    train_selector,
+)
 from selector.settings import ReinforceSettings, RewardName
 
 Saved = tuple[dict[str, Tensor], dict[str, object]]
@@ -55,10 +61,10 @@ def gaussian_selector(
 
 
 class Turned(GaussianEnvironment):
-    """A world in which a step that lowers the validation loss is told as one that raises it."""
+    """A world in which a step that lowers the validation loss is reported as one that raises it."""
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
-        found = super().step(batch, actions, ask)
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
+        found = super().step(batch, actions, wanted)
         before = None if found.before is None else -found.before
         return dataclasses.replace(found, after=-found.after, before=before)
 
@@ -77,7 +83,7 @@ def learned(environment: GaussianEnvironment, **changes: Any) -> tuple[float, Ve
     }
     settings = ReinforceSettings(**(plain | changes))
     report = train_selector(
-        selector, environment, settings, seed=0, log=ignore, planted=environment.bad
+        selector, environment, settings, seed=0, log=ignore, known=Known(environment.bad)
     )
     batch = environment.sample(4000, torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -144,13 +150,13 @@ def test_the_toy_is_left_where_the_first_subset_brought_it_or_rolled_back() -> N
     environment = GaussianEnvironment(GaussianWorld(videos=40), seed=0)
     batch = environment.sample(6, torch.Generator().manual_seed(0))
     actions = torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
-    environment.step(batch, torch.ones(1, 6), Ask())
+    environment.step(batch, torch.ones(1, 6), Measurements())
     start = environment.state_dict()
 
-    alone = environment.step(batch, actions[:1], Ask(before=True, credit=True))
+    alone = environment.step(batch, actions[:1], Measurements(before=True, credit=True))
     first = environment.state_dict()
     environment.load_state_dict(start)
-    several = environment.step(batch, actions, Ask(before=True, credit=True))
+    several = environment.step(batch, actions, Measurements(before=True, credit=True))
     assert all(torch.equal(value, first[name]) for name, value in environment.state_dict().items())
     assert several.after.shape == (3,)
     assert several.after[0] == alone.after[0]
@@ -160,7 +166,7 @@ def test_the_toy_is_left_where_the_first_subset_brought_it_or_rolled_back() -> N
     assert torch.equal(several.credit, alone.credit)
 
     environment.load_state_dict(start)
-    rolled = environment.step(batch, actions, Ask(roll_back=True))
+    rolled = environment.step(batch, actions, Measurements(roll_back=True))
     assert torch.equal(rolled.after, several.after)
     assert (rolled.before, rolled.credit) == (None, None)
     assert all(torch.equal(value, start[name]) for name, value in environment.state_dict().items())
@@ -170,7 +176,7 @@ def test_the_toy_is_left_where_the_first_subset_brought_it_or_rolled_back() -> N
 
 
 class Scripted:
-    """Gives the losses it was told to, and credit and a loss before that never change.
+    """Gives the losses of its script, and credit and a loss before that never change.
 
     Args:
         losses: after each step; a list of M for M subsets.
@@ -183,7 +189,7 @@ class Scripted:
         self.losses, self.credit, self.before = losses, credit, before
         self.taken = 0
         self.calls: list[str] = []
-        self.asks: list[Ask] = []
+        self.asked: list[Measurements] = []
         self.actions: list[Tensor] = []
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
@@ -191,13 +197,13 @@ class Scripted:
         features = torch.randn(2, count, 3, generator=generator)
         return PairBatch(rows, rows % 2, features[0], features[1], *torch.ones(2, count, 2))
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         self.calls.append("step")
-        self.asks.append(ask)
+        self.asked.append(wanted)
         self.actions.append(actions.clone())
         loss = self.losses[self.taken % len(self.losses)]
         self.taken += 1
-        return Outcome(torch.tensor(loss).reshape(-1), self.before, self.credit)
+        return StepResult(torch.tensor(loss).reshape(-1), self.before, self.credit)
 
     def restart(self) -> None:
         self.calls.append("restart")
@@ -262,7 +268,7 @@ def test_restarts_come_on_time_and_begin_a_new_average() -> None:
 def test_credit_is_asked_for_and_standardised() -> None:
     environment = Scripted([1.0], credit=torch.tensor([1.0, 3.0, 1.0, 3.0]))
     _, rows = scripted_run(environment, reward="credit", within_class=False, selector_steps=2)
-    assert environment.asks == [Ask(credit=True)] * 2
+    assert environment.asked == [Measurements(credit=True)] * 2
     assert rows[1]["reward_mean"] == pytest.approx(0, abs=1e-6)
     assert rows[1]["reward_sd"] == pytest.approx(1)
     with pytest.raises(ValueError, match="gave no credit"):
@@ -276,7 +282,7 @@ def test_several_subsets_are_tried_and_compared_with_each_other(roll_back: bool)
         environment, selector_of(logit=2.0), reward="counterfactual", trajectories=3,
         roll_back=roll_back, selector_steps=2,
     )  # fmt: skip
-    assert environment.asks == [Ask(before=True, roll_back=roll_back)] * 2
+    assert environment.asked == [Measurements(before=True, roll_back=roll_back)] * 2
     assert all(actions.shape == (3, 4) for actions in environment.actions)
     # Gains 1, 2, 0, against the others' means 1, ½, 1½.
     assert rows[0]["reward_mean"] == pytest.approx(0)
@@ -411,7 +417,7 @@ def looked(**changes: Any) -> tuple[TrainingReport, list[dict[str, float]]]:
     rows: list[dict[str, float]] = []
     report = train_selector(
         gaussian_selector(environment, hidden=(32,)), environment, settings, seed=0,
-        log=lambda step, figures: rows.append(figures), planted=environment.bad,
+        log=lambda step, figures: rows.append(figures), known=Known(environment.bad),
     )  # fmt: skip
     return report, rows
 
@@ -455,7 +461,7 @@ def test_a_probe_of_no_video_is_no_probe() -> None:
     report = train_selector(
         gaussian_selector(environment, hidden=(8,)), environment,
         ReinforceSettings("credit", selector_steps=2), seed=0, log=ignore,
-        planted=torch.zeros(40, dtype=torch.bool),
+        known=Known(torch.zeros(40, dtype=torch.bool)),
     )  # fmt: skip
     assert report.verdict.probe is None
 
@@ -494,9 +500,11 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path, reward: Rewar
             settings,
             seed=9,
             log=log,
-            save=lambda tensors, facts: save_tensors(path, tensors, json.loads(json.dumps(facts))),
-            resume=load_tensors(path) if resume else None,
-            planted=environment.bad,
+            checkpoints=Checkpoints(
+                lambda tensors, facts: save_tensors(path, tensors, json.loads(json.dumps(facts))),
+                load_tensors(path) if resume else None,
+            ),
+            known=Known(environment.bad),
         )
         return selector, rows, report
 
@@ -528,7 +536,7 @@ def test_a_training_that_stops_early_stops_there_again(cut: int) -> None:
         )  # fmt: skip
         report = train_selector(
             gaussian_selector(environment, hidden=(32,), dropout=0.2), environment, settings,
-            seed=0, log=ignore, save=lambda *state: saved.append(state), resume=resume,
+            seed=0, log=ignore, checkpoints=Checkpoints(lambda *state: saved.append(state), resume),
         )  # fmt: skip
         return report, saved
 
@@ -575,8 +583,8 @@ def trunk_training(
     )
     train_selector(
         selector, environment, settings, seed=0, log=ignore,
-        save=lambda *state: saved.append(state), resume=resume,
-        trunk=environment.trunk.parameters(), trunk_lr=trunk_lr,
+        checkpoints=Checkpoints(lambda *state: saved.append(state), resume),
+        trunk=TrainedTrunk(tuple(environment.trunk.parameters()), trunk_lr),
     )  # fmt: skip
     return environment.trunk.weight.detach(), selector, saved
 
@@ -620,8 +628,9 @@ def test_a_state_of_another_training_is_refused() -> None:
             ReinforceSettings(**(plain | changes)),
             seed,
             log=ignore,
-            save=lambda tensors, facts: saved.append((tensors, facts)),
-            resume=saved[0] if saved else None,
+            checkpoints=Checkpoints(
+                lambda tensors, facts: saved.append((tensors, facts)), saved[0] if saved else None
+            ),
         )
 
     train()
@@ -643,7 +652,7 @@ def test_saved_states_do_not_change_afterwards() -> None:
         ReinforceSettings("moving-average", selector_steps=6, checkpoint_every=3),
         seed=0,
         log=ignore,
-        save=lambda tensors, facts: saved.append(tensors),
+        checkpoints=Checkpoints(lambda tensors, facts: saved.append(tensors)),
     )
     first, last = saved
     assert not torch.equal(first["selector.first.weight"], last["selector.first.weight"])

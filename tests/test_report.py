@@ -227,7 +227,7 @@ GAPS = {
     ),
     "an older run": (
         ["pool_sample.parquet", "stage_one/curves.json", "stages.json"],
-        {"scores": "was not sampled", "stage-one": "planted", "ran": "Versions"},
+        {"scores": "was not sampled", "stage-one": "mislabelled", "ran": "Versions"},
     ),
     "a run that was tidied up": (
         ["layers", "bank"],
@@ -255,7 +255,7 @@ def test_a_damaged_file_costs_its_section_alone(copy: Path, tmp_path: Path) -> N
     (copy / "metrics.json").write_text("{")
     page = Page(write_report(copy, tmp_path / "page.html"))
     assert "metrics.json is not valid JSON" in page.sections["accuracy"]
-    assert "planted" in page.sections["stage-one"]
+    assert "mislabelled" in page.sections["stage-one"]
 
 
 def test_without_the_data_set_all_else_is_shown(copy: Path, tmp_path: Path) -> None:

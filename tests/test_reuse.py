@@ -14,7 +14,8 @@ from tiny_data import CLASSES, write_tiny
 from l2a.cli import main
 from l2a.networks import build_trunk
 from l2a.pairs import read_pairs, read_spares
-from selector.checkpoint import SelectorCard, load_selector, save_selector
+from selector.card import SelectorCard
+from selector.checkpoint import load_selector, save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
 from train.environment import CompositingEnvironment

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selector import reward
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import (
     PRIOR_PAIRS,
     REWARDS,
@@ -267,6 +267,32 @@ def test_credit_is_the_fall_of_the_validation_loss_per_step_size() -> None:
     assert (credit < 0).any()
 
 
+def test_standardised_credit_is_the_fall_for_a_step_of_the_standardised_layer() -> None:
+    """ΔW = −η G diag(1/s²) and Δb = −η g − ΔW m, by finite differences; no step on W and b."""
+    toy, step = Toy(4, offset=3.0), 1e-6
+    toy.val_features[:, 0] *= 20  # of another size than the others
+    toy.features[:, 0] *= 20
+    toy.weight[:, 0] /= 20
+    mean, spread = toy.val_features.mean(0), toy.val_features.std(0, correction=0)
+    before = toy.loss(toy.val_features, toy.val_targets, toy.weight, toy.bias)
+    of_standardised, of_plain = [], []
+    for h, target in zip(toy.features, toy.targets, strict=True):
+        error = (toy.weight @ h + toy.bias).softmax(0) - target
+        change = -step * torch.outer(error, h - mean) / spread.square()
+        weight, bias = toy.weight + change, toy.bias - step * error - change @ mean
+        of_standardised.append(
+            (before - toy.loss(toy.val_features, toy.val_targets, weight, bias)) / step
+        )
+        weight, bias = toy.weight - step * torch.outer(error, h), toy.bias - step * error
+        of_plain.append((before - toy.loss(toy.val_features, toy.val_targets, weight, bias)) / step)
+    credit = toy.credit(standardise=True)
+    assert torch.allclose(credit, torch.stack(of_standardised), rtol=1e-3, atol=1e-5)
+    # What the docstring denies: the credit of the step that the classifier takes is another one.
+    assert not torch.allclose(credit, torch.stack(of_plain), rtol=0.1, atol=0.1)
+    assert (credit.argsort() != torch.stack(of_plain).argsort()).any()
+    assert torch.allclose(toy.credit(standardise=False), torch.stack(of_plain), rtol=2e-2)
+
+
 def test_standardised_credit_is_that_of_a_layer_on_standardised_features() -> None:
     toy = Toy(2, offset=5.0)
     expected = toy.credit(standardise=True)
@@ -368,35 +394,35 @@ def test_every_reward_that_can_be_set_is_there() -> None:
 
 
 def test_each_reward_asks_for_what_it_needs_and_no_more() -> None:
-    assert reward_of("credit", within_class=True).ask == Ask(credit=True)
-    assert reward_of("moving-average").ask == Ask()
+    assert reward_of("credit", within_class=True).measurements == Measurements(credit=True)
+    assert reward_of("moving-average").measurements == Measurements()
     several = reward_of("counterfactual", trajectories=3, roll_back=True)
-    assert several.ask == Ask(before=True, roll_back=True)
+    assert several.measurements == Measurements(before=True, roll_back=True)
     assert several.trajectories == 3
-    assert reward_of("counterfactual", roll_back=False).ask == Ask(before=True)
+    assert reward_of("counterfactual", roll_back=False).measurements == Measurements(before=True)
     assert [reward_of(name).trajectories for name in get_args(RewardName)] == [1, 1, 1]
 
 
 def test_each_reward_pays_by_its_formula() -> None:
     batch = batch_of([0, 0, 0, 1])
     credit = torch.tensor([4.0, 2.0, 0.0, -6.0])
-    outcome = Outcome(torch.tensor([3.0, 2.0, 4.0]), before=4.0, credit=credit)
-    paid = reward_of("counterfactual", trajectories=3).pay(outcome, 9.0, batch)
+    outcome = StepResult(torch.tensor([3.0, 2.0, 4.0]), before=4.0, credit=credit)
+    paid = reward_of("counterfactual", trajectories=3).advantage(outcome, 9.0, batch)
     assert paid.tolist() == pytest.approx([0.0, 1.5, -1.5])
-    assert reward_of("moving-average").pay(outcome, 3.5, batch).tolist() == [0.5]
-    assert reward_of("moving-average").pay(outcome, None, batch).tolist() == [0.0]
-    within = reward_of("credit", within_class=True).pay(outcome, 9.0, batch)
+    assert reward_of("moving-average").advantage(outcome, 3.5, batch).tolist() == [0.5]
+    assert reward_of("moving-average").advantage(outcome, None, batch).tolist() == [0.0]
+    within = reward_of("credit", within_class=True).advantage(outcome, 9.0, batch)
     assert torch.equal(within, standardise_credit(credit, torch.tensor([0, 0, 0, 1])))
-    among_all = reward_of("credit", within_class=False).pay(outcome, 9.0, batch)
+    among_all = reward_of("credit", within_class=False).advantage(outcome, 9.0, batch)
     assert torch.equal(among_all, standardise_credit(credit))
 
 
 def test_what_was_not_measured_cannot_be_paid() -> None:
-    empty = Outcome(torch.tensor([1.0]))
+    empty = StepResult(torch.tensor([1.0]))
     with pytest.raises(ValueError, match="gave no credit"):
-        reward_of("credit").pay(empty, None, batch_of([0]))
+        reward_of("credit").advantage(empty, None, batch_of([0]))
     with pytest.raises(ValueError, match="no loss before"):
-        reward_of("counterfactual").pay(empty, None, batch_of([0]))
+        reward_of("counterfactual").advantage(empty, None, batch_of([0]))
 
 
 def test_each_reward_has_the_loss_of_its_kind() -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from l2a.errors import InputError
 from l2a.networks import build_trunk
+from selector.card import SelectorCard
 from selector.checkpoint import (
     CARD_NAME,
     README_NAME,
     WEIGHTS_NAME,
-    SelectorCard,
     check_classes,
     check_embedder,
     load_selector,
@@ -384,13 +384,13 @@ def test_an_unknown_format_version_is_refused(stored: Path, version: int) -> Non
     [
         ({"seed": "seven"}, "seed 'seven', which is no int"),
         ({"seed": True}, "seed True, which is no int"),
-        ({"classes": ["clap", 3]}, "1 3, which is no str"),
+        ({"classes": ["clap", 3]}, "classes 3, which is no str"),
         ({"config": None}, "config None, which is no dict"),
         ({"trunk_trained": 1}, "trunk_trained 1, which is no bool"),
         ({"probe_auroc": "good"}, "probe_auroc 'good', which is no float"),
         ({"finetuned_from": None}, "finetuned_from None, which is no list"),
         ({"data": 3}, "data 3, which is no str"),
-        ({"videos": [4, "many"]}, "1 'many', which is no int"),
+        ({"videos": [4, "many"]}, "videos 'many', which is no int"),
         ({"curves": {"reward_mean": 1.0}}, "reward_mean 1.0, which is no list"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": True}}, "dropout True, which is no fl"),
         ({"config": dataclasses.asdict(SMALL) | {"dropout": 2.0}}, r"dropout is 2\.0"),

@@ -220,7 +220,8 @@ def test_a_probe_is_reported_and_leaves_the_labels_alone(
     assert "probe AUROC" in scorer.card.verdict
     verdict = json.loads((tmp_path / "stage_one" / "verdict.json").read_text())
     assert verdict["probe"]["auroc"] == scorer.card.probe_auroc
-    assert verdict["probe"]["planted"] + verdict["probe"]["others"] <= len(world[0].rows["train"])
+    compared = verdict["probe"]["mislabelled"] + verdict["probe"]["others"]
+    assert compared <= len(world[0].rows["train"])
     _, facts = load_tensors(tmp_path / "stage_one" / "selector-state.safetensors")
     assert facts["curves"][-1]["probe_auroc"] == scorer.card.probe_auroc
 
@@ -239,8 +240,8 @@ def test_everything_in_a_probe_carries_the_exchanged_labels(
     settings = settings_of(probe=0.3)
     scorer = trained(world, settings, tmp_path)
     space, matching = world
-    planted, wrong = exchange_labels(space, 0.3, 0)
-    labels = planted.source.labels
+    mislabelled, wrong = exchange_labels(space, 0.3, 0)
+    labels = mislabelled.source.labels
     assert np.array_equal(seen["source"].labels, labels)
     assert torch.equal(seen["labels"], torch.from_numpy(matching.vectors[labels]))
     matched = {(match.foreground, match.background) for match in matching.matches}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from l2a.checkpoints import with_prefix, without_prefix
 from l2a.networks import VideoNetwork, to_input
-from selector.environment import Ask, Outcome, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import last_layer_credit
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
@@ -154,16 +154,18 @@ class CompositingEnvironment:
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
-    def step(self, batch: PairBatch, actions: Tensor, ask: Ask) -> Outcome:
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One classifier step on the chosen composites of each subset; see `Environment.step`."""
         chosen = actions.bool().cpu()
         augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), self._flip)
         # Only credit needs the composites of pairs that were not chosen.
-        needed = torch.ones(len(batch.rows), dtype=torch.bool) if ask.credit else chosen.any(dim=0)
+        needed = (
+            torch.ones(len(batch.rows), dtype=torch.bool) if wanted.credit else chosen.any(dim=0)
+        )
         clips = self._source.composites(batch.rows[needed].numpy(), augment)
-        credit = self._credit(clips) if ask.credit else None
-        before = self._validation_loss() if ask.before else None
-        several = ask.roll_back or len(chosen) > 1
+        credit = self._credit(clips) if wanted.credit else None
+        before = self._validation_loss() if wanted.before else None
+        several = wanted.roll_back or len(chosen) > 1
         start = self._weights() if several else {}
         losses: list[float] = []
         first = start
@@ -179,8 +181,8 @@ class CompositingEnvironment:
             if len(losses) == 1 and several:
                 first = self._weights()
         if several:
-            self._network.load_state_dict(start if ask.roll_back else first)
-        return Outcome(torch.tensor(losses), before, credit)
+            self._network.load_state_dict(start if wanted.roll_back else first)
+        return StepResult(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """Put the classifier back to where its warming up left it."""

@@ -15,7 +15,7 @@ from compositing.settings import ExportSettings
 from l2a.errors import InputError
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
-from l2a.pairs import ScoredPair, read_spares
+from l2a.pairs import ScoredPair, read_spares, smaller_choice
 from l2a.progress import progress
 from l2a.runs import SPEED_ONLY, Run
 from l2a.videos import Video
@@ -53,14 +53,16 @@ def export_chosen(
     else:
         pairs = source
     chosen = open_chosen(data, pairs, out, settings)
+    count = met_budget(chosen.rows, budget)
+    rows, spares = smaller_choice(chosen.rows, read_spares(pairs), count)
     with progress("export", "clips") as report:
         return export_pairs(
-            PairList(chosen.rows, chosen.meta, read_spares(pairs), chooser(pairs)),
+            PairList(rows, chosen.meta, spares, chooser(pairs)),
             Material(
                 chosen.videos, chosen.classes, chosen.store, tuple(chosen.videos.values()),
                 _Preparing(chosen),
             ),
-            out, settings.composite, settings.export, budget=budget, engine=chosen.engine,
+            out, settings.composite, settings.export, budget=count, engine=chosen.engine,
             progress=report,
         )  # fmt: skip
 
@@ -90,7 +92,7 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         chosen = open_chosen(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
         count = met_budget(chosen.rows, budget)
-        rows = list(chosen.rows[:count])
+        rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)
     material = Material(videos, (), store, tuple(videos.values()))
     return forecast_export(

@@ -63,7 +63,7 @@ def write_selection(
         for pairs, omegas, logits in (
             (choice.sample, choice.sample_logits.double().sigmoid(), choice.sample_logits),
             (selection.pairs, selection.omega, selection.logits),
-            (selection.spares, selection.spare_omega, selection.spare_logits),
+            (selection.spares.pairs, selection.spares.omega, selection.spares.logits),
         )
     )
     meta = pairs_meta(settings, data, len(rows), "sample")

@@ -24,17 +24,17 @@ from l2a.files import write_json
 from l2a.networks import VideoNetwork, build_network
 from l2a.progress import progress, say
 from selector.agreement import label_agreement
-from selector.checkpoint import (
-    SelectorCard,
-    check_classes,
-    check_embedder,
-    load_selector,
-    package_versions,
-    save_selector,
-)
+from selector.card import SelectorCard, package_versions
+from selector.checkpoint import check_classes, check_embedder, load_selector, save_selector
 from selector.model_card import curves_of
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.reinforce import TrainingReport, train_selector
+from selector.reinforce import (
+    Checkpoints,
+    Known,
+    TrainedTrunk,
+    TrainingReport,
+    train_selector,
+)
 from semantic_match.embed import Embedder
 from train.classifier import Diet, fit, make_classifier, trunk_features
 from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
@@ -92,10 +92,10 @@ def run_stage_one(
     device = pick_device(settings.classifier.device)
     if len(space.rows["val"]) == 0:
         raise L2AError("There are no validation clips for stage one; raise val_share.")
-    planted = None
+    mislabelled = None
     if stage.probe:
         space, wrong = exchange_labels(space, stage.probe, seed)
-        matching, planted = rematch(matching, space), torch.from_numpy(wrong)
+        matching, mislabelled = rematch(matching, space), torch.from_numpy(wrong)
     network = warm_up(space, settings, folder, device)
     trunk = start.trunk if start else selector_trunk(network, settings, device)
     vectors = label_vectors(matching, settings.selector.labels, len(space.videos.classes))
@@ -118,7 +118,7 @@ def run_stage_one(
         stage.environment_lr, settings.classifier.flip, stage.fresh_head,
     )  # fmt: skip
     report, curves = _train(
-        selector, environment, settings, folder, planted, trunk, start is not None
+        selector, environment, settings, folder, mislabelled, trunk, start is not None
     )
     trunk.requires_grad_(False)
     card = make_card(matching, space, settings, config, report, curves_of(curves), start)
@@ -133,7 +133,7 @@ def _train(
     environment: CompositingEnvironment,
     settings: FullSettings,
     folder: Path,
-    planted: Tensor | None,
+    mislabelled: Tensor | None,
     trunk: nn.Module,
     trained_before: bool,
 ) -> tuple[TrainingReport, list[dict[str, float]]]:
@@ -145,7 +145,7 @@ def _train(
     state = folder / "selector-state.safetensors"
     resume = load_tensors(state) if state.is_file() else None
     curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
-    total = settings.reinforce.selector_steps
+    total, rate = settings.reinforce.selector_steps, settings.stage_one.trunk_lr
     seldom = max(1, total // 50)
     with (
         progress("Selector", "steps") as report,
@@ -163,10 +163,12 @@ def _train(
 
         trained = train_selector(
             selector, environment, settings.reinforce, settings.run.seed, log=log,
-            save=lambda tensors, facts: save_tensors(state, tensors, facts | {"curves": curves}),
-            resume=resume, planted=planted,
-            trunk=trunk.parameters() if settings.stage_one.trunk_lr else (),
-            trunk_lr=settings.stage_one.trunk_lr, trained_before=trained_before,
+            checkpoints=Checkpoints(
+                lambda tensors, facts: save_tensors(state, tensors, facts | {"curves": curves}),
+                resume,
+            ),
+            trunk=TrainedTrunk(tuple(trunk.parameters()), rate) if rate else None,
+            known=Known(mislabelled, trained_before),
         )  # fmt: skip
         tracker.text("selector/verdict", str(trained.verdict), trained.steps)
     draw_curves(folder / "selector.png", curves, trained.verdict)

@@ -29,7 +29,7 @@ from l2a.pairs import read_pairs, read_spares
 from l2a.progress import progress, say
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
-from selector.caps import Caps, Counts, even_caps
+from selector.caps import SelectionLimits, even_caps
 from selector.rank import describe, select_random, select_top
 from selector.score import PairScorer
 from semantic_match.embed import embed_classes, make_embedder
@@ -223,10 +223,7 @@ def choose(
             matching.pool,
             PairScorer(scorer.selector, features, labels, settings.rank.scoring),
             budget,
-            classes=space.source.labels,
-            caps=_caps(space, matching, settings, budget),
-            recordings=space.recordings,
-            weights=_weights(space, settings),
+            _limits(space, matching, settings, budget),
             spares=10 + budget // 20,
             # PyTorch takes all cores by itself: the engine local has nothing to add.
             spread=make_engine(settings.engine) if settings.engine.engine == "ray" else None,
@@ -258,22 +255,24 @@ def random_pairs(
         matching.pool,
         budget,
         np.random.default_rng([settings.run.seed, 3]),
-        classes=space.source.labels,
-        caps=_caps(space, matching, settings, budget),
-        recordings=space.recordings,
-        weights=_weights(space, settings),
+        _limits(space, matching, settings, budget),
     )
     return drawn.pairs
 
 
-def _caps(space: Workspace, matching: Matching, settings: FullSettings, budget: int) -> Caps:
+def _limits(
+    space: Workspace, matching: Matching, settings: FullSettings, budget: int
+) -> SelectionLimits:
+    """What bounds a choice from this pool, beside the budget."""
     foregrounds, backgrounds = matching.foregrounds, matching.backgrounds
     able = [set(space.source.labels[side].tolist()) for side in (foregrounds, backgrounds)]
     matches = sum(m.foreground in able[0] and m.background in able[1] for m in matching.matches)
-    return even_caps(budget, len(foregrounds), len(backgrounds), matches, settings.rank)
+    caps = even_caps(budget, len(foregrounds), len(backgrounds), matches, settings.rank)
+    weights = _weights(space, settings)
+    return SelectionLimits(space.source.labels, caps, space.recordings, weights)
 
 
-def _weights(space: Workspace, settings: FullSettings) -> Counts | None:
+def _weights(space: Workspace, settings: FullSettings) -> NDArray[np.int64] | None:
     """How the budget is split among the foreground classes, int64 `[C]`; None leaves it open."""
     count = len(space.videos.classes)
     if settings.rank.balance == "none":

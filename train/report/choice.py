@@ -8,6 +8,7 @@ import numpy as np
 
 from compositing.preview import best_pairs
 from compositing.settings import CompositeSettings
+from selector.diagnosis import verdict_text
 from train.report.charts import curve_charts, omega_chart
 from train.report.films import films_of
 from train.report.source import Section, Source
@@ -24,7 +25,7 @@ def stage_one(source: Source) -> Section:
             return f"The Selector was trained before, in another run: {given}."
         return "Stage one has not finished yet." if _trains(source) else None
     return {
-        "verdict": verdict["text"],
+        "verdict": verdict_text(verdict, source.folder / "stage_one" / "verdict.json"),
         "given": given,
         "reward": source.settings.get("reward"),
         "charts": curve_charts(source.json("stage_one", "curves.json") or []),
