@@ -26,6 +26,7 @@ from l2a.files import final_name, release_folders
 from l2a.formats import DataSettings
 from l2a.options import (
     Budget,
+    CheckSettings,
     Data,
     DemoSettings,
     DryRun,
@@ -42,6 +43,7 @@ from l2a.options import (
     PreviewSettings,
 )
 from l2a.progress import progress, say
+from l2a.videos import counted
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.full import (
@@ -80,11 +82,17 @@ def _full(arguments: Arguments) -> FullSettings:
 
 
 def _check(arguments: Arguments) -> None:
-    from l2a.check import check_videos, report_lines
+    from l2a.check import check_videos, report_json, report_lines
+    from l2a.files import write_json
 
+    wanted = arguments[CheckSettings]
     with progress("check", "videos") as report:
         found = check_videos(arguments[Data].data, arguments[DataSettings], report=report)
     print("\n".join(report_lines(found)))
+    if wanted.json:
+        write_json(wanted.json, report_json(found))
+    if wanted.strict and found.broken:
+        raise L2AError(f"{arguments[Data].data} has {counted(found.broken, 'fault')}.")
 
 
 def _match(arguments: Arguments) -> None:
@@ -286,7 +294,9 @@ _TO_CHOOSE = (
 )  # fmt: skip
 
 COMMANDS: dict[str, Command] = {
-    "check": Command("Read a data set and list what is broken.", _DATA, _check),
+    "check": Command(
+        "Read a data set and list what is broken.", (*_DATA, CheckSettings), _check
+    ),
     "match": Command(
         "Match each class with the classes nearest to it, and draw the map.",
         (*_DATA, MatchSettings, MapPicture), _match,

@@ -84,7 +84,7 @@ def test_lists_are_checked_too(data: Path) -> None:
     assert found(report) == {
         "left out": ["a/2.mkv"],
         "listed twice": ["a/0.mkv", "b/1.mkv"],
-        "in no split": ["a/unlisted.mkv"],
+        "in no list": ["a/unlisted.mkv"],
     }
     place = list(KINDS).index
     assert [place(f.kind) for f in report.findings] == sorted(
