@@ -206,6 +206,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_escaped, text)
 
 
+def shortened(name: str, most: int = 40) -> str:
+    """A name as a picture shows it: printable, and cut with "…" after `most` characters."""
+    text = printable(name)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def is_printable(text: str) -> bool:
     """Whether `printable` would leave the text as it is."""
     return (text.isascii() and text.isprintable()) or _UNPRINTABLE.search(text) is None

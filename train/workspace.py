@@ -22,6 +22,7 @@ from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
 from l2a.progress import progress, say
 from l2a.videos import Skipped, Video, VideoSet, carve_validation
+from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import ClassMatch, match_classes
 from semantic_match.pool import Pool
@@ -210,6 +211,8 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     classes = space.videos.classes
     vectors = embed_classes(classes, embedder)
     matches = match_classes(classes, vectors, settings.matches)
+    if doubt := weak_sentence(classes, weak_matches(matches, settings.matches), len(matches)):
+        say(f"note: {doubt}")
     foregrounds = space.fit_rows("foreground_unfit")
     backgrounds = space.fit_rows("background_unfit")
     pool = _pool(space, foregrounds, backgrounds, matches)
