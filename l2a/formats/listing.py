@@ -15,7 +15,7 @@ from typing import NamedTuple
 from l2a.errors import InputError
 from l2a.files import nfc, printable
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import LISTED, Found, Tree
+from l2a.formats.tree import LISTED, Found, Tree, is_plain_file
 from l2a.videos import Skipped, Video, VideoSet
 
 ANNOTATION_FOLDERS = (
@@ -171,7 +171,7 @@ def assemble(
         claim.label for claim in first.values()))  # fmt: skip
     videos: list[Video] = []
     folders: dict[str, Path] = {}  # a path is made of its folder's in half the time
-    skipped = {row.id: row for row in (*missing, *tree.skipped)}
+    skipped = {row.id: Skipped(printable(row.id), row.reason) for row in (*missing, *tree.skipped)}
     for id, (found, written, split) in first.items():
         label = spelled[written]
         if id in several:
@@ -263,5 +263,5 @@ def _files_in(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith(".") and e.is_file()]
+        names = [e.name for e in entries if not e.name.startswith(".") and is_plain_file(e)]
     return [folder / name for name in sorted(names) if wanted(folder / name)]

@@ -49,6 +49,7 @@ LISTED = "listed with"
 ODD_NAME = "its name has control characters or bytes that are not UTF-8; rename it"
 CIRCLE = "a link to a folder that it lies in"
 LOOP = "a link that leads to itself"
+CROWD = "a link to a folder that too many others lead to"
 """Why a file or a folder is skipped that is there."""
 
 _FILE = "a file"
@@ -62,7 +63,7 @@ _KINDS = {
 _LOST = (DANGLING, LOOP)  # whatever such a link is called, there may have been a class behind it
 _VIDEO_ROOTS = ("videos", "hmdb51_org", "UCF-101", "UCF101", "hmdb51")
 _RUN = "run.yaml"  # in every folder that a command of ours worked in
-_MOST_LINKS = 3
+_MOST_WAYS = 8  # to one folder; links of many folders to each other would have no end
 
 
 class Found(NamedTuple):
@@ -88,7 +89,6 @@ class _Folder:
     path: str
     prefix: str
     above: tuple[str, ...] = ()
-    links: int = 0
 
 
 class Tree:
@@ -111,12 +111,14 @@ class Tree:
         self.runs: list[str] = []
         self.texts: list[str] = []
         self._seen: dict[str, list[str]] = {}  # prefix of a folder ─► names of its videos
+        self._ways: dict[str, int] = {}  # real path of a folder ─► how many links led to it
         self._walk(root)
         self.prefix = self._video_root()
         self.bare: list[str] = []
         self.nested: list[str] = []
         self.videos = tuple(sorted(self._found()))
         self.texts.sort()
+        self.nested.sort()
         self._ids: dict[str, Found] | None = None
         self._by_name: dict[tuple[str, str], list[Found]] | None = None
 
@@ -192,18 +194,19 @@ class Tree:
         if not is_printable(entry.name):
             self._skip(folder, entry.name, ODD_NAME)
             return
-        real, links = f"{folder.above[-1]}/{entry.name}", folder.links
+        # Only the folders in which a link was followed can be met again by another link.
+        above = (*folder.above[:-1], f"{folder.above[-1]}/{entry.name}")
         if entry.is_symlink():
-            real, links = os.path.realpath(entry.path), links + 1
-            if any(place == real or place.startswith(f"{real}/") for place in folder.above):
+            real = os.path.realpath(entry.path)
+            above = (*folder.above, real)
+            if any(f"{place}/".startswith(f"{real.rstrip('/')}/") for place in folder.above):
                 self._skip(folder, entry.name, CIRCLE)
                 return
-            if links > _MOST_LINKS:
-                self._skip(folder, entry.name, f"behind more than {_MOST_LINKS} links to folders")
+            self._ways[real] = self._ways.get(real, 0) + 1
+            if self._ways[real] > _MOST_WAYS:
+                self._skip(folder, entry.name, CROWD)
                 return
-        # Only the folders in which a link was followed can be met again by another link.
-        above = (*folder.above, real) if links > folder.links else (*folder.above[:-1], real)
-        yield _Folder(entry.path, f"{folder.prefix}{entry.name}/", above, links)
+        yield _Folder(entry.path, f"{folder.prefix}{entry.name}/", above)
 
     def _skip(self, folder: _Folder, name: str, reason: str) -> None:
         self.skipped.append(Skipped(printable(folder.prefix + name), reason))
@@ -251,6 +254,11 @@ def strip_suffix(name: str) -> str:
     """A file name without its video suffix; another dot in the name stays."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and suffix.lower() in SUFFIXES else name
+
+
+def is_plain_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link to one; no link makes this fail."""
+    return _kind(entry) == _FILE
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

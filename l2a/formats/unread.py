@@ -15,7 +15,7 @@ from l2a.videos import Skipped, VideoSet
 _LINES = 20
 _FILES = 200  # are looked into
 _BINARY = (".xlsx", ".xls", ".parquet")
-_WORDS = ("annot", "label", "list", "split", "meta")
+_WORDS = ("train", "test", "valid", "annot", "label", "list", "split", "meta")
 
 
 def unread_lists(tree: Tree, videos: VideoSet) -> tuple[Skipped, ...]:
