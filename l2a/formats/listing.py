@@ -148,8 +148,8 @@ def assemble(
 ) -> VideoSet:
     """One video for each file that is listed; the others are skipped or left out, none is lost.
 
-    A file that is listed in several splits stays in the strongest, test before val before train; a
-    file that is listed with two classes is skipped.
+    A file in several splits stays in the strongest, test before val before train; one that is
+    listed with two classes is skipped.
 
     Args:
         tree: the files that there are.
@@ -161,14 +161,9 @@ def assemble(
         notes: what a person should know.
         home: what a file that is left out lies in none of, for the note on it.
     """
-    first: dict[str, Claim] = {}
-    several: dict[str, list[Claim]] = {}
-    for claim in claims:
-        id = claim.found.id
-        if first.setdefault(id, claim) is not claim:
-            several.setdefault(id, [first[id]]).append(claim)
-    spelled = _spellings({claim.label for said in several.values() for claim in said}.union(
-        claim.label for claim in first.values()))  # fmt: skip
+    first, several = _by_id(claims)
+    claims_twice = (claim for said in several.values() for claim in said)
+    spelled = _spellings({claim.label for claim in (*first.values(), *claims_twice)})
     videos: list[Video] = []
     folders: dict[str, Path] = {}  # a path is made of its folder's in half the time
     skipped = {row.id: Skipped(printable(row.id), row.reason) for row in (*missing, *tree.skipped)}
@@ -198,6 +193,17 @@ def assemble(
         left_out=left_out,
         lists=tuple(lists),
     )
+
+
+def _by_id(claims: Iterable[Claim]) -> tuple[dict[str, Claim], dict[str, list[Claim]]]:
+    """Id ─► its first claim, and id ─► all its claims for those that have several."""
+    first: dict[str, Claim] = {}
+    several: dict[str, list[Claim]] = {}
+    for claim in claims:
+        id = claim.found.id
+        if first.setdefault(id, claim) is not claim:
+            several.setdefault(id, [first[id]]).append(claim)
+    return first, several
 
 
 def _counts(
