@@ -31,7 +31,7 @@ class Use(NamedTuple):
 
     label: int | str
     folder: str
-    count: int
+    videos: int
     example: str
 
 
@@ -178,7 +178,7 @@ def names_by_file(file: NameFile, uses: Sequence[Use]) -> tuple[dict[int | str, 
         )
     named = _shifted(names, numbers, shift)
     right, wrong = _by_folders(named, uses, names.values())
-    if wrong and sum(use.count for use in wrong) >= _NEARLY_ALL * (right + _videos(wrong)):
+    if wrong and sum(use.videos for use in wrong) >= _NEARLY_ALL * (right + _videos(wrong)):
         raise InputError(
             f"By {file.path}, {_videos(wrong)} of {right + _videos(wrong)} videos lie in the folder"
             f" of another class, such as {_shown(wrong[0], named)}; write in front of each name the"
@@ -201,9 +201,11 @@ def names_by_folders(uses: Sequence[Use]) -> tuple[dict[int | str, str], list[st
     folders: dict[int, set[str]] = {}
     for use in uses:
         folders.setdefault(int(use.label), set()).add(use.folder)
-    by_folder = {number: next(iter(own)) for number, own in folders.items() if len(own) == 1}
+    by_folder: dict[int | str, str] = {
+        number: next(iter(own)) for number, own in folders.items() if len(own) == 1
+    }
     if len(folders) == len(set(by_folder.values()) - {""}):
-        return {**by_folder}, []
+        return by_folder, []
     width = max(3, len(str(max(folders))))
     return {number: f"class_{number:0{width}}" for number in folders}, [
         "The lists number the classes, and neither a file of names (classes.txt) nor a folder for"
@@ -253,7 +255,7 @@ def _by_folders(
 
 
 def _videos(uses: Iterable[Use]) -> int:
-    return sum(use.count for use in uses)
+    return sum(use.videos for use in uses)
 
 
 def _shown(use: Use, named: Mapping[int | str, str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from l2a.errors import InputError
 from l2a.formats import kinetics, lists
 from l2a.formats.listing import lines_of
-from l2a.formats.rows import MEANT
+from l2a.formats.rows import MEANT, holds_rows
 from l2a.formats.tree import SUFFIXES, Tree, strip_suffix
 from l2a.videos import Skipped, VideoSet
 
@@ -51,7 +51,7 @@ def _reason(path: Path, format: str, stems: set[str]) -> str:
     if path.suffix.lower() in (".json", ".jsonl"):
         masks = any('"segmentations"' in text or '"annotations"' in text for text in texts)
         return "" if masks else f"lists are read as text with lines of {MEANT}"
-    if kinetics.is_table(path) or lists.holds_rows(path):
+    if kinetics.is_table(path) or holds_rows(path):
         return f"the data set is read as {format}, by other files"
     return f"no layout has lines such as {texts[0][:100]!r}; lists have {MEANT}"
 
