@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l2a.errors import UnreadableVideo
-from l2a.files import file_sha256
+from l2a.files import file_sha256, printable
 from l2a.formats import DataSettings, read_any
-from l2a.formats.tree import DANGLING, MISSING, Tree
+from l2a.formats.tree import DANGLING, LISTED, MISSING
 from l2a.media import read_frames
 from l2a.videos import SPLITS, Video, VideoSet, counted, shared_groups
 
 KINDS = {
+    "list not read": "files that look like lists of videos",
     "missing": "listed, but not there",
     "left out": "listed, but of no use",
+    "no video": "called like a video or a class, but of no use",
     "empty": "files without a byte",
     "truncated": "files that end too early",
     "unreadable": "files that cannot be decoded",
     "listed twice": "videos that the lists name more than once",
     "copy": "files with the very bytes of another",
+    "in no list": "videos that no list or class folder of the data set has",
     "in no split": "videos that the split does not use",
     "one class": "nothing to tell apart",
     "incomplete class": "classes without train or test videos",
@@ -31,14 +34,22 @@ KINDS = {
 }
 """Kind of finding ─► its heading, in the order of the report."""
 
+SOUND = frozenset({"in no split", "listed twice"})
+"""Kinds that are worth knowing and break nothing: the data set's own lists say so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken thing: its kind (a key of `KINDS`), what it is about, and details."""
+    """One thing to know: its kind (a key of `KINDS`), what it is about, and details."""
 
     kind: str
     subject: str
     detail: str
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is a fault of the data set."""
+        return self.kind not in SOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,11 @@ class CheckReport:
 
     videos: VideoSet
     findings: tuple[Finding, ...]
+
+    @property
+    def broken(self) -> int:
+        """How many findings are faults of the data set."""
+        return sum(finding.broken for finding in self.findings)
 
 
 def check_videos(
@@ -74,8 +90,7 @@ def check_videos(
     """
     videos = read_any(folder, settings)
     findings = [
-        *_from_lists(videos),
-        *_in_no_split(videos),
+        *_from_reading(videos),
         *_on_two_sides(videos),
         *_classes(videos),
         *_copies(videos),
@@ -86,8 +101,29 @@ def check_videos(
     return CheckReport(videos, tuple(findings))
 
 
+def report_json(report: CheckReport) -> dict[str, object]:
+    """The whole report for programs: every finding, and what the data set was read as."""
+    videos = report.videos
+    return {
+        "data": str(videos.root),
+        "format": videos.format,
+        "classes": list(videos.classes),
+        "videos": {split: len(videos.of_split(split)) for split in SPLITS},
+        "notes": list(videos.notes),
+        "broken": report.broken,
+        "findings": [
+            {"kind": each.kind, "subject": each.subject, "detail": each.detail,
+             "broken": each.broken}
+            for each in report.findings
+        ],
+    }  # fmt: skip
+
+
 def report_lines(report: CheckReport, most: int = 20) -> list[str]:
-    """The report as lines of text, with at most `most` findings of each kind."""
+    """The report as lines of text, with at most `most` findings of each kind.
+
+    Names are shown with their control characters written out: a terminal obeys none of them.
+    """
     videos = report.videos
     counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in SPLITS if videos.of_split(s))
     lines = [
@@ -102,29 +138,32 @@ def report_lines(report: CheckReport, most: int = 20) -> list[str]:
             lines += [f"  {row.subject}: {row.detail}" for row in rows[:most]]
         if len(rows) > most:
             lines.append(f"  … and {len(rows) - most} more")
-    if not report.findings:
+    if not report.broken:
         lines.append("nothing is broken")
-    return lines
+    return [printable(line) for line in lines]
 
 
-def _from_lists(videos: VideoSet) -> Iterator[Finding]:
-    """What the reader itself left out or met twice."""
+def _from_reading(videos: VideoSet) -> Iterator[Finding]:
+    """What the reader itself left out, met twice or did not understand."""
+    for row in videos.unread:
+        yield Finding("list not read", row.id, row.reason)
     for row in videos.skipped:
-        missing = row.reason in (MISSING, DANGLING)
-        yield Finding("missing" if missing else "left out", row.id, row.reason)
+        yield Finding(_kind_of_skipped(row.reason), row.id, row.reason)
     kept = {video.id: video.split for video in videos.videos}
     for id in videos.repeated:
         if id in kept:
             yield Finding("listed twice", id, f"kept once, in {kept[id]}")
-
-
-def _in_no_split(videos: VideoSet) -> Iterator[Finding]:
+    for id in videos.left_out:
+        if id not in kept:
+            yield Finding("in no list", id, f"not used in the layout {videos.format}")
     for video in videos.of_split("unused"):
         yield Finding("in no split", video.id, f"a video of {video.label}")
-    read = {video.id for video in videos.videos} | {row.id for row in videos.skipped}
-    for found in Tree(videos.root).videos:
-        if found.id not in read:
-            yield Finding("in no split", found.id, "no list or class folder of the data set has it")
+
+
+def _kind_of_skipped(reason: str) -> str:
+    if reason in (MISSING, DANGLING):
+        return "missing"
+    return "left out" if reason.startswith(LISTED) else "no video"
 
 
 def _on_two_sides(videos: VideoSet) -> Iterator[Finding]:

@@ -22,10 +22,11 @@ from l2a import __version__
 from l2a.arguments import Arguments, parse
 from l2a.clips import ClipSettings
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name, release_folders
+from l2a.files import final_name, printable, release_folders
 from l2a.formats import DataSettings
 from l2a.options import (
     Budget,
+    CheckSettings,
     Data,
     DemoSettings,
     DryRun,
@@ -42,6 +43,7 @@ from l2a.options import (
     PreviewSettings,
 )
 from l2a.progress import progress, say
+from l2a.videos import counted
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.full import (
@@ -80,17 +82,24 @@ def _full(arguments: Arguments) -> FullSettings:
 
 
 def _check(arguments: Arguments) -> None:
-    from l2a.check import check_videos, report_lines
+    from l2a.check import check_videos, report_json, report_lines
+    from l2a.files import write_json
 
+    wanted = arguments[CheckSettings]
     with progress("check", "videos") as report:
         found = check_videos(arguments[Data].data, arguments[DataSettings], report=report)
     print("\n".join(report_lines(found)))
+    if wanted.json:
+        write_json(wanted.json, report_json(found))
+    if wanted.strict and found.broken:
+        raise L2AError(f"{arguments[Data].data} has {counted(found.broken, 'fault')}.")
 
 
 def _match(arguments: Arguments) -> None:
     from l2a.formats import read_videos
+    from semantic_match.doubts import weak_matches, weak_sentence
     from semantic_match.embed import embed_classes, make_embedder
-    from semantic_match.match import match_classes, match_table
+    from semantic_match.match import match_classes, match_table, write_table
     from semantic_match.picture import draw_map
 
     settings, picture = arguments[MatchSettings], arguments[MapPicture].map
@@ -98,14 +107,18 @@ def _match(arguments: Arguments) -> None:
     embedder = make_embedder(settings.embedder)
     vectors = embed_classes(videos.classes, embedder)
     matches = match_classes(videos.classes, vectors, settings.matches)
-    width = max([28, *(len(name) + 2 for name in videos.classes)])
+    names = [printable(name) for name in videos.classes]
+    width = max([28, *(len(name) + 2 for name in names)])
     print(f"{'foreground class':<{width}}{'background class':<{width}}similarity")
-    for foreground, background, similarity in match_table(videos.classes, matches):
+    for foreground, background, similarity in match_table(names, matches):
         print(f"{foreground:<{width}}{background:<{width}}{similarity}".rstrip())
     print(f"{len(matches)} matches of {len(videos.classes)} classes: --matches {settings.matches}")
     print(f"embedder: {embedder.identity}")
+    if doubt := weak_sentence(names, weak_matches(matches, settings.matches), len(matches)):
+        print(f"note: {doubt}")
     draw_map(picture, videos.classes, vectors, matches)
-    print(f"map: {picture}")
+    write_table(table := picture.with_suffix(".tsv"), videos.classes, matches)
+    print(f"map: {picture}\ntable: {table}")
 
 
 def _prepare(arguments: Arguments) -> None:
@@ -286,7 +299,9 @@ _TO_CHOOSE = (
 )  # fmt: skip
 
 COMMANDS: dict[str, Command] = {
-    "check": Command("Read a data set and list what is broken.", _DATA, _check),
+    "check": Command(
+        "Read a data set and list what is broken.", (*_DATA, CheckSettings), _check
+    ),
     "match": Command(
         "Match each class with the classes nearest to it, and draw the map.",
         (*_DATA, MatchSettings, MapPicture), _match,

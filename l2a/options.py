@@ -86,6 +86,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class CheckSettings:
+    """What comes of the check.
+
+    Attributes:
+        strict: exit with 1 when something is broken, for scripts.
+        json: also write everything that was found to this JSON file.
+    """
+
+    strict: bool = False
+    json: Path | None = None
+
+
+@dataclass(frozen=True)
 class MapPicture:
     """Where the map goes.
 

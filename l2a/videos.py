@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from l2a.errors import InputError
@@ -37,6 +38,10 @@ class Video:
     group: str
     split: str
 
+    def moved_to(self, split: str) -> Video:
+        """The video in another split."""
+        return Video(self.id, self.path, self.label, self.group, split)
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -58,6 +63,9 @@ class VideoSet:
         skipped: what the data set lists but does not hold.
         notes: what a person should know about these splits, one sentence each.
         repeated: ids that the data set's own lists name more than once; each is in `videos` once.
+        left_out: ids of video files that no list or class folder of the layout has.
+        lists: the list files that were read, or belong to another split.
+        unread: files that look like lists and were not read, each with the reason.
     """
 
     root: Path
@@ -67,9 +75,12 @@ class VideoSet:
     skipped: tuple[Skipped, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     repeated: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = field(default=())
+    lists: tuple[Path, ...] = field(default=())
+    unread: tuple[Skipped, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if len({video.id for video in self.videos}) != len(self.videos):
+        if len(set(map(attrgetter("id"), self.videos))) != len(self.videos):
             twice = next(i for i, n in Counter(v.id for v in self.videos).items() if n > 1)
             raise InputError(f"The video {twice} is listed twice in {self.root}; list it once.")
 
@@ -112,13 +123,16 @@ def counted(number: int, one: str, more: str = "") -> str:
 
 def shared_groups(videos: VideoSet) -> Mapping[str, tuple[str, ...]]:
     """Groups with videos in more than one of train, val and test ─► those splits, by group name."""
+    first: dict[str, str] = {}
     splits: dict[str, set[str]] = {}
-    for video in videos.of_split("train", "val", "test"):
-        splits.setdefault(video.group, set()).add(video.split)
+    for video in videos.videos:
+        if video.split != "unused":
+            split = first.setdefault(video.group, video.split)
+            if split != video.split:
+                splits.setdefault(video.group, {split}).add(video.split)
     return {
         group: tuple(split for split in SPLITS if split in splits[group])
         for group in sorted(splits)
-        if len(splits[group]) > 1
     }
 
 
@@ -172,8 +186,7 @@ def _move(videos: VideoSet, groups: frozenset[str], split: str) -> VideoSet:
     """The set with the train videos of `groups` in `split`, and notes on what that did."""
     before = videos.of_split("train")
     after = tuple(
-        replace(v, split=split) if v.split == "train" and v.group in groups else v
-        for v in videos.videos
+        v.moved_to(split) if v.split == "train" and v.group in groups else v for v in videos.videos
     )
     carved = replace(videos, videos=after)
     moved = carved.of_split(split)
@@ -197,59 +210,91 @@ def _choose_groups(videos: Sequence[Video], share: float, key: str) -> frozenset
     over several classes tie the classes together; they come first, give their own share, and leave
     the classes to even out what they did.
     """
-    sizes: dict[str, Counter[str]] = {}
-    for video in videos:
-        sizes.setdefault(video.group, Counter())[video.label] += 1
-    total = Counter(video.label for video in videos)
-    order = sorted(sizes, key=lambda group: _place(key, group))
-    chosen: set[str] = set()
-    moved: Counter[str] = Counter()
+    choice = _Choice(videos, key)
+    choice.from_spanning(share)
+    choice.from_own(share)
+    choice.at_least_one(share)
+    return frozenset(choice.chosen)
 
-    def take(group: str) -> None:
-        chosen.add(group)
-        moved.update(sizes[group])
 
-    def leaves_train(group: str) -> bool:
-        return all(moved[label] + n < total[label] for label, n in sizes[group].items())
+class _Choice:
+    """Groups that are being chosen to move.
 
-    def gain(group: str, goal: Mapping[str, float]) -> float:
-        """How much nearer to the goal the classes come, in videos; negative if farther."""
-        return sum(
-            abs(goal[label] - moved[label]) - abs(goal[label] - moved[label] - n)
-            for label, n in sizes[group].items()
+    Attributes:
+        sizes: group ─► its videos by class, in the order that `key` names.
+        total: videos of each class.
+        moved: of those, the videos of the chosen groups.
+        chosen: the groups that move.
+    """
+
+    def __init__(self, videos: Sequence[Video], key: str) -> None:
+        sizes: dict[str, Counter[str]] = {}
+        for video in videos:
+            size = sizes.get(video.group)
+            if size is None:
+                sizes[video.group] = size = Counter()
+            size[video.label] += 1
+        self.sizes = {group: sizes[group] for group in sorted(sizes, key=lambda g: _place(key, g))}
+        self.total = Counter(video.label for video in videos)
+        self.moved: Counter[str] = Counter()
+        self.chosen: set[str] = set()
+
+    def from_spanning(self, share: float) -> None:
+        """Of the groups of several classes, those that bring the classes nearer to the share."""
+        spanning = [group for group, size in self.sizes.items() if len(size) > 1]
+        within: Counter[str] = Counter()
+        for group in spanning:
+            within.update(self.sizes[group])
+        goal = {label: share * n for label, n in within.items()}
+        for group in spanning:
+            if self._leaves_train(group) and self._gain(group, goal) > 0:
+                self._take(group)
+
+    def from_own(self, share: float) -> None:
+        """Of each class's own groups those whose sum comes nearest to what is missing."""
+        own: dict[str, list[str]] = {}
+        for group, size in self.sizes.items():
+            if len(size) == 1:
+                own.setdefault(next(iter(size)), []).append(group)
+        for label, groups in own.items():
+            most = self.total[label] - self.moved[label] - 1
+            counts = [self.sizes[group][label] for group in groups]
+            wanted = share * self.total[label] - self.moved[label]
+            for index in _nearest_sum(counts, wanted, most):
+                self._take(groups[index])
+
+    def at_least_one(self, share: float) -> None:
+        """A group for each class that gave none, for the nearest to a small share can be nothing;
+        a class without one video is worse than that."""
+        goal = {label: share * n for label, n in self.total.items()}
+        waiting: dict[str, list[str]] = {
+            label: [] for label in sorted(self.total) if not self.moved[label]
+        }
+        for group in self.sizes if waiting else ():
+            if group not in self.chosen:
+                for label in waiting.keys() & self.sizes[group].keys():
+                    waiting[label].append(group)
+        for label, groups in waiting.items():
+            possible = [group for group in groups if self._leaves_train(group)]
+            if not self.moved[label] and possible:
+                self._take(max(possible, key=lambda group: self._gain(group, goal)))
+
+    def _take(self, group: str) -> None:
+        self.chosen.add(group)
+        for label, n in self.sizes[group].items():
+            self.moved[label] += n
+
+    def _leaves_train(self, group: str) -> bool:
+        return all(
+            self.moved[label] + n < self.total[label] for label, n in self.sizes[group].items()
         )
 
-    spanning = [group for group in order if len(sizes[group]) > 1]
-    in_spanning: Counter[str] = Counter()
-    for group in spanning:
-        in_spanning.update(sizes[group])
-    goal = {label: share * n for label, n in in_spanning.items()}
-    for group in spanning:
-        if leaves_train(group) and gain(group, goal) > 0:
-            take(group)
-
-    own: dict[str, list[str]] = {}
-    for group in order:
-        if len(sizes[group]) == 1:
-            own.setdefault(next(iter(sizes[group])), []).append(group)
-    goal = {label: share * n for label, n in total.items()}
-    for label, groups in own.items():
-        most = total[label] - moved[label] - 1
-        counts = [sizes[group][label] for group in groups]
-        for index in _nearest_sum(counts, goal[label] - moved[label], most):
-            take(groups[index])
-
-    # The nearest to a small share can be nothing; a class without one video is worse than that.
-    waiting = {
-        label: [group for group in order if label in sizes[group] and group not in chosen]
-        for label in sorted(total)
-        if not moved[label]
-    }
-    for label, groups in waiting.items():
-        possible = [group for group in groups if leaves_train(group)]
-        if not moved[label] and possible:
-            take(max(possible, key=lambda group: gain(group, goal)))
-    return frozenset(chosen)
+    def _gain(self, group: str, goal: Mapping[str, float]) -> float:
+        """How much nearer to the goal the classes come, in videos; negative if farther."""
+        return sum(
+            abs(goal[label] - self.moved[label]) - abs(goal[label] - self.moved[label] - n)
+            for label, n in self.sizes[group].items()
+        )
 
 
 def _nearest_sum(counts: Sequence[int], wanted: float, most: int) -> list[int]:
@@ -258,16 +303,22 @@ def _nearest_sum(counts: Sequence[int], wanted: float, most: int) -> list[int]:
     The smaller sum wins a tie. Among equal sums the subset that reaches least far into the sequence
     is taken, so that its order decides which groups go.
     """
-    # Sum ─► the last index that made it; the rest is under the sum without that count.
+    # Sum ─► the last index that made it; the rest is under the sum without that count. The sums
+    # that can be reached are the bits of one number, so that a count is added to all at once.
     last: dict[int, int] = {0: -1}
+    reached = 1
     limit = min(most, int(max(2 * wanted, 0)))  # beyond twice the wanted, nothing is nearer
     ideal = min(most, max(0, math.ceil(wanted - 0.5)))
+    within = (1 << (limit + 1)) - 1 if limit >= 0 else 0
     for index, count in enumerate(counts):
         if ideal in last:
             break
-        for reached in list(last):
-            if reached + count <= limit:
-                last.setdefault(reached + count, index)
+        new = (reached << count) & within & ~reached
+        reached |= new
+        while new:
+            highest = new.bit_length() - 1
+            last[highest] = index
+            new ^= 1 << highest
     best = min(last, key=lambda reached: (abs(reached - wanted), reached))
     subset = []
     while best:

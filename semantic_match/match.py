@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError
+from l2a.files import printable, write_text
 from semantic_match.partners import parse_matches
 from semantic_match.vectors import similarities
 
@@ -83,8 +85,19 @@ def match_table(
 
     A class without a partner has one row, which says so, at its place in the order of classes.
     """
-    rows: dict[str, list[tuple[str, str, str]]] = {name: [] for name in classes}
+    rows: list[list[tuple[str, str, str]]] = [[] for _ in classes]
     for match in matches:
-        foreground, background = classes[match.foreground], classes[match.background]
-        rows[foreground].append((foreground, background, f"{match.similarity:z.2f}"))
-    return [row for name, own in rows.items() for row in own or [(name, "(none)", "")]]
+        names = classes[match.foreground], classes[match.background]
+        rows[match.foreground].append((*names, f"{match.similarity:z.2f}"))
+    return [
+        row
+        for name, own in zip(classes, rows, strict=True)
+        for row in own or [(name, "(none)", "")]
+    ]
+
+
+def write_table(path: Path, classes: Sequence[str], matches: Sequence[ClassMatch]) -> None:
+    """Write the rows of `match_table` with tabs between their columns, for spreadsheets."""
+    heads = ("foreground class", "background class", "similarity")
+    rows = [heads, *match_table([printable(name) for name in classes], matches)]
+    write_text(path, "".join("\t".join(row) + "\n" for row in rows))

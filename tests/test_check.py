@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from l2a.check import KINDS, CheckReport, check_videos, report_lines
+from l2a.cli import main
 from l2a.errors import InputError
+from l2a.files import is_printable, read_json
 from l2a.formats import DataSettings
 from l2a.media import write_video
 
@@ -84,7 +87,7 @@ def test_lists_are_checked_too(data: Path) -> None:
     assert found(report) == {
         "left out": ["a/2.mkv"],
         "listed twice": ["a/0.mkv", "b/1.mkv"],
-        "in no split": ["a/unlisted.mkv"],
+        "in no list": ["a/unlisted.mkv"],
     }
     place = list(KINDS).index
     assert [place(f.kind) for f in report.findings] == sorted(
@@ -133,6 +136,68 @@ def test_the_report_shows_a_few_of_each_kind(data: Path) -> None:
         "  b/1.mkv: the file is empty",
         "  … and 1 more",
     ]
+
+
+def test_lists_that_were_not_read_and_files_of_no_use_are_found(data: Path) -> None:
+    (data / "more").mkdir()
+    (data / "more/val.json").write_text('["a/0.mkv"]')
+    (data / "a/pipe.mkv").touch()
+    (data / "a/pipe.mkv").unlink()
+    os.mkfifo(data / "a/pipe.mkv")
+    (data / "b/loop.mkv").symlink_to("loop.mkv")
+    (data / "a/folder.mkv").mkdir()
+    (data / "a/\x1b[31mred.mkv").touch()
+    report = check_videos(data, DataSettings())
+    assert found(report) == {
+        "list not read": ["more/val.json"],
+        "no video": ["a/\\x1b[31mred.mkv", "a/folder.mkv", "a/pipe.mkv", "b/loop.mkv"],
+    }
+    assert all(is_printable(line) for line in report_lines(report))
+
+
+def test_unused_videos_and_lines_that_stand_twice_are_said_and_break_nothing(data: Path) -> None:
+    splits = data / "splits"
+    for label in "ab":
+        rows = [f"{name} {tag}" for tag, name in zip((1, 2, 0), listed(data, label), strict=True)]
+        (splits / f"{label}_test_split1.txt").parent.mkdir(exist_ok=True)
+        (splits / f"{label}_test_split1.txt").write_text("\n".join([*rows, rows[0]]))
+        (data / "train.txt").unlink(missing_ok=True)
+        (data / "test.txt").unlink(missing_ok=True)
+    report = check_videos(data, DataSettings())
+    assert set(found(report)) == {"in no split", "listed twice"}
+    assert report.broken == 0
+    assert report_lines(report)[-1] == "nothing is broken"
+
+
+def listed(data: Path, label: str) -> list[str]:
+    return sorted(path.name for path in (data / label).iterdir())
+
+
+def test_strict_and_json_are_for_programs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", str(data), "--strict", "--json", str(tmp_path / "new" / "found.json")]
+    assert main(words) == 0
+    content = read_json(tmp_path / "new" / "found.json")
+    assert content == {
+        "data": str(data),
+        "format": "lists",
+        "classes": ["a", "b"],
+        "videos": {"train": 4, "val": 0, "test": 2, "unused": 0},
+        "notes": [],
+        "broken": 0,
+        "findings": [],
+    }
+    (data / "a/0.mkv").write_bytes(b"")
+    (data / "a/new.mkv").write_bytes(b"")
+    assert main(words) == 1
+    assert capsys.readouterr().err.endswith(f"l2a: {data} has 2 faults.\n")
+    assert read_json(tmp_path / "new" / "found.json")["findings"] == [
+        {"kind": "empty", "subject": "a/0.mkv", "detail": "the file is empty", "broken": True},
+        {"kind": "in no list", "subject": "a/new.mkv", "broken": True,
+         "detail": "not used in the layout lists"},
+    ]  # fmt: skip
+    assert main(words[:2]) == 0
 
 
 @pytest.mark.clips

@@ -325,8 +325,8 @@ def test_kinetics_is_known_by_file_names_in_any_folder_and_container(tmp_path: P
     assert {row.id: row.reason for row in videos.skipped} == {
         f"javelin throw/{IDS[3]}_000005_000015": "no such file",
         f"never downloaded/{IDS[3]}_000015_000025": "no such file",
-        f"/{IDS[3]}_000025_000035": "no class is listed for it",
-        f"javelin throw/{IDS[3]}": "no times, '' to ''",
+        f"/{IDS[3]}_000025_000035": "listed with no class",
+        f"javelin throw/{IDS[3]}": "listed with no times, '' to ''",
     }
     notes = " ".join(videos.notes)
     assert "Video files in no list, left out: 1 (val/unknown_file.mp4)" in notes
@@ -508,10 +508,11 @@ def test_a_line_without_a_class_number_is_named(tmp_path: Path) -> None:
         read_videos(tmp_path, DataSettings())
 
 
-def test_tables_with_words_for_classes_are_not_lists(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.mp4", "b/2.mp4")
-    write(tmp_path / "train.csv", ["clip_path,label", "a/1.mp4,a", "b/2.mp4,b"])
-    assert read_videos(tmp_path, DataSettings()).format == "folder"
+def test_tables_with_words_for_classes_are_lists(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.mp4", "x/2.mp4")
+    write(tmp_path / "train.csv", ["clip_path,label", "x/1.mp4,a", "x/2.mp4,b b"])
+    videos = read_videos(tmp_path, DataSettings())
+    assert (videos.format, videos.classes) == ("lists", ("a", "b b"))
 
 
 # --- all layouts -----------------------------------------------------------------------------

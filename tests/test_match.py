@@ -20,12 +20,20 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.files import read_json
 from l2a.runs import Run
-from semantic_match.match import ClassMatch, match_classes, match_table, without_partner
+from semantic_match.doubts import weak_matches, weak_sentence
+from semantic_match.match import (
+    ClassMatch,
+    match_classes,
+    match_table,
+    without_partner,
+    write_table,
+)
 from semantic_match.partners import Above, EveryOther, Nearest, SameClass, parse_matches
-from semantic_match.picture import draw_map, leaf_order
+from semantic_match.picture import _block_means, draw_map, leaf_order
 from semantic_match.pool import Pool
 from semantic_match.settings import MatchSettings
 from semantic_match.vectors import similarities
+from train.metrics import draw_confusion, measure
 from train.records import write_matching
 from train.workspace import Matching
 
@@ -450,6 +458,87 @@ def test_map_is_a_png_that_stays_the_same_and_shows_the_matches(tmp_path: Path) 
     changed = (pixels != bare).any(axis=2)
     # Four frames of 60 x 60 pixels, each about 4 x 60 long and 4 wide or a little more.
     assert 2500 < changed.sum() < 8000
+
+
+def test_map_of_very_many_classes_fits_a_screen_and_names_some(tmp_path: Path) -> None:
+    """1,700 classes are more than the map has pixels: cells are means, and no mark is lost."""
+    count = 1700
+    angles = np.linspace(0, 3, count)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    matches = match_classes(names(count), vectors, "1")
+    path = tmp_path / "map.png"
+    draw_map(path, names(count), vectors, matches)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+        assert 1500 < max(picture.size) < 2400
+    draw_map(path, names(count), vectors, [])
+    with Image.open(path) as picture:
+        bare = np.asarray(picture.convert("RGB")).astype(int)
+    lighter = (pixels - bare).sum(axis=2) > 0
+    # The nearest class of each lies beside it: a line from corner to corner.
+    rows, columns = np.nonzero(lighter)
+    assert len(np.unique(rows)) > 1480 and len(np.unique(columns)) > 1480
+    assert np.ptp(columns - rows) < 20
+
+
+def test_means_of_blocks_leave_out_what_is_masked() -> None:
+    shown = np.ma.masked_array(np.arange(9.0).reshape(3, 3), np.eye(3, dtype=bool))
+    means = _block_means(shown, 2)
+    # 0, 4 and 8 lie on the diagonal: (1 + 3) / 2, (2 + 5) / 2, (6 + 7) / 2, and nothing.
+    np.testing.assert_array_equal(means.filled(-1), [[2, 3.5], [6.5, -1]])
+
+
+@pytest.mark.parametrize(
+    "name", ["golf $x^{$ _", "$$", "\\frac{", "a\nb\x1b[31m", "x" * 255, "a\udcff", "{}%s"]
+)
+@pytest.mark.filterwarnings("error")
+def test_class_names_are_drawn_as_plain_text(tmp_path: Path, name: str) -> None:
+    draw_map(tmp_path / "map.png", [name, "b", "c", "d"], PLANE, [])
+    metrics = measure(np.eye(2, dtype=np.float32), np.array([0, 1]), [name, "b"])
+    draw_confusion(tmp_path / "confusion.png", metrics, [name, "b"])
+    for picture in ("map.png", "confusion.png"):
+        with Image.open(tmp_path / picture) as drawn:
+            assert max(drawn.size) < 2000
+
+
+def test_the_table_is_written_for_spreadsheets(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.tsv", ["a\tb", "c"], [ClassMatch(0, 1, 0.456)])
+    assert (tmp_path / "t.tsv").read_text() == (
+        "foreground class\tbackground class\tsimilarity\na\\x09b\tc\t0.46\nc\t(none)\t\n"
+    )
+
+
+WEAK_ROWS = [ClassMatch(0, 1, 0.2), ClassMatch(1, 0, 0.36), ClassMatch(2, 1, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("specification", "weak"),
+    [("1", [2, 0]), ("1+same-class", [2, 0]), ("2+above:0.2", [2]), ("above:0.1", []), ("all", []),
+     ("1+all", []), ("same-class", [])],
+)  # fmt: skip
+def test_weak_matches_are_those_that_nobody_asked_for(specification: str, weak: list[int]) -> None:
+    rows = [*WEAK_ROWS, ClassMatch(3, 3, 1.0)]
+    assert weak_matches(rows, specification) == [rows[index] for index in weak]
+
+
+def test_weak_matches_are_said_with_what_to_do(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = weak_sentence(NAMES, weak_matches(WEAK_ROWS, "1"), 3)
+    assert sentence.startswith(
+        "2 of 3 matches are below a similarity of 0.35 (north-east with near_east 0.10, east with"
+        " near_east 0.20): "
+    )
+    assert "--matches above:0.35 leaves them out" in sentence
+    # What is proposed works; where it would find nothing, it is not proposed.
+    assert "above:" not in weak_sentence(NAMES, WEAK_ROWS, 3)
+    assert weak_sentence(NAMES, [], 3) == ""
+    assert main(["match", str(data), "--map", str(tmp_path / "m.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "note: 1 of 3 matches are below a similarity of 0.35 (WaveHand with JumpRope " in shown
+    assert (tmp_path / "m.tsv").read_text().count("\n") == 4
+    words = ["match", str(data), "--map", str(tmp_path / "m.png"), "--matches", "above:0.35"]
+    assert main(words) == 0
 
 
 def test_map_of_many_classes_grows_and_stays_readable(tmp_path: Path) -> None:

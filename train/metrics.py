@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import written_whole
+from l2a.files import shortened, written_whole
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def draw_confusion(path: Path, metrics: Metrics, classes: Sequence[str]) -> None
     image = axes.imshow(metrics.confusion / totals, vmin=0, vmax=1, cmap="viridis")
     if count <= 120:
         size = 8 if count <= 30 else 4
-        axes.set_xticks(range(count), classes, rotation=90, fontsize=size)
-        axes.set_yticks(range(count), classes, fontsize=size)
+        names = [shortened(name) for name in classes]  # and a `$` in one is no formula
+        axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
     if count <= 20:
         for row, column in np.argwhere(metrics.confusion > 0):
             value = int(metrics.confusion[row, column])

@@ -199,6 +199,6 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
         axes.grid(alpha=0.3)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small",
                     frameon=False)  # fmt: skip
-    figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium")
+    figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium", parse_math=False)
     with written_whole(path) as aside:
         figure.savefig(aside, format="png", dpi=110)

@@ -22,9 +22,17 @@ from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
 from l2a.progress import progress, say
 from l2a.videos import Skipped, Video, VideoSet, carve_validation
+from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import ClassMatch, match_classes
 from semantic_match.pool import Pool
+from semantic_match.scenes import (
+    UnlikeMatch,
+    sample_rows,
+    scene_descriptor,
+    unlike_matches,
+    unlike_sentence,
+)
 from semantic_match.settings import MatchSettings
 from train.batches import ClipSource
 
@@ -210,8 +218,12 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     classes = space.videos.classes
     vectors = embed_classes(classes, embedder)
     matches = match_classes(classes, vectors, settings.matches)
+    if doubt := weak_sentence(classes, weak_matches(matches, settings.matches), len(matches)):
+        say(f"note: {doubt}")
     foregrounds = space.fit_rows("foreground_unfit")
     backgrounds = space.fit_rows("background_unfit")
+    if doubt := unlike_sentence(classes, _unlike(space, backgrounds, matches)):
+        say(f"note: {doubt}")
     pool = _pool(space, foregrounds, backgrounds, matches)
     fit = f"{len(foregrounds)} foregrounds and {len(backgrounds)} backgrounds"
     if len(pool) == 0:
@@ -223,6 +235,18 @@ def build_matching(space: Workspace, settings: MatchSettings) -> Matching:
     return Matching(
         embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool
     )
+
+
+def _unlike(
+    space: Workspace, backgrounds: NDArray[np.int64], matches: Sequence[ClassMatch]
+) -> list[UnlikeMatch]:
+    """The matches whose clean backgrounds do not bear out what their names say."""
+    count = len(space.videos.classes)
+    rows = backgrounds[sample_rows(space.source.labels[backgrounds], count)]
+    if len(rows) == 0:
+        return []
+    scenes = [scene_descriptor(space.bank.backgrounds[row, 0]) for row in rows]
+    return unlike_matches(np.stack(scenes), space.source.labels[rows], count, matches)
 
 
 def rematch(matching: Matching, space: Workspace) -> Matching:

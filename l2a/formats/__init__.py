@@ -6,17 +6,21 @@ made, and what a person should know is noted.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from l2a.errors import InputError
 from l2a.formats import folder as folders
 from l2a.formats import hmdb51, kinetics, lists, ucf101
+from l2a.formats.groups import plain
 from l2a.formats.listing import examples
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import is_video
+from l2a.formats.tree import MISSING, Tree
+from l2a.formats.unread import sentence, unread_lists
 from l2a.videos import VideoSet, carve_test, shared_groups
 
 __all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos"]
@@ -26,8 +30,8 @@ __all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos"]
 class Reader:
     """One layout: whether a folder has it, and reading it."""
 
-    recognises: Callable[[Path, DataSettings], bool]
-    read: Callable[[Path, DataSettings], VideoSet]
+    recognises: Callable[[Tree, DataSettings], bool]
+    read: Callable[[Tree, DataSettings], VideoSet]
 
 
 READERS: Mapping[str, Reader] = {
@@ -72,10 +76,19 @@ def read_any(folder: Path, settings: DataSettings) -> VideoSet:
         raise InputError(f"The data set's folder {folder} {what}; give the folder of the videos.")
     if settings.annotations is not None and not settings.annotations.exists():
         raise InputError(f"The annotations {settings.annotations} do not exist; check the path.")
-    videos = _reader(folder, settings).read(folder, settings)
+    with _no_collector():
+        return _read(folder, settings)
+
+
+def _read(folder: Path, settings: DataSettings) -> VideoSet:
+    tree = Tree(folder)
+    videos = _reader(tree, settings).read(tree, settings)
+    unread = unread_lists(tree, videos)
     if not videos.videos:
         raise InputError(_nothing_found(folder, videos))
-    videos = _with_test(_regrouped(videos, settings.group_pattern))
+    if unread:
+        videos = replace(videos, unread=unread).noting(sentence(unread))
+    videos = _alike(_with_test(_regrouped(videos, settings.group_pattern)))
     shared = shared_groups(videos)
     if shared:
         videos = videos.noting(
@@ -85,10 +98,23 @@ def read_any(folder: Path, settings: DataSettings) -> VideoSet:
     return videos
 
 
-def _reader(folder: Path, settings: DataSettings) -> Reader:
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without looking for circles of garbage: there are none among so many small things, and
+    looking again and again takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _reader(tree: Tree, settings: DataSettings) -> Reader:
     if settings.format == "auto":
         for reader in READERS.values():
-            if reader.recognises(folder, settings):
+            if reader.recognises(tree, settings):
                 return reader
         raise InputError(
             f"{settings.annotations} holds no split files, lists or tables of a known layout;"
@@ -102,15 +128,22 @@ def _reader(folder: Path, settings: DataSettings) -> Reader:
 
 
 def _nothing_found(folder: Path, videos: VideoSet) -> str:
-    if videos.skipped:
+    listed = [row for row in videos.skipped if row.reason == MISSING]
+    if listed:
         return (
-            f"None of the {len(videos.skipped)} videos that are listed for {folder} is there, such"
-            f" as {videos.skipped[0].id}; give the folder that the lists were made for."
+            f"None of the {len(listed)} videos that are listed for {folder} is there, such as"
+            f" {listed[0].id}; give the folder that the lists were made for."
         )
-    if loose := min(filter(is_video, (file.name for file in folder.iterdir())), default=None):
+    if videos.skipped:
+        first = videos.skipped[0]
         return (
-            f"The videos of {folder}, such as {loose}, lie in no class folder; if it is a class"
-            " itself, give the folder above it, else sort the videos into class folders."
+            f"No video of {folder} can be used, such as {first.id} ({first.reason}); mend the lists"
+            " or the files."
+        )
+    if videos.left_out:
+        return (
+            f"The videos of {folder}, such as {videos.left_out[0]}, lie in no class folder; if it"
+            " is a class itself, give the folder above it, else sort the videos into class folders."
         )
     return (
         f"There is no video in {folder}; it should hold class folders, at the top or under videos/,"
@@ -139,6 +172,19 @@ def _regrouped(videos: VideoSet, pattern: str | None) -> VideoSet:
             " group of their names."
         )
     return regrouped
+
+
+def _alike(videos: VideoSet) -> VideoSet:
+    """The set with a note on classes whose names differ in spelling alone."""
+    spellings: dict[str, list[str]] = {}
+    for name in videos.classes:
+        spellings.setdefault(plain(name), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return videos
+    return videos.noting(
+        f"Classes whose names are spelled alike: {len(alike)} ({examples(alike)})."
+    )
 
 
 def _with_test(videos: VideoSet) -> VideoSet:

@@ -1,8 +1,9 @@
-"""Plain class folders: `<class>/<video>`, or `train|val|test/<class>/<video>`."""
+"""Plain class folders: `<class>/<video>`, or `train|val|test/<class>/<video>`.
+
+Videos that lie deeper, as in `<class>/<person>/<video>`, are of the class of the topmost folder.
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from l2a.errors import InputError
 from l2a.formats.groups import guessed_group
@@ -12,12 +13,12 @@ from l2a.formats.tree import Tree
 from l2a.videos import VideoSet
 
 
-def recognises(root: Path, settings: DataSettings) -> bool:
+def recognises(tree: Tree, settings: DataSettings) -> bool:
     """Whatever no other reader knows is read as class folders, unless lists were asked for."""
     return settings.annotations is None
 
 
-def read(root: Path, settings: DataSettings) -> VideoSet:
+def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read class folders; without split folders every video is in train.
 
     Raises:
@@ -28,29 +29,28 @@ def read(root: Path, settings: DataSettings) -> VideoSet:
             f"Class folders have no annotations, but {settings.annotations} was given; leave it out"
             " or choose another format."
         )
-    tree = Tree(root)
     in_splits = any(found.split for found in tree.videos)
-    claims = []
-    outside = []
-    for found in tree.videos:
-        if found.folder and bool(found.split) == in_splits:
-            claims.append(Claim(found, found.folder, found.split or "train"))
-        else:
-            outside.append(found.id)
+    claims = [
+        Claim(found, found.folder, found.split or "train")
+        for found in tree.videos
+        if found.folder and bool(found.split) == in_splits
+    ]
     notes = []
-    if outside:
-        where = "train, val or test folder with classes" if in_splits else "class folder"
-        notes.append(f"Video files in no {where}, left out: {len(outside)} ({examples(outside)}).")
+    if tree.nested:
+        notes.append(
+            f"Videos in folders inside of class folders, which are of the class of the topmost:"
+            f" {len(tree.nested)} ({examples(tree.nested)})."
+        )
     if tree.bare:
         notes.append(
             f"Folders without a video, which are no classes: {len(tree.bare)}"
             f" ({examples(tree.bare)})."
         )
     return assemble(
-        root,
+        tree,
         "folder",
         claims,
         lambda found, label: guessed_group(found.stem, label),
-        tree.dangling,
-        notes,
+        notes=notes,
+        home="train, val or test folder with classes" if in_splits else "class folder",
     )

@@ -6,6 +6,10 @@ Names are data: HMDB51's hold `# & ; [ ] ( ) ! + @ ~`, so none is ever used as a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from unicodedata import category
+
+from l2a.files import nfc
 
 _UCF = re.compile(r"^v_.+_g(\d+)_c\d+$")
 _HMDB = re.compile(r"^(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+$")
@@ -13,10 +17,13 @@ _KINETICS = re.compile(r"^(.+)_(\d{1,6})_(\d{1,6})$")
 _YOUTUBE = re.compile(r"^([\w-]{11})_\d{6}_\d{6}$", re.ASCII)
 
 
+@lru_cache(maxsize=65_536)
 def plain(name: str) -> str:
     """A name's letters and digits, lower case: spellings of one class folder that differ by spaces,
-    underscores, quotes, parentheses or capitals are the same then."""
-    return "".join(filter(str.isalnum, name.casefold()))
+    underscores, quotes, parentheses or capitals are the same then. Marks that make vowels stay."""
+    return "".join(
+        mark for mark in nfc(name).casefold() if mark.isalnum() or category(mark)[0] == "M"
+    )
 
 
 def hmdb51_group(stem: str, label: str) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from l2a.errors import InputError
 from l2a.formats.groups import hmdb51_group, plain
@@ -17,7 +16,7 @@ from l2a.formats.listing import (
     lines_of,
     of_split,
     split_files,
-    with_unused,
+    unused_claims,
 )
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, Tree
@@ -27,25 +26,24 @@ _SPLIT_FILE = re.compile(r"(.+)_test_split(\d+)\.txt")
 _TAGS = {"0": "unused", "1": "train", "2": "test"}
 
 
-def recognises(root: Path, settings: DataSettings) -> bool:
+def recognises(tree: Tree, settings: DataSettings) -> bool:
     """Whether there are files named `<class>_test_split<number>.txt`."""
-    return bool(split_files(root, settings, _SPLIT_FILE))
+    return bool(split_files(tree.root, settings, _SPLIT_FILE))
 
 
-def read(root: Path, settings: DataSettings) -> VideoSet:
+def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read the split `settings.split`; files of a listed class that it does not name are "unused".
 
     Raises:
         InputError: there is no split file, none of this number, or a line without a tag.
     """
-    files = split_files(root, settings, _SPLIT_FILE)
+    files = split_files(tree.root, settings, _SPLIT_FILE)
     if not files:
         raise InputError(
-            f"There is no file <class>_test_split1.txt for {root}; put HMDB51's split files into"
-            " its folder splits/ or name their folder by --annotations."
+            f"There is no file <class>_test_split1.txt for {tree.root}; put HMDB51's split files"
+            " into its folder splits/ or name their folder by --annotations."
         )
-    tree = Tree(root)
-    folders = {plain(found.folder): found.folder for found in tree.videos}
+    folders = tree.folders()
     claims: list[Claim] = []
     missing: list[Skipped] = []
     for listed in of_split(files, settings):
@@ -59,12 +57,11 @@ def read(root: Path, settings: DataSettings) -> VideoSet:
                 missing.append(Skipped(f"{tree.prefix}{label}/{file}", MISSING))
             else:
                 claims.append(Claim(found, label, _TAGS[rest[0]]))
-    claims, notes = with_unused(claims, tree)
     return assemble(
-        root,
+        tree,
         "hmdb51",
-        claims,
+        [*claims, *unused_claims(claims, tree)],
         lambda found, label: hmdb51_group(found.stem, label),
-        [*missing, *tree.dangling],
-        notes,
+        lists=[file.path for file in files],
+        missing=missing,
     )

@@ -8,23 +8,30 @@ spaces, with underscores, or without quotes and parentheses, and some have no cl
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from l2a.errors import InputError
 from l2a.formats.groups import kinetics_key, plain
-from l2a.formats.listing import Claim, annotation_files, assemble, examples, unlisted_note
+from l2a.formats.listing import (
+    Claim,
+    annotation_files,
+    assemble,
+    examples,
+    first_line,
+    text_of,
+)
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import MISSING, SPLIT_FOLDERS, Found, Tree
+from l2a.formats.tree import LISTED, MISSING, SPLIT_FOLDERS, Found, Tree
 from l2a.videos import Skipped, VideoSet
 
 _SPLIT_IN_NAME = re.compile(r"(train|val|test)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One line of a CSV file: a clip of `youtube_id` from `start` to `end` seconds, as written."""
 
     label: str
@@ -37,28 +44,27 @@ class _Row:
         """What the file's name says, or None when the times are not numbers."""
         try:
             return self.youtube_id, int(float(self.start)), int(float(self.end))
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
 
-def recognises(root: Path, settings: DataSettings) -> bool:
+def recognises(tree: Tree, settings: DataSettings) -> bool:
     """Whether there is a CSV file with a column `youtube_id`."""
-    return bool(annotation_files(root, settings.annotations, _is_table))
+    return bool(annotation_files(tree.root, settings.annotations, is_table))
 
 
-def read(root: Path, settings: DataSettings) -> VideoSet:
+def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read all tables of the annotation folder; what they list and the disk lacks is skipped.
 
     Raises:
         InputError: there is no such table, or one lacks a column that it needs.
     """
-    tables = annotation_files(root, settings.annotations, _is_table)
+    tables = annotation_files(tree.root, settings.annotations, is_table)
     if not tables:
         raise InputError(
-            f"There is no CSV file with a column youtube_id for {root}; put Kinetics' train.csv and"
-            " validate.csv beside the videos or name them by --annotations."
+            f"There is no CSV file with a column youtube_id for {tree.root}; put Kinetics'"
+            " train.csv and validate.csv beside the videos or name them by --annotations."
         )
-    tree = Tree(root)
     by_key: dict[tuple[str, int, int], list[Found]] = {}
     for found in tree.videos:
         key = kinetics_key(found.stem)
@@ -67,54 +73,61 @@ def read(root: Path, settings: DataSettings) -> VideoSet:
     # A table of everything often lies beside the tables of its splits: equal rows are one row.
     rows = dict.fromkeys(row for table in tables for row in _rows(table))
     claims: list[Claim] = []
-    skipped: list[Skipped] = []
+    missing: list[Skipped] = []
     for row in rows:
         key = row.key()
         copies = by_key.get(key, []) if key else []
         if row.label and copies:
-            claims.append(Claim(_best(copies, row), row.label, row.split))
+            found = copies[0] if len(copies) == 1 else _best(copies, row)
+            claims.append(Claim(found, row.label, row.split))
         else:
-            skipped.append(_why_skipped(row, key))
-    listed = {claim.found.id for claim in claims}
+            missing.append(_why_skipped(row, key))
     absent = sorted({row.label for row in rows if row.label} - {claim.label for claim in claims})
-    notes = unlisted_note([found.id for found in tree.videos if found.id not in listed])
+    notes = []
     if absent:
         notes.append(f"Listed classes without a file here: {len(absent)} ({examples(absent)}).")
-    return assemble(root, "kinetics", claims, _group, [*skipped, *tree.dangling], notes)
+    return assemble(tree, "kinetics", claims, _group, lists=tables, missing=missing, notes=notes)
 
 
-def _is_table(path: Path) -> bool:
-    if path.suffix.lower() != ".csv":
-        return False
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        return "youtube_id" in _columns(file.readline())
+def is_table(path: Path) -> bool:
+    """Whether a file is a table of Kinetics: one with a column `youtube_id`."""
+    return path.suffix.lower() in (".csv", ".tsv") and _header(path) is not None
 
 
-def _columns(header: str) -> list[str]:
-    return [name.strip().strip('"').lower() for name in header.split(",")]
+def _header(path: Path) -> tuple[str, list[str]] | None:
+    """The character between columns and their names, if `youtube_id` is one of them."""
+    first = first_line(path)
+    for delimiter in (",", ";", "\t"):
+        columns = [name.strip().strip('"').lower() for name in first.split(delimiter)]
+        if "youtube_id" in columns:
+            return delimiter, columns
+    return None
 
 
 def _rows(table: Path) -> Iterator[_Row]:
-    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        columns = _columns(file.readline())
-        needed = ("label", "youtube_id", "time_start", "time_end")
-        lacking = [name for name in needed if name not in columns]
-        if lacking:
-            raise InputError(
-                f"{table} has no column {lacking[0]}; its columns should be label, youtube_id,"
-                " time_start, time_end and split."
-            )
-        where = [columns.index(name) for name in needed]
-        where_split = columns.index("split") if "split" in columns else None
-        in_name = _SPLIT_IN_NAME.search(table.stem.lower())
-        default = in_name[1] if in_name else "train"
-        for cells in csv.reader(file):
-            if not cells:
-                continue
+    delimiter, columns = _header(table) or (",", [])
+    needed = ("label", "youtube_id", "time_start", "time_end")
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise InputError(
+            f"{table} has no column {lacking[0]}; its columns should be label, youtube_id,"
+            " time_start, time_end and split."
+        )
+    where = [columns.index(name) for name in needed]
+    where_split = columns.index("split") if "split" in columns else None
+    in_name = _SPLIT_IN_NAME.search(table.stem.lower())
+    default = in_name[1] if in_name else "train"
+    reader = csv.reader(io.StringIO(text_of(table), newline=""), delimiter=delimiter)
+    rows = (cells for cells in reader if any(map(str.strip, cells)))
+    try:
+        next(rows)  # the header
+        for cells in rows:
             cells += [""] * (len(columns) - len(cells))
             label, youtube_id, start, end = (cells[place].strip() for place in where)
             said = cells[where_split].strip().lower() if where_split is not None else ""
             yield _Row(label, youtube_id, start, end, SPLIT_FOLDERS.get(said, default))
+    except csv.Error as error:
+        raise InputError(f"{table} is no readable table ({error}); write it again.") from None
 
 
 def _best(copies: list[Found], row: _Row) -> Found:
@@ -127,9 +140,10 @@ def _best(copies: list[Found], row: _Row) -> Found:
 
 def _why_skipped(row: _Row, key: tuple[str, int, int] | None) -> Skipped:
     if key is None:
-        return Skipped(f"{row.label}/{row.youtube_id}", f"no times, {row.start!r} to {row.end!r}")
+        times = f"{LISTED} no times, {row.start!r} to {row.end!r}"
+        return Skipped(f"{row.label}/{row.youtube_id}", times)
     name = f"{row.label}/{key[0]}_{key[1]:06}_{key[2]:06}"
-    return Skipped(name, MISSING if row.label else "no class is listed for it")
+    return Skipped(name, MISSING if row.label else f"{LISTED} no class")
 
 
 def _group(found: Found, label: str) -> str:

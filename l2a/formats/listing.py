@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from l2a.errors import InputError
+from l2a.files import nfc, printable
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import Found, Tree
+from l2a.formats.tree import LISTED, Found, Tree, is_plain_file
 from l2a.videos import Skipped, Video, VideoSet
 
 ANNOTATION_FOLDERS = (
@@ -24,12 +29,13 @@ ANNOTATION_FOLDERS = (
 )
 """Where annotation files are looked for, in this order, relative to the data set's folder."""
 
+_START_BYTES = 65_536
+
 # Which split keeps a video that is listed in several: no test video may be trained on.
 _STRENGTH = {"unused": 0, "train": 1, "val": 2, "test": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What one line of a list says: this file is of this class and in this split."""
 
     found: Found
@@ -93,98 +99,175 @@ def annotation_files(
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of the lines that are not blank.
+    """(number from 1, text) of the lines that are not blank, without white space at their ends."""
+    for number, line in enumerate(io.StringIO(text_of(path), newline=None), start=1):
+        text = line.strip()
+        if text:
+            yield number, text
 
-    Bytes that are not UTF-8 pass as Python passes them in file names, so that both still match.
+
+def text_of(path: Path) -> str:
+    """A list's text: UTF-8 or UTF-16 by its mark, UTF-8, or else the alphabet of Western Europe.
+
+    Raises:
+        InputError: it holds NUL bytes, which no text has.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, start=1):
-            text = line.strip()
-            if text:
-                yield number, text
+    text = _decoded(path.read_bytes())
+    if "\0" in text:
+        raise InputError(f"{path} holds NUL bytes and is no text; write it again as UTF-8.")
+    return text
+
+
+def first_line(path: Path) -> str:
+    """The first line that is not blank, without reading all of a file that may be no list."""
+    with path.open("rb") as file:
+        text = _decoded(file.read(_START_BYTES))
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _decoded(data: bytes) -> str:
+    encoding = "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def assemble(
-    root: Path,
+    tree: Tree,
     format: str,
     claims: Iterable[Claim],
     group_of: Callable[[Found, str], str],
-    skipped: Sequence[Skipped],
-    notes: Sequence[str],
+    *,
+    lists: Sequence[Path] = (),
+    missing: Sequence[Skipped] = (),
+    notes: Sequence[str] = (),
+    home: str = "list",
 ) -> VideoSet:
-    """One video for each listed file.
+    """One video for each file that is listed; the others are skipped or left out, none is lost.
 
-    A file that is listed in several splits stays in the strongest, test before val before train; a
-    file that is listed with two classes is skipped.
+    A file in several splits stays in the strongest, test before val before train; one that is
+    listed with two classes is skipped.
+
+    Args:
+        tree: the files that there are.
+        format: the layout's name.
+        claims: what the lists say.
+        group_of: (file, class) ─► the group that its name tells.
+        lists: the files that were read for it.
+        missing: what they list and the disk lacks.
+        notes: what a person should know.
+        home: what a file that is left out lies in none of, for the note on it.
     """
-    by_id: dict[str, list[Claim]] = {}
-    for claim in claims:
-        by_id.setdefault(claim.found.id, []).append(claim)
+    first, several = _by_id(claims)
+    claims_twice = (claim for said in several.values() for claim in said)
+    spelled = _spellings({claim.label for claim in (*first.values(), *claims_twice)})
     videos: list[Video] = []
-    ambiguous: list[Skipped] = []
-    for id, said in by_id.items():
-        labels = sorted({claim.label for claim in said})
-        if len(labels) > 1:
-            ambiguous.append(Skipped(id, f"listed with two classes, {labels[0]} and {labels[1]}"))
-            continue
-        found, label = said[0].found, labels[0]
-        split = max((claim.split for claim in said), key=_STRENGTH.__getitem__)
-        videos.append(Video(id, found.path, label, group_of(found, label), split))
-    repeated = sorted(id for id, said in by_id.items() if len(said) > 1)
-    if repeated:
-        notes = [
-            *notes,
-            f"Videos listed more than once: {len(repeated)} ({examples(repeated)}); where the"
-            " splits differ, test goes before val and val before train.",
-        ]
+    folders: dict[str, Path] = {}  # a path is made of its folder's in half the time
+    skipped = {row.id: Skipped(printable(row.id), row.reason) for row in (*missing, *tree.skipped)}
+    for id, (found, written, split) in first.items():
+        label = spelled[written]
+        if id in several:
+            labels = sorted({spelled[claim.label] for claim in several[id]})
+            if len(labels) > 1:
+                reason = f"{LISTED} two classes, {labels[0]} and {labels[1]}"
+                skipped[id] = Skipped(id, reason)
+                continue
+            split = max((claim.split for claim in several[id]), key=_STRENGTH.__getitem__)
+        above, _, name = id.rpartition("/")
+        if above not in folders:
+            folders[above] = tree.root / above
+        videos.append(Video(id, folders[above] / name, label, group_of(found, label), split))
+    left_out = tuple(found.id for found in tree.videos if found.id not in first)
+    repeated = sorted(several)
     return VideoSet(
-        root=root,
+        root=tree.root,
         format=format,
         classes=tuple(sorted({video.label for video in videos})),
-        videos=tuple(sorted(videos, key=lambda video: video.id)),
-        skipped=tuple(sorted([*skipped, *ambiguous], key=lambda row: row.id)),
-        notes=tuple(notes),
+        videos=tuple(sorted(videos, key=attrgetter("id"))),
+        skipped=tuple(sorted(skipped.values(), key=attrgetter("id"))),
+        notes=(*notes, *_counts(tree, left_out, repeated, home)),
         repeated=tuple(repeated),
+        left_out=left_out,
+        lists=tuple(lists),
     )
 
 
-def with_unused(claims: Sequence[Claim], tree: Tree) -> tuple[list[Claim], list[str]]:
-    """The claims and, as "unused", the files of the same class folders that no list names.
+def _by_id(claims: Iterable[Claim]) -> tuple[dict[str, Claim], dict[str, list[Claim]]]:
+    """Id ─► its first claim, and id ─► all its claims for those that have several."""
+    first: dict[str, Claim] = {}
+    several: dict[str, list[Claim]] = {}
+    for claim in claims:
+        id = claim.found.id
+        if first.setdefault(id, claim) is not claim:
+            several.setdefault(id, [first[id]]).append(claim)
+    return first, several
 
-    Files in other folders belong to no known class and are only counted, in the notes.
+
+def _counts(
+    tree: Tree, left_out: Sequence[str], repeated: Sequence[str], home: str
+) -> Iterator[str]:
+    """Notes on files that nobody asked about: how many, and a few of them."""
+    if left_out:
+        yield f"Video files in no {home}, left out: {len(left_out)} ({examples(left_out)})."
+    if repeated:
+        yield (
+            f"Videos listed more than once: {len(repeated)} ({examples(repeated)}); where the"
+            " splits differ, test goes before val and val before train."
+        )
+    if tree.skipped:
+        rows = [f"{row.id}: {row.reason}" for row in tree.skipped]
+        yield f"Files and folders that cannot be used: {len(rows)} ({examples(rows, 1)})."
+    if tree.runs:
+        yield f"Folders of earlier runs, left out: {len(tree.runs)} ({examples(tree.runs)})."
+
+
+def _spellings(labels: Iterable[str]) -> dict[str, str]:
+    """Class name as it is written ─► as it is spelled everywhere.
+
+    One that is written in several of Unicode's forms, as a Mac's folders and a list do, is one
+    class, in the composed form.
+    """
+    forms: dict[str, list[str]] = {}
+    for label in labels:
+        forms.setdefault(nfc(label), []).append(label)
+    return {
+        label: one if len(written) > 1 else label
+        for one, written in forms.items()
+        for label in written
+    }
+
+
+def unused_claims(claims: Sequence[Claim], tree: Tree) -> list[Claim]:
+    """As "unused", the files of the claims' class folders that no list names.
+
+    Files in other folders belong to no known class.
     """
     label_of = {claim.found.folder: claim.label for claim in claims}
     listed = {claim.found.id for claim in claims}
-    others = [found for found in tree.videos if found.id not in listed]
-    unused = [
+    return [
         Claim(found, label_of[found.folder], "unused")
-        for found in others
-        if found.folder in label_of
+        for found in tree.videos
+        if found.folder in label_of and found.id not in listed
     ]
-    unknown = [found.id for found in others if found.folder not in label_of]
-    return [*claims, *unused], unlisted_note(unknown)
-
-
-def unlisted_note(ids: Sequence[str]) -> list[str]:
-    """A note on files that were left out because no list names them; none if there are none."""
-    if not ids:
-        return []
-    return [f"Video files in no list, left out: {len(ids)} ({examples(ids)})."]
 
 
 def examples(names: Sequence[str], most: int = 3) -> str:
     """The first few names, for a message."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(printable, names[:most])) + (", …" if len(names) > most else "")
 
 
 def bad_line(path: Path, number: int, text: str, meant: str) -> InputError:
     """The error for a line that is not what its file's layout asks for."""
-    return InputError(f"Line {number} of {path} is {text!r}, but should be {meant}; correct it.")
+    shown = text if len(text) <= 200 else f"{text[:100]}…{text[-60:]}"
+    return InputError(f"Line {number} of {path} is {shown!r}, but should be {meant}; correct it.")
 
 
 def _files_in(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith(".") and e.is_file()]
+        names = [e.name for e in entries if not e.name.startswith(".") and is_plain_file(e)]
     return [folder / name for name in sorted(names) if wanted(folder / name)]

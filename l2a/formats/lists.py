@@ -1,125 +1,126 @@
-"""Text lists with lines `path number`, as MMAction2, PyTorchVideo and SlowFast read them.
+"""Text lists with lines `path class`, as MMAction2, PyTorchVideo and SlowFast read them.
 
 Paths are relative to the data set's folder, to its folder of videos or to the list, or were written
-on another machine: then leading folders are dropped until the rest names a file here. The number is
-the class, counted from 0, behind the right-most white space or comma.
+on another machine: then leading folders are dropped until the rest names a file here. The class is
+a number (`numbering.py` says of which class) or a name (`rows.py` says how lines are read).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.files import inside
+from l2a.files import nfc
+from l2a.formats import numbering
 from l2a.formats.groups import guessed_group
-from l2a.formats.listing import (
-    Claim,
-    SplitFile,
-    annotation_files,
-    assemble,
-    bad_line,
-    lines_of,
-    of_split,
-)
+from l2a.formats.listing import Claim, SplitFile, annotation_files, assemble, examples, of_split
+from l2a.formats.rows import holds_rows, rows_of
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import MISSING, Found, strip_suffix
+from l2a.formats.tree import MISSING, Found, Tree, is_video, strip_suffix
 from l2a.videos import Skipped, VideoSet
 
-_CLASS = re.compile(r"[\s,](\d+)$")
-_SPLIT = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idate|idation)?(?:_?list)?(?![a-z])")
+SPLIT_IN_NAME = re.compile(
+    r"(?<![a-z])(train|val|test)(?:ing|id|idate|idation)?(?:_?list)?(?![a-z])"
+)
+"""The split that the name of a list says, in lower case."""
+
 _NUMBER = re.compile(r"(?:split|list|fold)_?0*(\d+)")
-_NAMES = re.compile(r"^(classes|class_?names|labels|classInd|.*label_?map.*)\.txt$")
-_NUMBERED_NAME = re.compile(r"^(\d+)[\s,]+(.+)$")
+_NAMES = re.compile(r"^(classes|class_?names|labels|classInd|.*label_?map.*)\.(txt|csv|tsv)$")
 _LIST_PLACES = ("splits", "annotations", "annotation", "lists", "")
 _PLACES = ("", "videos/", "hmdb51_org/", "UCF-101/")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A path as its list gives it, with forward slashes, and its class number."""
+class _Line(NamedTuple):
+    """A video as its list gives it: the parts of its path, its class, its path as written."""
 
-    path: PurePosixPath
-    number: int
+    parts: tuple[str, ...]
+    label: int | str
     split: str
+    written: str
 
 
-def recognises(root: Path, settings: DataSettings) -> bool:
-    """Whether there are files named after a split whose lines end in a number."""
-    return any(_holds_rows(path) for path in _lists(root, settings))
+def recognises(tree: Tree, settings: DataSettings) -> bool:
+    """Whether there are files named after a split whose lines are a path and a class."""
+    return any(holds_rows(path) for path in _lists(tree.root, settings))
 
 
-def read(root: Path, settings: DataSettings) -> VideoSet:
+def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read the train, val and test lists; of numbered ones those of `settings.split`.
 
-    Classes are named by a file of names beside the lists (`classes.txt`, `classInd.txt`, a label
-    map), else by the videos' folders if each class has one of its own, else `class_003`.
+    Numbered classes are named by a file of names beside the lists (`classes.txt`, `classInd.txt`, a
+    label map), else by the videos' folders if each class has one of its own, else `class_003`.
 
     Raises:
-        InputError: there is no list, none of this number, a line without a class number, a path
-            that leaves the folder, or fewer class names than classes.
+        InputError: there is no list, none of this number, a line without a class, a path that
+            leaves the folder, a class number without a name, or folders that contradict numbers.
     """
-    lists = _of_number(_lists(root, settings), settings)
-    if not lists:
+    known = _lists(tree.root, settings)
+    if not known:
         raise InputError(
-            f"There is no list such as train.txt or val.csv for {root}; put the lists into its"
+            f"There is no list such as train.txt or val.csv for {tree.root}; put the lists into its"
             " folder lists/ or name them by --annotations."
         )
-    lines = [line for path in lists for line in _lines(path, root)]
-    names = _class_names((lists[0].parent, root), lines)
-    files = _Files(root, _places(root, lists))
+    lists = _of_number(known, settings)
+    lines = [line for path in lists for line in _lines(path, tree.root)]
+    files = [path for place in dict.fromkeys((lists[0].parent, tree.root))
+             for path in annotation_files(place, place, _is_names)]  # fmt: skip
+    names, notes = _class_names(files, lines)
+    finder = _Finder(tree, _places(tree.root, lists))
     claims: list[Claim] = []
-    skipped: list[Skipped] = []
+    missing: list[Skipped] = []
     for line in lines:
-        found = files.find(line.path)
+        found = finder.find(line)
         if found is None:
-            skipped.append(Skipped(str(line.path), MISSING))
+            missing.append(Skipped(line.written, MISSING))
         else:
-            claims.append(Claim(found, names[line.number], line.split))
+            claims.append(Claim(found, names[line.label], line.split))
     return assemble(
-        root, "lists", claims, lambda found, label: guessed_group(found.stem, label), skipped, []
+        tree,
+        "lists",
+        claims,
+        lambda found, label: guessed_group(found.stem, label),
+        lists=[*known, *files],
+        missing=missing,
+        notes=notes,
     )
 
 
-class _Files:
-    """Finds listed paths under a root by listing each folder once."""
+class _Finder:
+    """Finds listed paths among the files of a tree."""
 
-    def __init__(self, root: Path, places: Sequence[str]) -> None:
-        self._root = root
+    def __init__(self, tree: Tree, places: Sequence[str]) -> None:
+        self._root = tree.root
+        self._ids = tree.ids
         self._places = places
-        self._listed: dict[str, frozenset[str]] = {}
         self._last = ("", 0)
 
-    def find(self, path: PurePosixPath) -> Found | None:
+    def find(self, line: _Line) -> Found | None:
         """The file that a list means: where the last one was first, then every place."""
-        parts = path.parts[1:] if path.is_absolute() else path.parts
+        parts = line.parts
         # The class folder is never dropped: another class could have a file of this name.
         deepest = max(len(parts) - 1, 1)
-        tries = [(place, drop) for drop in range(deepest) for place in self._places]
-        for place, drop in [self._last, *tries]:
-            if drop >= deepest:
-                continue
-            id = place + "/".join(parts[drop:])
-            folder, _, name = id.rpartition("/")
-            if name in self._names(folder):
-                self._last = (place, drop)
-                within = folder.rpartition("/")[2]
-                return Found(id, self._root / id, within, strip_suffix(name), "")
+        place, drop = self._last
+        if drop < deepest and (found := self._ids.get(place + "/".join(parts[drop:]))):
+            return found
+        for drop in range(deepest):
+            rest = "/".join(parts[drop:])
+            for place in self._places:
+                found = self._ids.get(place + rest) or self._unusual(place + rest)
+                if found:
+                    self._last = (place, drop)
+                    return found
         return None
 
-    def _names(self, folder: str) -> frozenset[str]:
-        """The files in a folder under the root, given relative to it."""
-        if folder not in self._listed:
-            place = self._root / folder
-            names: frozenset[str] = frozenset()
-            if place.is_dir():
-                with os.scandir(place) as entries:
-                    names = frozenset(entry.name for entry in entries if entry.is_file())
-            self._listed[folder] = names
-        return self._listed[folder]
+    def _unusual(self, id: str) -> Found | None:
+        """A file that the tree does not hold, because it is hidden or not called like a video."""
+        name = id.rpartition("/")[2]
+        if (is_video(name) and "/." not in f"/{id}") or not os.path.isfile(self._root / id):  # noqa: PTH113 (no error for names that no file can have)
+            return None
+        return Found(id, "", strip_suffix(name), "")
 
 
 def _lists(root: Path, settings: DataSettings) -> list[Path]:
@@ -134,7 +135,15 @@ def _lists(root: Path, settings: DataSettings) -> list[Path]:
 
 
 def _is_list(path: Path) -> bool:
-    return path.suffix.lower() in {".txt", ".csv"} and _SPLIT.search(path.stem.lower()) is not None
+    suffixes = {".txt", ".csv", ".tsv", ".lst", ".list"}
+    return path.suffix.lower() in suffixes and SPLIT_IN_NAME.search(path.stem.lower()) is not None
+
+
+def _is_names(path: Path) -> bool:
+    """A table of videos can be called labels.csv; a file of names has no rows of paths."""
+    return _NAMES.match(path.name) is not None and (
+        path.suffix.lower() == ".txt" or not holds_rows(path)
+    )
 
 
 def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
@@ -146,64 +155,72 @@ def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
     return [file.path for file in of_split(numbered, settings)]
 
 
-def _holds_rows(path: Path) -> bool:
-    """Whether one of the first two lines (the first can be a header) is a path and a number."""
-    texts = (text for _, text in lines_of(path))
-    return any(_CLASS.search(text) for _, text in zip(range(2), texts, strict=False))
-
-
 def _lines(path: Path, root: Path) -> Iterator[_Line]:
-    in_name = _SPLIT.search(path.stem.lower())
+    in_name = SPLIT_IN_NAME.search(path.stem.lower())
     split = in_name[1] if in_name else "train"
-    for number, text in lines_of(path):
-        match = _CLASS.search(text)
-        if match is None:
-            if number == 1 and path.suffix.lower() == ".csv":
-                continue  # a header
-            raise bad_line(path, number, text, "a path and a class number counted from 0")
-        listed = PurePosixPath(text[: match.start()].rstrip(" \t,").strip('"').replace("\\", "/"))
-        inside(root, str(listed).lstrip("/"))  # an absolute path is looked up under the root
-        yield _Line(listed, int(match[1]), split)
+    base = _below(path.parent, root)
+    for row in rows_of(path):
+        yield _Line(_parts(row.path, root, base), row.label, row.split or split, row.path)
+
+
+def _parts(written: str, root: Path, base: str | None) -> tuple[str, ...]:
+    """The parts of a listed path, composed and without `.` and `..`.
+
+    `..` counts from the folder of the list or from the data set's folder, whichever it stays in.
+
+    Raises:
+        InputError: it leaves both.
+    """
+    parts = nfc(written).split("/")
+    if ".." not in parts and "." not in parts and "" not in parts:
+        return tuple(parts)
+    starts: list[tuple[str, ...]] = [()]
+    if ".." in parts and base is not None and not written.startswith("/"):
+        starts.insert(0, tuple(base.split("/")))
+    for start in starts:
+        resolved = _resolved((*start, *parts))
+        if resolved is not None:
+            return resolved
+    raise InputError(f"The path {written!r} leaves {root}; give paths relative to it.")
+
+
+def _resolved(parts: Iterable[str]) -> tuple[str, ...] | None:
+    """The parts without `.` and `..`; None when they lead above where they begin."""
+    way: list[str] = []
+    for part in parts:
+        if part == "..":
+            if not way:
+                return None
+            way.pop()
+        elif part not in ("", "."):
+            way.append(part)
+    return tuple(way)
+
+
+def _below(folder: Path, root: Path) -> str | None:
+    """A folder relative to the root, with forward slashes; None where it is the root or outside."""
+    folder, root = folder.absolute(), root.absolute()
+    if folder == root or not folder.is_relative_to(root):
+        return None
+    return folder.relative_to(root).as_posix()
 
 
 def _places(root: Path, lists: Sequence[Path]) -> list[str]:
     """Where listed paths can start, relative to the root, each with a slash at its end."""
-    places = dict.fromkeys(_PLACES)
-    for path in lists:
-        folder = path.parent.absolute()
-        if folder != root.absolute() and folder.is_relative_to(root.absolute()):
-            places[folder.relative_to(root.absolute()).as_posix() + "/"] = None
-    return list(places)
+    bases = [_below(path.parent, root) for path in lists]
+    return list(dict.fromkeys((*_PLACES, *(f"{nfc(base)}/" for base in bases if base))))
 
 
-def _class_names(places: Sequence[Path], lines: Sequence[_Line]) -> Mapping[int, str]:
-    """Class number ─► name, for every number that occurs."""
-    numbers = {line.number for line in lines}
-    for place in places:
-        for file in annotation_files(place, place, lambda path: bool(_NAMES.match(path.name))):
-            names = _names_in(file)
-            lacking = sorted(numbers - names.keys())
-            if lacking:
-                raise InputError(
-                    f"{file} names {len(names)} classes, but not number {lacking[0]} (from 0) of"
-                    " the lists; add its name."
-                )
-            return names
-    folders: dict[int, set[str]] = {}
-    for line in lines:
-        folders.setdefault(line.number, set()).add(line.path.parent.name)
-    by_folder = {number: next(iter(own)) for number, own in folders.items() if len(own) == 1}
-    if len(numbers) == len(set(by_folder.values()) - {""}):
-        return by_folder
-    width = max(3, len(str(max(numbers, default=0))))
-    return {number: f"class_{number:0{width}}" for number in numbers}
-
-
-def _names_in(path: Path) -> dict[int, str]:
-    """Class number from 0 ─► name: one name a line, or lines `number name` from 0 or from 1."""
-    texts = [text for _, text in lines_of(path)]
-    numbered = [match for text in texts if (match := _NUMBERED_NAME.match(text))]
-    if len(numbered) < len(texts):
-        return dict(enumerate(texts))
-    first = min((int(match[1]) for match in numbered), default=0)
-    return {int(match[1]) - min(first, 1): match[2] for match in numbered}
+def _class_names(
+    files: Sequence[Path], lines: Sequence[_Line]
+) -> tuple[dict[int | str, str], list[str]]:
+    """Class as the lists write it ─► its name, and what a person should know about that."""
+    uses = numbering.uses_of(
+        (line.label, line.parts[-2] if len(line.parts) > 1 else "", line.written) for line in lines
+    )
+    notes: list[str] = []
+    if len(files) > 1:
+        others = examples([path.name for path in files[1:]])
+        notes.append(f"Class names are read from {files[0].name}, and not from {others}.")
+    names, more = numbering.class_names(numbering.read_names(files[0]) if files else None, uses)
+    return names, [*notes, *more]

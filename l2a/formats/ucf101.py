@@ -19,7 +19,7 @@ from l2a.formats.listing import (
     lines_of,
     of_split,
     split_files,
-    with_unused,
+    unused_claims,
 )
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, Tree
@@ -29,29 +29,28 @@ _LIST = re.compile(r"(train|val|test)list(\d+)\.txt")
 _LABEL = re.compile(r"\s+\d+$")
 
 
-def recognises(root: Path, settings: DataSettings) -> bool:
+def recognises(tree: Tree, settings: DataSettings) -> bool:
     """Whether there are both `trainlist0N.txt` and `testlist0N.txt`."""
-    return {file.name for file in split_files(root, settings, _LIST)} >= {"train", "test"}
+    return {file.name for file in split_files(tree.root, settings, _LIST)} >= {"train", "test"}
 
 
-def read(root: Path, settings: DataSettings) -> VideoSet:
+def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read the split `settings.split`; files of a listed class that it does not name are "unused".
 
     Raises:
         InputError: there are no lists, none of this number, or a line without `Class/file`.
     """
-    files = split_files(root, settings, _LIST)
+    files = split_files(tree.root, settings, _LIST)
     if not files:
         raise InputError(
-            f"There is no trainlist01.txt for {root}; put UCF101's lists into its folder"
+            f"There is no trainlist01.txt for {tree.root}; put UCF101's lists into its folder"
             " ucfTrainTestlist/ or name their folder by --annotations."
         )
     chosen = of_split(files, settings)
-    tree = Tree(root)
+    index = chosen[0].path.parent / "classInd.txt"
     # classInd.txt, the lists and the folders can spell a class differently: the folders decide,
     # unless classInd.txt says what the class is called.
-    names = {plain(found.folder): found.folder for found in tree.videos}
-    names |= {plain(name): name for name in _class_names(chosen[0].path.parent / "classInd.txt")}
+    names = tree.folders() | {plain(name): name for name in _class_names(index)}
     claims: list[Claim] = []
     missing: list[Skipped] = []
     for each in chosen:
@@ -66,14 +65,13 @@ def read(root: Path, settings: DataSettings) -> VideoSet:
                 missing.append(Skipped(f"{tree.prefix}{folder}/{file}", MISSING))
             else:
                 claims.append(Claim(found, names.get(plain(folder), folder), each.name))
-    claims, notes = with_unused(claims, tree)
     return assemble(
-        root,
+        tree,
         "ucf101",
-        claims,
+        [*claims, *unused_claims(claims, tree)],
         lambda found, label: ucf101_group(found.stem, label),
-        [*missing, *tree.dangling],
-        notes,
+        lists=[*(file.path for file in files), index],
+        missing=missing,
     )
 
 
