@@ -37,7 +37,7 @@ from compositing.engines.local import HERE
 from compositing.faces import ExportedSet, make_faces
 from compositing.faces.folders import class_folders
 from compositing.faces.videofolder import write_card
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.originals import add_originals, original_rows
 from compositing.records import pair_memory
 from compositing.replacing import next_best
@@ -91,7 +91,7 @@ def export_pairs(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
     classes: Sequence[str],
-    store: LayerStore,
+    store: LayerMaker,
     out: Path,
     composite: CompositeSettings,
     export: ExportSettings,

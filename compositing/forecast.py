@@ -11,7 +11,7 @@ from pathlib import Path
 from compositing.clipfolder import made_pairs
 from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
-from compositing.layers import LayerStore
+from compositing.layers import LayerSource
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, UnreadableVideo
@@ -83,7 +83,7 @@ class Forecast:
 def forecast_export(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
-    store: LayerStore,
+    store: LayerSource,
     out: Path,
     composite: CompositeSettings,
     export: ExportSettings,
@@ -153,7 +153,7 @@ def forecast_export(
     )
 
 
-def _record(store: LayerStore, video_id: str) -> LayerRecord | None:
+def _record(store: LayerSource, video_id: str) -> LayerRecord | None:
     try:
         return store.record(video_id)
     except InputError:
@@ -179,7 +179,7 @@ def _cut(
 def _decoded_shapes(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
-    store: LayerStore,
+    store: LayerSource,
     export: ExportSettings,
 ) -> list[tuple[float, float]]:
     """Seconds and pixels of a few foregrounds that have no layers, at the size layers will have."""
@@ -209,7 +209,7 @@ def _spread(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
 def _try_one(
     row: ScoredPair,
     videos: Mapping[str, Video],
-    store: LayerStore,
+    store: LayerSource,
     composite: CompositeSettings,
     export: ExportSettings,
 ) -> tuple[float, int]:

@@ -49,10 +49,10 @@ class Spread(Protocol):
         task: Callable[[tuple[int, int]], Found],
         items: Sequence[tuple[int, int]],
         *,
-        lost: Callable[[tuple[int, int]], Found],
+        on_crash: Callable[[tuple[int, int]], Found],
         memory: int = 0,
     ) -> Iterator[Found]:
-        """Yield `task(item)` for each item, in order; `lost(item)` where a process died twice."""
+        """Yield `task(item)` for each item, in order; `on_crash(item)` where it died twice."""
         ...
 
 
@@ -292,7 +292,7 @@ def find_candidates(
     else:
         size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
         stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
-        results = spread.map(scan, stretches, lost=scan, memory=scan.scorer.memory())
+        results = spread.map(scan, stretches, on_crash=scan, memory=scan.scorer.memory())
     keeper = Keeper(scan.most, scan.allowance.strata)
     by_class = scan.allowance.foreground_classes(np.empty((0, 2), np.int64))
     allowed = 0

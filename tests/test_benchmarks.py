@@ -259,7 +259,7 @@ def test_every_stage_is_timed_over_all_frames(data: Path) -> None:
     seconds, frames = speed.run_stages(videos, how, ["motion"], ["temporal", "opencv"])
     assert frames == 24
     assert list(seconds) == [
-        "decode", "segment, motion", "mask upkeep", "inpaint, temporal", "inpaint, opencv",
+        "decode", "segment, motion", "mask refinement", "inpaint, temporal", "inpaint, opencv",
         "encode background",
     ]  # fmt: skip
     assert min(seconds.values()) > 0

@@ -20,7 +20,7 @@ import yaml
 from numpy.typing import NDArray
 
 from compositing.masks import decode
-from compositing.networks import is_network, place
+from compositing.networks import is_network, to_device
 from compositing.segmenters import detectron, make_segmenter
 from compositing.segmenters.detectron import Detectron
 from l2a.errors import InputError
@@ -193,14 +193,14 @@ def test_detectron2_is_configured_for_raw_masks_on_its_device(detectron2: Path) 
     segmenter = make_segmenter("detectron2")
     assert is_network(segmenter)
     assert Predictor.made == []
-    place(segmenter, "cuda:0", 4)
-    place(segmenter, "cpu", 4)(VIDEO, red_square())
+    to_device(segmenter, "cuda:0", 4)
+    to_device(segmenter, "cpu", 4)(VIDEO, red_square())
     segmenter(VIDEO, red_square())
     (predictor,) = Predictor.made
     model = predictor.cfg.MODEL
     assert (model.DEVICE, model.WEIGHTS) == ("cpu", URL)
     assert model.ROI_HEADS.SCORE_THRESH_TEST == detectron.FLOOR == 0.05
-    place(segmenter, "cuda:1", 4)
+    to_device(segmenter, "cuda:1", 4)
     assert pickle.loads(pickle.dumps(segmenter)).identity == segmenter.identity  # noqa: S301
 
 
@@ -227,7 +227,7 @@ def test_where_detectron2_runs_is_not_part_of_its_identity(detectron2: Path) -> 
     segmenter = Detectron()
     before = segmenter.identity
     assert URL in before
-    assert place(Detectron(), "cuda:0", 1).identity == before
+    assert to_device(Detectron(), "cuda:0", 1).identity == before
     segmenter(VIDEO, red_square())
     assert Detectron(weights=URL).identity == before
 

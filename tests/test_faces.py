@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from compositing.export import export_pairs
 from compositing.faces.folders import class_folders
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.originals import original_name
 from compositing.settings import FACE_NAMES, CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError
@@ -42,7 +42,7 @@ def real_set(clips_root, tmp_path_factory):
         for label in LABELS[:3]
         for file in sorted((root / "videos" / label).glob("*.avi"))[:1]
     ]
-    store = LayerStore(place / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
+    store = LayerMaker(place / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
     store.prepare(videos)
     rows = [
         ScoredPair(f.id, b.id, 0.5, 0.0, f.label, b.label) for f in videos for b in videos if f != b
