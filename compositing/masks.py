@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from compositing.refinement import drop_specks, fill_gaps
-from compositing.run_lengths import Patch, decode, decode_patch, encode
+from compositing.run_lengths import Patch, areas_and_boxes, decode, decode_patch, encode
 
 __all__ = [
     "Instance",
@@ -216,6 +216,11 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
         "width": masks.width,
         "length": masks.num_frames,
     }
+    size = [masks.height, masks.width]
+    seen = [[counts for counts in one.rles if counts is not None] for one in masks.instances]
+    ends = np.cumsum([len(texts) for texts in seen]).astype(np.int64)
+    areas, boxes = areas_and_boxes([counts for texts in seen for counts in texts], *size)
+    parts = zip(masks.instances, np.split(areas, ends), np.split(boxes, ends), strict=False)
     annotations = [
         {
             "id": number,
@@ -224,9 +229,9 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
             "iscrowd": 0,
             "score": instance.score,
             **({} if instance.scores is None else {"scores": list(instance.scores)}),
-            **_segmentations(instance, masks.height, masks.width),
+            **_segmentations(instance.rles, own_areas, own_boxes, size),
         }
-        for number, instance in enumerate(masks.instances, start=1)
+        for number, (instance, own_areas, own_boxes) in enumerate(parts, start=1)
     ]
     return {
         "info": {**info, "note": masks.note},
@@ -307,17 +312,16 @@ def _counts(entry: Any) -> str | None:
     return counts.decode("ascii") if isinstance(counts, bytes) else str(counts)
 
 
-def _segmentations(instance: Instance, height: int, width: int) -> dict[str, list[Any]]:
+def _segmentations(
+    rles: Sequence[str | None], areas: NDArray[np.int64], boxes: NDArray[np.int64], size: list[int]
+) -> dict[str, list[Any]]:
+    """One instance's columns; `areas` and `boxes` are of the frames in which it is seen."""
     columns: dict[str, list[Any]] = {
-        name: [None] * len(instance.rles) for name in ("segmentations", "bboxes", "areas")
+        name: [None] * len(rles) for name in ("segmentations", "bboxes", "areas")
     }
-    for frame, counts in enumerate(instance.rles):
-        if counts is None:
-            continue
-        patch = decode_patch(counts, height, width)
-        columns["segmentations"][frame] = {"size": [height, width], "counts": counts}
-        columns["areas"][frame] = int(np.count_nonzero(patch.mask)) if patch else 0
-        if patch:
-            rows, across = patch.mask.shape
-            columns["bboxes"][frame] = [patch.left, patch.top, across, rows]
+    seen = [frame for frame, counts in enumerate(rles) if counts is not None]
+    for frame, area, box in zip(seen, areas.tolist(), boxes.tolist(), strict=True):
+        columns["segmentations"][frame] = {"size": size, "counts": rles[frame]}
+        columns["areas"][frame] = area
+        columns["bboxes"][frame] = box if area else None
     return columns

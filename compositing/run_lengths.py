@@ -19,6 +19,8 @@ from pycocotools import mask as coco
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
+_TEXTS_AT_ONCE = 1024
+"""Texts that are read together: bounds the memory."""
 _MOST_GROUPS = 7
 """Groups of five bits that a number of 32 bits takes."""
 
@@ -111,7 +113,7 @@ def _text(numbers: Int64) -> tuple[str, Int64]:
     limits = 16 << 5 * np.arange(_MOST_GROUPS - 1)
     reach = np.where(numbers < 0, ~numbers, numbers)
     lengths = 1 + (reach[:, None] >= limits).sum(axis=1)
-    place = np.arange(_MOST_GROUPS)
+    place = np.arange(lengths.max(initial=1))
     groups = (numbers[:, None] >> 5 * place) & 31
     groups += np.where(place < lengths[:, None] - 1, 32, 0) + 48
     kept = groups[place < lengths[:, None]].astype(np.uint8)
@@ -155,24 +157,82 @@ def decode_patch(counts: str, height: int, width: int) -> Patch | None:
     return Patch(int(rows[0]), first, mask)
 
 
+def areas_and_boxes(rles: Sequence[str], height: int, width: int) -> tuple[Int64, Int64]:
+    """How many pixels masks have, and their tight boxes, without drawing them.
+
+    Returns:
+        int64 [N]; and int64 [N, 4]: left, top, width, height, all 0 for a mask without a pixel.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    areas, boxes = np.zeros(len(rles), np.int64), np.zeros((len(rles), 4), np.int64)
+    for start in range(0, len(rles), _TEXTS_AT_ONCE):
+        part = slice(start, start + _TEXTS_AT_ONCE)
+        areas[part], boxes[part] = _areas_and_boxes(rles[part], height, width)
+    return areas, boxes
+
+
+def _areas_and_boxes(rles: Sequence[str], height: int, width: int) -> tuple[Int64, Int64]:
+    numbers, each = _written("".join(rles), np.array([len(rle) for rle in rles]))
+    firsts = np.cumsum(each) - each
+    owner = np.repeat(np.arange(len(each)), each)
+    within = np.arange(len(numbers)) - firsts[owner]
+    # Differences add up along the runs of 1 and, but for the first, along those of 0.
+    chain = np.where(within == 0, 0, 2 - within % 2)
+    order = np.lexsort((within, chain, owner))
+    sums = np.cumsum(numbers[order])
+    links = np.stack([owner, chain])[:, order]
+    begins = np.flatnonzero(np.concatenate([[True], (np.diff(links) != 0).any(axis=0)]))
+    before = np.concatenate([[0], sums])[begins]
+    runs = np.empty_like(numbers)
+    runs[order] = sums - np.repeat(before, np.diff([*begins.tolist(), len(numbers)]))
+    if runs.min() < 0 or (np.add.reduceat(runs, firsts) != height * width).any():
+        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
+    stops = np.cumsum(runs) - owner * (height * width)
+    ones = (within % 2 == 1) & (runs > 0)
+    owner, runs, stops = owner[ones], runs[ones], stops[ones]
+    (left, top), (right, bottom) = np.divmod(stops - runs, height), np.divmod(stops - 1, height)
+    tall = right > left  # from one column into the next: it reaches both ends
+    edges = np.full((4, len(each)), height * width, np.int64)
+    edges[2:] = -1
+    for edge, values in zip(edges[:2], (left, np.where(tall, 0, top)), strict=True):
+        np.minimum.at(edge, owner, values)
+    for edge, values in zip(edges[2:], (right, np.where(tall, height - 1, bottom)), strict=True):
+        np.maximum.at(edge, owner, values)
+    areas = np.bincount(owner, runs, minlength=len(each)).astype(np.int64)
+    boxes = np.concatenate([edges[:2], edges[2:] + 1 - edges[:2]]).T
+    boxes[areas == 0] = 0
+    return areas, boxes
+
+
 def _runs(counts: str) -> Int64:
-    """The run lengths of COCO's text form: of 0, then of 1, and so on.
+    """The run lengths of COCO's text form: of 0, then of 1, and so on."""
+    runs, _ = _written(counts, np.array([len(counts)]))
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def _written(text: str, sizes: Int64) -> tuple[Int64, Int64]:
+    """The numbers in texts that stand one after the other, and how many there are in each.
 
     Each number is written in groups of five bits, lowest first; bit 32 says that more groups
     follow, bit 16 of the last group is the sign. From the fourth number on, what is written is the
     difference to the number two before.
     """
-    groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    if not groups.size or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
-        raise ValueError(f"{counts[:20]!r} is no run-length text")
+    groups = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    bounds = np.cumsum(sizes)
+    wrong = not groups.size or sizes.min() == 0 or groups.min() < 0 or groups.max() > 63
+    if wrong or (groups[bounds - 1] & 32).any():
+        raise ValueError(f"{text[:20]!r} is no run-length text")
     ends = np.flatnonzero(groups & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > _MOST_GROUPS:
         raise ValueError("a run length has more than 32 bits")
     place = np.arange(len(groups)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((groups & 31) << 5 * place, starts)
-    runs -= np.where(groups[ends] & 16, 1 << 5 * lengths, 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    numbers = np.add.reduceat((groups & 31) << 5 * place, starts)
+    numbers -= np.where(groups[ends] & 16, 1 << 5 * lengths, 0)
+    each = np.diff(np.searchsorted(ends, bounds), prepend=0)
+    return numbers, each

@@ -100,6 +100,46 @@ class Predictor:
         return {"instances": Instances(image, self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)}
 
 
+class RoiInstances:
+    """Detections as a model has them before they are pasted: at the size that the network sees."""
+
+    image_size = (2 * H, 2 * W)
+
+    def __init__(self, empty_too: bool) -> None:
+        boxes = [[8.0, 8, 24, 24], [-6, 20, 30, 60]] + [[70.0, 10, 90, 20]] * empty_too
+        count = len(boxes)
+        self.pred_boxes = types.SimpleNamespace(tensor=torch.tensor(boxes))
+        self.pred_masks = torch.ones(count, 1, 28, 28)
+        self.scores = torch.tensor([0.9, 0.8, 0.7])[:count]
+        self.pred_classes = torch.tensor([0, 1, 1])[:count]
+
+    def to(self, device: str) -> RoiInstances:
+        assert device == "cpu"
+        return self
+
+
+class RoiModel:
+    """A detectron2 model with a box for each mask (`GeneralizedRCNN`)."""
+
+    def inference(
+        self, inputs: list[Any], detected: None = None, do_postprocess: bool = True
+    ) -> list[Any]:
+        assert not do_postprocess, "masks are pasted one by one in the process with the network"
+        return [RoiInstances(empty_too=True) for _ in inputs]
+
+    def __call__(self, inputs: list[Any]) -> list[Any]:
+        return self.inference(inputs)
+
+
+class RoiPredictor(Predictor):
+    def __init__(self, cfg: Config) -> None:
+        super().__init__(cfg)
+        self.model = RoiModel()
+
+    def __call__(self, image: NDArray[np.uint8]) -> Any:
+        return self.model([{"image": image}])[0]
+
+
 class PathManager:
     online = True
 
@@ -187,6 +227,21 @@ def test_detectron2_gets_bgr_and_gives_instances_by_their_names(detectron2: Path
         np.testing.assert_array_equal(mask, SQUARE[t])
     assert None not in masks.instances[0].rles
     assert masks.note == ""
+
+
+def test_masks_of_detectron2_are_taken_before_it_pastes_them(
+    detectron2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes at the network's size, twice the frame's; the third lies outside once it is cut."""
+    monkeypatch.setattr(sys.modules["detectron2.engine"], "DefaultPredictor", RoiPredictor)
+    segmenter = Detectron()
+    (found, *_) = segmenter.detect(red_square().frames)
+    assert found.categories == ("person", "dog")
+    np.testing.assert_array_equal(found.boxes, [[4, 4, 12, 12], [0, 10, 15, 24]])
+    assert (found.masks.shape, found.masks.dtype) == ((2, 28, 28), np.float32)
+    masks = segmenter(VIDEO, red_square())
+    ((_, first), *_) = decode(masks.instances[0].rles, H, W)
+    np.testing.assert_array_equal(first, SQUARE[0])
 
 
 def test_detectron2_is_configured_for_raw_masks_on_its_device(detectron2: Path) -> None:
