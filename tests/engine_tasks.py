@@ -90,6 +90,19 @@ class NetworkSquare(Square):
         return replace(self, asked=infer)
 
 
+class SlowToStart(Square):
+    """Takes a second to reach a worker, whose process is not ready meanwhile."""
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return (arrive_slowly, (self.folder,))
+
+
+def arrive_slowly(folder: Path) -> Square:
+    note(folder, "arrive")
+    time.sleep(1)
+    return Square(folder, seconds=0.1)
+
+
 class OddError(Exception):
     """Cannot be made again from what it was made of, as some libraries' errors."""
 

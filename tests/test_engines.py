@@ -19,7 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_tasks import NetworkSquare, Square, error_of, is_running, note, notes, on_crash
+from engine_tasks import (
+    NetworkSquare,
+    SlowToStart,
+    Square,
+    error_of,
+    is_running,
+    note,
+    notes,
+    on_crash,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -27,6 +36,7 @@ from numpy.typing import NDArray
 from compositing.engines import HostDied, as_network_task, local, make_engine
 from compositing.engines.hosts import HostClient, Hosts
 from compositing.engines.local import LocalEngine, map_in_order
+from compositing.engines.process import quiet_start
 from compositing.engines.results import network_result, unpacked
 from compositing.inpainters import Inpainted
 from compositing.making import LayerMaker
@@ -324,6 +334,41 @@ def test_neither_ctrl_c_nor_a_killed_parent_leaves_a_process(
     wait_until(lambda: not any(map(is_running, processes(tmp_path, ""))))
 
 
+def starting(folder: str) -> None:
+    """What the process runs that is interrupted while its workers start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    note(Path(folder), "parent")
+    for _ in LocalEngine(2).map(SlowToStart(Path(folder)), range(10_000), on_crash=on_crash):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_workers_that_are_interrupted_while_they_start_say_nothing_and_end(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"import test_engines; test_engines.starting({str(tmp_path)!r})"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_until(lambda: len(notes(tmp_path, "arrive")) == 2)
+    os.killpg(program.pid, how)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == -how
+    assert said.count(b"Traceback") == (1 if how == signal.SIGINT else 0), said.decode()
+    wait_until(lambda: not any(map(is_running, processes(tmp_path, ""))))
+
+
+def test_signals_wait_until_the_children_are_started() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with quiet_start():
+        inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert inside - before == {signal.SIGINT, signal.SIGTERM}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
 def wait_until(condition) -> None:
     end = time.monotonic() + 60
     while not condition():
@@ -355,7 +400,7 @@ def test_torch_is_loaded_only_for_networks(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from engine_tasks import NetworkSquare, Square, on_crash
+from engine_tasks import NetworkSquare, SlowToStart, Square, on_crash
 from compositing.engines import make_engine
 from compositing.settings import EngineSettings
 folder = Path({str(tmp_path)!r})

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from compositing.engines import HostDied, NetworkTask
-from compositing.engines.process import settle
+from compositing.engines.process import quiet_start, settle
 from compositing.engines.results import CallResult, network_result, packed, result_of, unpacked
 from l2a.errors import L2AError
 
@@ -158,7 +158,7 @@ class Hosts:
             ),
             daemon=True,
         )
-        with tell:
+        with tell, quiet_start():
             process.start()
         self._processes[number] = process
         return ready

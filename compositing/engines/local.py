@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from compositing.engines import HostDied, Item, Result, as_network_task
 from compositing.engines.hosts import Hosts
-from compositing.engines.process import settle
+from compositing.engines.process import quiet_start, settle
 from compositing.settings import EngineSettings
 
 AHEAD = 4
@@ -165,7 +165,8 @@ def _in_pool(
     try:
         waiting: deque[Future[Any]] = deque()
         for item in items:
-            waiting.append(pool.submit(_call, item))
+            with quiet_start():  # the pool starts its processes as it gets work
+                waiting.append(pool.submit(_call, item))
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
