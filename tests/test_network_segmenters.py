@@ -22,10 +22,13 @@ from torchvision.models.detection import mask_rcnn as torchvision_mask_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
+from compositing.making import LayerMaker
 from compositing.masks import VideoMasks, decode, from_json, to_json
 from compositing.networks import is_network, to_device
-from compositing.segmenters import make_segmenter, mask_rcnn
+from compositing.segmenters import Detector, make_segmenter, mask_rcnn
+from compositing.segmenters.detections import Detections
 from compositing.segmenters.mask_rcnn import MaskRCNN
+from compositing.settings import PrepareSettings
 from l2a.errors import InputError, L2AError
 from l2a.media import Frames, read_frames
 from l2a.videos import Video
@@ -202,6 +205,29 @@ def test_a_cpu_takes_one_frame_at_a_time_on_one_thread(state: Path) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_process_with_the_network_hands_out_what_is_small_and_the_worker_does_the_rest(
+    state: Path, tmp_path: Path
+) -> None:
+    host = LayerMaker(tmp_path, PrepareSettings(), segmenter=MaskRCNN(state, tiny))
+    asked: list[Any] = []
+
+    def infer(part: str, frames: NDArray[np.uint8]) -> Any:
+        assert part == "segmenter"
+        asked.append(pickle.loads(pickle.dumps(host.infer(part, frames))))  # noqa: S301
+        return asked[-1]
+
+    source = clip()
+    assert host.hosted(infer).segmenter(VIDEO, source) == host.segmenter(VIDEO, source)
+    (found,) = asked
+    assert len(found) == len(source.frames)
+    for one in found:
+        assert isinstance(one, Detections)
+        assert one.masks.shape[1:] == (28, 28)
+        assert one.masks.dtype == one.scores.dtype == np.float32
+    assert isinstance(host.segmenter, Detector)
+    assert host.hosted(infer).identities == host.identities
 
 
 def test_a_gpu_too_small_is_told_what_to_lower(
