@@ -41,12 +41,12 @@ from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.inpainters import make_inpainter
 from compositing.layers import Layers
-from compositing.making import BACKGROUND_CRF as CRF
-from compositing.making import BACKGROUND_PRESET as PRESET
 from compositing.making import LayerMaker
 from compositing.masks import dilate_masks
 from compositing.segmenters import make_segmenter
 from compositing.settings import CompositeSettings, PrepareSettings
+from compositing.writing import BACKGROUND_CRF as CRF
+from compositing.writing import BACKGROUND_PRESET as PRESET
 from l2a.clips import ClipBank, ClipSettings
 from l2a.demo.generate import generate_demo
 from l2a.errors import InputError

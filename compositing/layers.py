@@ -258,6 +258,9 @@ class LayerStore:
 
     def _checked(self, video: Video) -> LayerRecord:
         """The record of a video whose layers are those of its file and of the settings."""
+        path = self.record_path(video.id)
+        if path.exists() and self.stored(video.id) is None:
+            raise DamagedLayers(video.id, (path,), "is no record of it")
         record = self.record(video.id)
         if not source_mark(video.path):
             raise UnreadableVideo(video.path, "it is not there any more")

@@ -266,7 +266,10 @@ def test_a_record_cannot_point_outside_the_store(tmp_path: Path, videos: list[Vi
     outside = {**record, "background": "../../data/0.mp4"}
     path.write_text(json.dumps(outside), encoding="utf-8")
     with pytest.raises(InputError, match="has no layers of"):
-        store.load(videos[0])
+        store.record(videos[0].id)
+    assert store.load(videos[0]).mask.any()
+    assert store.prepare(videos[:1]).records == expected
+    path.write_text(json.dumps(outside), encoding="utf-8")
     assert store.prepare(videos[:1]).records == expected
 
 
