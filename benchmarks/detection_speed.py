@@ -12,8 +12,9 @@ the instances of a video, in turns:
 2. that process hands out what is small, as bytes; a worker pastes within the boxes, encodes a
    frame's masks in one go and compares masks only where boxes and areas let them overlap.
 
-Both must give the same instances. Milliseconds a frame, medians over `--repeats`. On a GPU what is
-handed out is first copied from it, less than half a MB a frame.
+Both must give the same instances. Milliseconds of one core a frame (CPU time, on which other work
+on the machine has little influence), medians over `--repeats`. On a GPU what is handed out is first
+copied from it, less than half a MB a frame.
 """
 
 from __future__ import annotations
@@ -146,16 +147,16 @@ def in_a_worker(data: bytes, size: tuple[int, int], seconds: dict[str, float]) -
 
 
 class timed:
-    """Adds the seconds of its block to an entry."""
+    """Adds the CPU seconds of its block to an entry."""
 
     def __init__(self, seconds: dict[str, float], name: str) -> None:
         self.seconds, self.name = seconds, name
 
     def __enter__(self) -> None:
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        spent = time.perf_counter() - self.start
+        spent = time.process_time() - self.start
         self.seconds[self.name] = self.seconds.get(self.name, 0.0) + spent
 
 
