@@ -59,16 +59,21 @@ def fill_bank(
     report(before, len(bank))
     cut = _Cut(store, bank.settings, frozenset(layered))
     clips = engine.map(cut, todo, on_crash=_crashed)
-    failures: list[Failure] = []
+    failed: dict[int, Failure] = {}
     for done, (row, clip) in enumerate(zip(rows, clips, strict=True), start=before + 1):
         if isinstance(clip, Failure):
             clip.log(bank.ids[row])
-            failures.append(clip)
-            bank.mark_unreadable(row, clip.reason)
+            failed[row] = clip
+            if not clip.details:
+                bank.mark_unreadable(row, clip.reason)
         else:
             bank.write(row, clip.frames, clip.masks, clip.background)
         report(done, len(bank))
-    refuse_if_all(failures, len(bank) - len(failures), "cut to clips")
+    # What strikes all videos is no fault of theirs: it is mended, and they are tried again.
+    refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
+    for row, failure in failed.items():
+        if failure.details:
+            bank.mark_unreadable(row, failure.reason)
     return tuple(bank.skipped)
 
 

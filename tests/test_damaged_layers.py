@@ -405,6 +405,25 @@ def test_a_bank_skips_a_video_on_which_something_fails(
     assert (skipped.id, skipped.reason) == (ids[1], "MemoryError: of a video")
 
 
+def test_errors_on_every_row_end_the_filling_and_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = make_videos(tmp_path / "data")
+    maker, _, _ = store_of(tmp_path)
+    maker.prepare(videos)
+    ids = [video.id for video in videos]
+    bank = ClipBank.create_or_resume(tmp_path / "bank", ids, ClipSettings(4, 32, 40, 32), "x")
+
+    def fail(self: LayerMaker, video: Video) -> Layers:
+        raise TypeError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LayerMaker, "load", fail)
+        with pytest.raises(L2AError, match=r"cut to clips \(3 tried\).*TypeError: a fault of ours"):
+            fill_bank(bank, videos, maker, set(ids))
+    assert fill_bank(bank, videos, maker, set(ids)) == ()
+
+
 def test_a_video_of_16384_by_16_pixels_costs_itself_alone(tmp_path: Path) -> None:
     """Its thumbnails would be less than a pixel high; whether that fails or not, others go on."""
     from compositing.settings import PrepareSettings
