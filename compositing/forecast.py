@@ -11,7 +11,7 @@ from pathlib import Path
 from compositing.clipfolder import made_pairs
 from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
-from compositing.layers import LayerSource
+from compositing.layers import DamagedLayers, LayerSource
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, UnreadableVideo
@@ -124,7 +124,7 @@ def forecast_export(
     for row in _spread(ready, SAMPLES):
         try:
             seconds, made = _try_one(row, videos, store, composite, export)
-        except UnreadableVideo:
+        except (DamagedLayers, UnreadableVideo):
             continue
         took, size, measured = took + seconds, size + made, measured + 1
         number += _shape(export, records[row.foreground], records[row.background])[1]

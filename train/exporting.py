@@ -10,7 +10,7 @@ from pathlib import Path
 from compositing.clipfolder import refuse_less
 from compositing.export import ExportReport, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
-from compositing.layers import LayerSource, LayerStore
+from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
@@ -76,13 +76,13 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
         videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        store: LayerSource = LayerStore(
+        store = LayerStore(
             settings.run.layers or _first_selection(out) / "layers", settings.prepare
         )
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
     else:
         chosen = open_chosen(data, pairs, out, settings)
-        videos, store = dict(chosen.videos), chosen.store
+        videos, store = dict(chosen.videos), chosen.store.store  # it makes nothing
         count = met_budget(chosen.rows, budget)
         rows = list(chosen.rows[:count])
     refuse_less(out, count)
