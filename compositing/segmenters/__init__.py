@@ -45,8 +45,8 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
-class Detector(Segmenter, Protocol):
-    """A segmenter whose network looks at frames one by one.
+class Detector(Protocol):
+    """What a segmenter has too if its network looks at frames one by one.
 
     What it gives is small, so that the process that holds the network need do no more; pasting the
     masks to full size, encoding them and following them through the video is left to who asks.
