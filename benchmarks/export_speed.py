@@ -30,7 +30,7 @@ from compositing.composite import make_composite
 from compositing.engines import Engine, make_engine
 from compositing.engines.local import HERE
 from compositing.export import Material, PairList, export_pairs
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
@@ -49,13 +49,13 @@ class World:
 
     videos: dict[str, Video]
     classes: tuple[str, ...]
-    store: LayerStore
+    store: LayerMaker
     pairs: list[ScoredPair]
 
     @classmethod
     def open(cls, options: argparse.Namespace, pairs: int) -> World:
         """Read the data set and draw pairs."""
-        store = LayerStore(options.layers, PrepareSettings(segmenter=options.segmenter))
+        store = LayerMaker(options.layers, PrepareSettings(segmenter=options.segmenter))
         data = DataSettings(split="1")
         found = carve_validation(read_videos(options.data, data), data.val_share, seed=0)
         train = found.of_split("train")

@@ -263,7 +263,7 @@ def main() -> None:
     ]
     print_header()
     print(f"clips:    {len(cases)}, {arguments.seeds} of each kind and camera")
-    results = LocalEngine(arguments.workers).map(measure, cases, lost=Measured)
+    results = LocalEngine(arguments.workers).map(measure, cases, on_crash=Measured)
     print_tables(list(results), markdown=arguments.markdown)
 
 

@@ -40,12 +40,13 @@ from compositing.blend import composite_clip
 from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.inpainters import make_inpainter
-from compositing.layers import BACKGROUND_CRF as CRF
-from compositing.layers import BACKGROUND_PRESET as PRESET
-from compositing.layers import Layers, LayerStore
+from compositing.layers import Layers
+from compositing.making import LayerMaker
 from compositing.masks import dilate_masks
 from compositing.segmenters import make_segmenter
 from compositing.settings import CompositeSettings, PrepareSettings
+from compositing.writing import BACKGROUND_CRF as CRF
+from compositing.writing import BACKGROUND_PRESET as PRESET
 from l2a.clips import ClipBank, ClipSettings
 from l2a.demo.generate import generate_demo
 from l2a.errors import InputError
@@ -101,7 +102,7 @@ def run_stages(
             for name, segmenter in makers.items():
                 with timed(seconds, name):
                     found.append(segmenter(video, source))
-            with timed(seconds, "mask upkeep"):
+            with timed(seconds, "mask refinement"):
                 mask = resize_masks(found[0].union(settings), source.frames.shape[1:3])
                 holes = dilate_masks(mask, settings.dilate)
             cleaned = []
@@ -117,7 +118,7 @@ def run_stages(
 def prepare(videos: list[Video], settings: PrepareSettings, workers: int) -> None:
     """Prepare all into a fresh store."""
     with tempfile.TemporaryDirectory() as folder:
-        report = LayerStore(Path(folder), settings).prepare(videos, LocalEngine(workers=workers))
+        report = LayerMaker(Path(folder), settings).prepare(videos, LocalEngine(workers=workers))
         if report.skipped:
             raise InputError(f"{report.skipped[0].id} cannot be read: {report.skipped[0].reason}")
 
@@ -137,7 +138,7 @@ def our_way(videos: list[Video], settings: PrepareSettings, per_video: int) -> S
     pairs = pairs_of(videos, per_video)
     ids = [video.id for video in videos]
     with tempfile.TemporaryDirectory() as folder:
-        store = LayerStore(Path(folder) / "layers", settings)
+        store = LayerMaker(Path(folder) / "layers", settings)
         with timed(seconds, "prepare"):
             store.prepare(videos, LocalEngine(workers=1))
         with timed(seconds, "full size"):

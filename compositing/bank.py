@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.layers import LayerStore, Progress
+from compositing.failures import Failure, attempt, refuse_if_all
+from compositing.layers import LayerSource, Progress
 from l2a.clips import ClipBank, ClipSettings
-from l2a.errors import InputError, UnreadableVideo
+from l2a.errors import InputError
 from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
 from l2a.videos import Skipped, Video
 
@@ -20,7 +21,7 @@ from l2a.videos import Skipped, Video
 def fill_bank(
     bank: ClipBank,
     videos: Sequence[Video],
-    store: LayerStore,
+    store: LayerSource,
     layered: Collection[str],
     engine: Engine = HERE,
     progress: Progress | None = None,
@@ -34,7 +35,7 @@ def fill_bank(
     Args:
         bank: open for writing.
         videos: all of the bank's, in any order; others are passed over.
-        store: holds the layers of `layered`.
+        store: holds the layers of `layered`; a `LayerMaker` makes damaged ones again.
         layered: ids of the videos whose mask and background are wanted too.
         engine: spreads the work.
         progress: called as progress(rows done, rows in all).
@@ -45,6 +46,7 @@ def fill_bank(
     Raises:
         InputError: the bank waits for a video that is not given, or a video of `layered` was not
             prepared with the store's settings.
+        L2AError: unexpected errors struck all videos.
     """
     by_id = {video.id: video for video in videos}
     rows = bank.pending()
@@ -56,13 +58,22 @@ def fill_bank(
     before = len(bank) - len(rows)
     report(before, len(bank))
     cut = _Cut(store, bank.settings, frozenset(layered))
-    clips = engine.map(cut, todo, lost=_lost)
+    clips = engine.map(cut, todo, on_crash=_crashed)
+    failed: dict[int, Failure] = {}
     for done, (row, clip) in enumerate(zip(rows, clips, strict=True), start=before + 1):
-        if isinstance(clip, Skipped):
-            bank.mark_unreadable(row, clip.reason)
+        if isinstance(clip, Failure):
+            clip.log(bank.ids[row])
+            failed[row] = clip
+            if not clip.details:
+                bank.mark_unreadable(row, clip.reason)
         else:
             bank.write(row, clip.frames, clip.masks, clip.background)
         report(done, len(bank))
+    # What strikes all videos is no fault of theirs: it is mended, and they are tried again.
+    refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
+    for row, failure in failed.items():
+        if failure.details:
+            bank.mark_unreadable(row, failure.reason)
     return tuple(bank.skipped)
 
 
@@ -77,15 +88,12 @@ class _Clip:
 class _Cut:
     """Cuts one video down to a row of the bank."""
 
-    store: LayerStore
+    store: LayerSource
     settings: ClipSettings
     layered: frozenset[str]
 
-    def __call__(self, video: Video) -> _Clip | Skipped:
-        try:
-            return self._with_layers(video) if video.id in self.layered else self._alone(video)
-        except UnreadableVideo as error:
-            return Skipped(video.id, error.reason)
+    def __call__(self, video: Video) -> _Clip | Failure:
+        return attempt(self._with_layers if video.id in self.layered else self._alone, video)
 
     def _with_layers(self, video: Video) -> _Clip:
         layers = self.store.load(video)
@@ -105,5 +113,5 @@ class _Cut:
         return _Clip(resize_frames(source.frames[chosen], size), None, None)
 
 
-def _lost(video: Video) -> _Clip | Skipped:
-    return Skipped(video.id, "the process that read it died twice")
+def _crashed(video: Video) -> _Clip | Failure:
+    return Failure("the process that read it died twice")

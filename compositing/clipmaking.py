@@ -11,10 +11,10 @@ from pathlib import Path
 from compositing.clipfolder import ClipRecord, SkippedPair, read_record, video_path, write_record
 from compositing.composite import make_composite
 from compositing.engines import Engine
-from compositing.layers import Background, Foreground, LayerStore
+from compositing.failures import Failure, attempt
+from compositing.layers import Background, Foreground, LayerSource
 from compositing.placement import placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings
-from l2a.errors import UnreadableVideo
 from l2a.files import source_mark
 from l2a.media import UInt8, resize_frames, write_video
 from l2a.pairs import ScoredPair
@@ -43,7 +43,7 @@ class Clip:
 class Workshop:
     """What every worker process needs to make clips."""
 
-    store: LayerStore
+    store: LayerSource
     out: Path
     composite: CompositeSettings
     export: ExportSettings
@@ -83,7 +83,7 @@ def make_clips(
         Each clip when it was tried, with the reason why it could not be made, or None.
     """
 
-    def lost(clips: Sequence[Clip]) -> Failures:
+    def on_crash(clips: Sequence[Clip]) -> Failures:
         return {
             clip.name: skipped_pair(
                 clip.pair, "the process that made it died twice, for want of memory?"
@@ -94,7 +94,7 @@ def make_clips(
 
     groups = list(_groups(clips))
     memory = max((clip.memory for clip in clips), default=0)
-    made = engine.map(partial(_make_group, shop), groups, lost=lost, memory=memory)
+    made = engine.map(partial(_make_group, shop), groups, on_crash=on_crash, memory=memory)
     for group, failed in zip(groups, made, strict=True):
         for clip in group:
             yield clip, failed.get(clip.name)
@@ -110,21 +110,19 @@ def _groups(clips: Sequence[Clip]) -> Iterator[tuple[Clip, ...]]:
 
 def _make_group(shop: Workshop, clips: Sequence[Clip]) -> Failures:
     """Make clips that share a foreground, which is loaded once; give back the failures."""
-    try:
-        foreground = middle(
-            shop.store.load_foreground(clips[0].foreground), shop.export.clip_length
-        )
-    except UnreadableVideo as error:
-        reason = f"{clips[0].foreground.id}: {error.reason}"
+    loaded = attempt(shop.store.load_foreground, clips[0].foreground)
+    if isinstance(loaded, Failure):
+        reason = f"{clips[0].foreground.id}: {loaded.reason}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
+    foreground = middle(loaded, shop.export.clip_length)
     failures: Failures = {}
     for clip in clips:
-        try:
-            background = shop.store.load_background(clip.background)
-        except UnreadableVideo as error:
-            failures[clip.name] = skipped_pair(clip.pair, f"{clip.background.id}: {error.reason}")
-        else:
-            _make_clip(shop, clip, foreground, background)
+        background = attempt(shop.store.load_background, clip.background)
+        if isinstance(background, Failure):
+            reason = f"{clip.background.id}: {background.reason}"
+            failures[clip.name] = skipped_pair(clip.pair, reason)
+        elif failed := attempt(_make_clip, shop, clip, foreground, background):
+            failures[clip.name] = skipped_pair(clip.pair, failed.reason)
     return failures
 
 

@@ -35,7 +35,7 @@ from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip, skipp
 from compositing.datacard import write_card
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.layers import LayerStore
+from compositing.layers import LayerSource
 from compositing.layouts import ExportedSet, layouts_named
 from compositing.originals import add_originals, original_rows
 from compositing.records import pair_memory
@@ -88,7 +88,7 @@ class Material:
 
     videos: Mapping[str, Video]
     classes: Sequence[str]
-    store: LayerStore
+    store: LayerSource
     originals: Sequence[Video] = ()
     prepare: Prepare | None = None
 
@@ -233,7 +233,7 @@ def _recipe(
     export: ExportSettings,
 ) -> dict[str, Any]:
     """Every setting that clips depend on, as JSON can hold it."""
-    segmenter, inpainter = material.store.identities
+    segmenter, inpainter = material.store.identities or ("", "")
     return {
         "data_set": meta.get("data_set"),
         "classes": list(material.classes),

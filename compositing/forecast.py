@@ -12,7 +12,7 @@ from compositing.clipfolder import made_pairs
 from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
 from compositing.export import Material
-from compositing.layers import LayerStore
+from compositing.layers import DamagedLayers, LayerSource
 from compositing.layouts import layouts_named
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
@@ -171,7 +171,7 @@ def _make_samples(
     for row in rows:
         try:
             seconds, size = _make_one(row, material, composite, export)
-        except UnreadableVideo:
+        except (DamagedLayers, UnreadableVideo):
             continue
         samples.count += 1
         samples.seconds += seconds
@@ -180,7 +180,7 @@ def _make_samples(
     return samples
 
 
-def _record(store: LayerStore, video_id: str) -> LayerRecord | None:
+def _record(store: LayerSource, video_id: str) -> LayerRecord | None:
     try:
         return store.record(video_id)
     except InputError:
@@ -218,7 +218,7 @@ def _decoded_shapes(
                 max_frames=limits.max_frames,
                 max_side=limits.max_side,
             )
-        except UnreadableVideo:
+        except (DamagedLayers, UnreadableVideo):
             continue
         frames, height, width, _ = clip.frames.shape
         shapes.append(_cut(export, frames, clip.fps, height, width))

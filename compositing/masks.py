@@ -1,12 +1,12 @@
 """The instances found in every frame of one video, as COCO run lengths in YouTube-VIS JSON.
 
-Masks are kept raw, as the segmenter gave them: score threshold, humans-only, upkeep over time and
-boxes are applied afterwards, by `VideoMasks.union`, so that changing them segments nothing again.
+Masks are kept raw, as the segmenter gave them: score threshold, humans-only, refinement over time
+and boxes are applied afterwards, by `VideoMasks.union`: changing them segments nothing again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -16,7 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from compositing.upkeep import drop_specks, fill_gaps
+from compositing.refinement import drop_specks, fill_gaps
+from compositing.run_lengths import Patch, areas_and_boxes, decode, decode_patch, encode
+
+__all__ = [
+    "Instance",
+    "VideoMasks",
+    "bounding_box",
+    "decode",
+    "dilate_masks",
+    "encode",
+    "from_json",
+    "no_masks",
+    "to_json",
+]
 
 HUMAN = "person"
 
@@ -138,15 +151,15 @@ class VideoMasks:
                 union[frame] |= mask
         return union
 
-    def _patches(self, rles: Iterable[str | None], min_speck: float) -> list[_Patch]:
-        """What is left of an instance's masks without specks, ascending by frame."""
-        patches = []
+    def _patches(self, rles: Iterable[str | None], min_speck: float) -> dict[int, Patch]:
+        """Frame ─► what is left of an instance's mask without specks, ascending by frame."""
+        patches = {}
         for frame, counts in enumerate(rles):
-            patch = counts is not None and _patch(frame, counts, self.height, self.width)
+            patch = counts is not None and decode_patch(counts, self.height, self.width)
             if patch:
                 mask = drop_specks(patch.mask, min_speck * self.height * self.width)
                 if mask.any():
-                    patches.append(_Patch(frame, patch.top, patch.left, mask))
+                    patches[frame] = Patch(patch.top, patch.left, mask)
         return patches
 
     def at(self, indices: NDArray[np.int64]) -> VideoMasks:
@@ -155,30 +168,21 @@ class VideoMasks:
         return VideoMasks(self.height, self.width, len(indices), picked, self.note)
 
 
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """A mask cut to its bounding box: bool [h, w], its first pixel at (top, left) of the frame."""
-
-    frame: int
-    top: int
-    left: int
-    mask: NDArray[np.bool_]
-
-
-def _draw(patches: list[_Patch], settings: MaskSettings, union: NDArray[np.bool_]) -> None:
-    """Fill one instance's gaps and add it to `union`, bool [T, H, W], in place.
+def _draw(patches: Mapping[int, Patch], settings: MaskSettings, union: NDArray[np.bool_]) -> None:
+    """Fill the gaps of one instance and add it to `union`, bool [T, H, W], in place.
 
     Only the part of the video is touched in which the instance is seen, in space and in time.
     """
-    start, stop = patches[0].frame, patches[-1].frame + 1
-    top, left = (min(getattr(patch, side) for patch in patches) for side in ("top", "left"))
-    bottom = max(patch.top + patch.mask.shape[0] for patch in patches)
-    right = max(patch.left + patch.mask.shape[1] for patch in patches)
+    start, stop = min(patches), max(patches) + 1
+    seen = patches.values()
+    top, left = min(patch.top for patch in seen), min(patch.left for patch in seen)
+    bottom = max(patch.top + patch.mask.shape[0] for patch in seen)
+    right = max(patch.left + patch.mask.shape[1] for patch in seen)
     masks = np.zeros((stop - start, bottom - top, right - left), np.bool_)
-    for patch in patches:
+    for frame, patch in patches.items():
         height, width = patch.mask.shape
         rows, columns = patch.top - top, patch.left - left
-        masks[patch.frame - start, rows : rows + height, columns : columns + width] = patch.mask
+        masks[frame - start, rows : rows + height, columns : columns + width] = patch.mask
     # What is filled in lies within the box around all masks, so that nothing is cut off.
     masks = fill_gaps(masks, settings.max_gap)
     if settings.boxes:
@@ -189,94 +193,6 @@ def _draw(patches: list[_Patch], settings: MaskSettings, union: NDArray[np.bool_
 def no_masks(height: int, width: int, num_frames: int, note: str = "") -> VideoMasks:
     """The masks of a video in which nothing was found, with the reason if there is one."""
     return VideoMasks(height, width, num_frames, (), note)
-
-
-def encode(masks: NDArray[np.bool_]) -> tuple[str | None, ...]:
-    """COCO run lengths of masks (bool [T, H, W]); None for a frame without a set pixel."""
-    columns = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
-    rles = coco.encode(columns)
-    return tuple(
-        rle["counts"].decode("ascii") if mask.any() else None
-        for rle, mask in zip(rles, masks, strict=True)
-    )
-
-
-def decode(
-    rles: Iterable[str | None], height: int, width: int
-) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Yield (frame index, mask bool [H, W]) for each frame that has run lengths.
-
-    Raises:
-        ValueError: run lengths that are damaged, or do not fill `height` x `width` exactly.
-    """
-    for frame, counts in enumerate(rles):
-        if counts is not None:
-            yield frame, _decode_one(counts, height, width)
-
-
-def _decode_one(counts: str, height: int, width: int) -> NDArray[np.bool_]:
-    mask = np.zeros((height, width), np.bool_)
-    patch = _patch(0, counts, height, width)
-    if patch:
-        rows, columns = patch.mask.shape
-        mask[patch.top : patch.top + rows, patch.left : patch.left + columns] = patch.mask
-    return mask
-
-
-def _patch(frame: int, counts: str, height: int, width: int) -> _Patch | None:
-    """The mask of run lengths; None for one without a set pixel. Raises as `decode` does."""
-    runs = run_lengths(counts, height, width)
-    ends = np.cumsum(runs)
-    stops = ends[1::2]
-    starts = stops - runs[1::2]
-    set_ = stops > starts
-    if not set_.any():
-        return None
-    first, last = int(starts[set_][0]) // height, int(stops[set_][-1] - 1) // height
-    # The runs between the first and the last column that have a set pixel.
-    bounds = np.clip(ends, first * height, (last + 1) * height)
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, np.diff(bounds, prepend=first * height))
-    columns = flat.reshape(last + 1 - first, height)
-    rows = np.flatnonzero(columns.any(axis=0))
-    mask = np.ascontiguousarray(columns[:, rows[0] : rows[-1] + 1].T)
-    return _Patch(frame, int(rows[0]), first, mask)
-
-
-def run_lengths(counts: str, height: int, width: int) -> NDArray[np.int64]:
-    """The run lengths, int64 [n], of COCO's text form: none negative, together height * width.
-
-    Raises:
-        ValueError: as `decode`.
-    """
-    runs, pixels = _runs(counts), height * width
-    # The largest is looked at first: a sum of many huge ones wraps around.
-    if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
-        raise ValueError(f"run lengths that do not fill {height}x{width} pixels")
-    return runs
-
-
-def _runs(counts: str) -> NDArray[np.int64]:
-    """COCO's text form: run lengths down the columns, first of 0, then of 1, and so on.
-
-    Each number is written in groups of five bits, lowest first; bit 32 says that more groups
-    follow, bit 16 of the last group is the sign. From the fourth number on, what is written is the
-    difference to the number two before. Decoded here and not by pycocotools, which gives memory
-    that nobody wrote to for run lengths that stop too early.
-    """
-    groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    if not groups.size or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
-        raise ValueError(f"{counts[:20]!r} is no run-length text")
-    ends = np.flatnonzero(groups & 32 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("a run length has more than 32 bits")
-    place = np.arange(len(groups)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((groups & 31) << 5 * place, starts)
-    runs -= np.where(groups[ends] & 16, 1 << 5 * lengths, 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -313,6 +229,11 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
         "width": masks.width,
         "length": masks.num_frames,
     }
+    size = [masks.height, masks.width]
+    seen = [[counts for counts in one.rles if counts is not None] for one in masks.instances]
+    ends = np.cumsum([len(texts) for texts in seen]).astype(np.int64)
+    areas, boxes = areas_and_boxes([counts for texts in seen for counts in texts], *size)
+    parts = zip(masks.instances, np.split(areas, ends), np.split(boxes, ends), strict=False)
     annotations = [
         {
             "id": number,
@@ -321,9 +242,9 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
             "iscrowd": 0,
             "score": instance.score,
             **({} if instance.scores is None else {"scores": list(instance.scores)}),
-            **_segmentations(instance, masks.height, masks.width),
+            **_segmentations(instance.rles, own_areas, own_boxes, size),
         }
-        for number, instance in enumerate(masks.instances, start=1)
+        for number, (instance, own_areas, own_boxes) in enumerate(parts, start=1)
     ]
     return {
         "info": {**info, "note": masks.note},
@@ -405,21 +326,16 @@ def _counts(entry: Any) -> str | None:
     return counts.decode("ascii") if isinstance(counts, bytes) else str(counts)
 
 
-def _segmentations(instance: Instance, height: int, width: int) -> dict[str, list[Any]]:
+def _segmentations(
+    rles: Sequence[str | None], areas: NDArray[np.int64], boxes: NDArray[np.int64], size: list[int]
+) -> dict[str, list[Any]]:
+    """One instance's columns; `areas` and `boxes` are of the frames in which it is seen."""
     columns: dict[str, list[Any]] = {
-        name: [None] * len(instance.rles) for name in ("segmentations", "bboxes", "areas")
+        name: [None] * len(rles) for name in ("segmentations", "bboxes", "areas")
     }
-    for frame, mask in decode(instance.rles, height, width):
-        rle = {"size": [height, width], "counts": instance.rles[frame]}
-        columns["segmentations"][frame] = rle
-        columns["areas"][frame] = int(mask.sum())
-        rows, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if rows.size:
-            left, top = int(across[0]), int(rows[0])
-            columns["bboxes"][frame] = [
-                left,
-                top,
-                int(across[-1]) + 1 - left,
-                int(rows[-1]) + 1 - top,
-            ]
+    seen = [frame for frame, counts in enumerate(rles) if counts is not None]
+    for frame, area, box in zip(seen, areas.tolist(), boxes.tolist(), strict=True):
+        columns["segmentations"][frame] = {"size": size, "counts": rles[frame]}
+        columns["areas"][frame] = area
+        columns["bboxes"][frame] = box if area else None
     return columns

@@ -19,7 +19,7 @@ class OnDevice(Protocol):
     """A segmenter or inpainter that may ask a network.
 
     Making one loads nothing; whether its weights are there and right is checked before any video
-    is worked on. The network is loaded when it is first asked, where `place` said. On a CPU it
+    is worked on. The network is loaded when it is first asked, where `to_device` said. On a CPU it
     computes on one thread: several workers share the cores, and the sums do not depend on how many
     there are.
     """
@@ -29,7 +29,7 @@ class OnDevice(Protocol):
         """Whether there is a network in it, with its argument."""
         ...
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         """Run on `device` ("cpu", "cuda:0"), with at most so many frames in one pass."""
         ...
 
@@ -39,10 +39,10 @@ def is_network(part: object) -> bool:
     return isinstance(part, OnDevice) and part.uses_network
 
 
-def place(part: T, device: str, frames_at_once: int) -> T:
-    """The same back end, told where to run if it is a network."""
+def to_device(part: T, device: str, frames_at_once: int) -> T:
+    """The same back end, which runs there if it is a network."""
     if isinstance(part, OnDevice):
-        part.place(device, frames_at_once)
+        part.to_device(device, frames_at_once)
     return part
 
 

@@ -75,7 +75,7 @@ def add_originals(
     kept: list[Video] = []
     skipped: list[SkippedPair] = []
     (out / "real").mkdir(parents=True, exist_ok=True)
-    reasons = engine.map(_Add(how), items, lost=_lost)
+    reasons = engine.map(_Add(how), items, on_crash=_crashed)
     for done, (video, reason) in enumerate(zip(videos, reasons, strict=True), 1):
         if reason:
             skipped.append(SkippedPair(video.id, "", f"{video.id}: {reason}"))
@@ -121,5 +121,5 @@ def _is_there(target: Path, source: Path, how: str) -> bool:
     )
 
 
-def _lost(_: _Original) -> str:
+def _crashed(_: _Original) -> str:
     return "the process that decoded it died twice"

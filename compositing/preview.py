@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 from compositing.composite import make_composite
 from compositing.engines import Engine
 from compositing.engines.local import HERE
-from compositing.layers import Layers, LayerStore, PrepareReport
+from compositing.layers import Layers, LayerSource, PrepareReport
+from compositing.making import LayerMaker
 from compositing.pictures import (
     GAP,
     INK,
@@ -129,7 +130,7 @@ def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
 
 
 def preview_layers(
-    store: LayerStore,
+    store: LayerMaker,
     videos: Sequence[Video],
     sheet: Path,
     folder: Path,
@@ -233,7 +234,7 @@ def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:
 def preview_pairs(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
-    store: LayerStore,
+    store: LayerSource,
     out: Path,
     settings: CompositeSettings,
     *,
@@ -270,7 +271,7 @@ def preview_pairs(
     sizes = [
         pair_memory(store.record(row.foreground), store.record(row.background)) for row in rows
     ]
-    made = engine.map(work, numbered, lost=_lost, memory=max(sizes))
+    made = engine.map(work, numbered, on_crash=_crashed, memory=max(sizes))
     shown: list[_Shown] = []
     skipped: list[str] = []
     for (number, row), result in zip(numbered, made, strict=True):
@@ -312,7 +313,7 @@ class _Work:
     """
 
     videos: Mapping[str, Video]
-    store: LayerStore
+    store: LayerSource
     clips: Path
     settings: CompositeSettings
     ways: Mapping[str, CompositeSettings]
@@ -349,7 +350,7 @@ class _Work:
         return Made(front, behind, composite)
 
 
-def _lost(item: tuple[int, ScoredPair]) -> _Shown | str:
+def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
     return "the process that made it died twice, for want of memory?"
 
 

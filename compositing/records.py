@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,8 @@ class LayerRecord:
         mask_digest: SHA-256 of the final mask and of its frames' times.
         background: name of the background's file; "" where there is no hole, so that the frames
             are the background.
+        masks_bytes, foreground_bytes, background_bytes: sizes of the video's other files, by which
+            a truncated one is noticed; 0 in records that were written before sizes were.
     """
 
     id: str
@@ -67,6 +71,42 @@ class LayerRecord:
     fingerprint: str
     mask_digest: str
     background: str
+    masks_bytes: int = 0
+    foreground_bytes: int = 0
+    background_bytes: int = 0
+
+    @classmethod
+    def from_json(cls, row: Any) -> Self:
+        """The record that a file holds.
+
+        Raises:
+            ValueError: it is none: a field is missing, unknown, of another type or out of range.
+        """
+        if not isinstance(row, Mapping):
+            raise ValueError("it is no record")
+        known = fields(cls)
+        needed = {field.name for field in known if field.default is MISSING}
+        if not needed <= set(row) <= {field.name for field in known}:
+            raise ValueError("it has not the fields of a record")
+        values: dict[str, Any] = {}
+        for field in known:
+            if field.name in row:
+                values[field.name] = _checked(field.name, str(field.type), row[field.name])
+        return cls(**values)
+
+
+_LEAST = {"num_frames": 1, "height": 1, "width": 1}
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A field's value, if it can be one."""
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "int" and type(value) is int and value >= _LEAST.get(name, 0):
+        return value
+    if kind == "float" and type(value) in (int, float) and math.isfinite(value) and value >= 0:
+        return float(value)
+    raise ValueError(f"{name} is {str(value)[:40]!r}")
 
 
 @dataclass(frozen=True, slots=True)

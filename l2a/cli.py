@@ -56,7 +56,7 @@ from train.settings.full import (
 
 if TYPE_CHECKING:
     from compositing.engines import Engine
-    from compositing.layers import LayerStore
+    from compositing.making import LayerMaker
     from l2a.runs import Run
     from l2a.videos import VideoSet
 
@@ -147,7 +147,7 @@ def _prepare(arguments: Arguments) -> None:
     print(f"layers: {store.folder}\ncontact sheet: {sheet}")
 
 
-def _preview_layers(run: Run, store: LayerStore, engine: Engine, videos: VideoSet) -> None:
+def _preview_layers(run: Run, store: LayerMaker, engine: Engine, videos: VideoSet) -> None:
     from compositing.preview import preview_layers, preview_lines
     from compositing.records import unfit_rows
 

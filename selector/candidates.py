@@ -222,7 +222,7 @@ def find_candidates(
         return keeper.ranked(allowed), by_class
     size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
     stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
-    results = spread.map(scan, stretches, lost=scan, memory=scan.scorer.memory())
+    results = spread.map(scan, stretches, on_crash=scan, memory=scan.scorer.memory())
     keeper = Keeper(scan.most, scan.allowance.strata)
     by_class = scan.allowance.no_classes() if scan.count_classes else None
     allowed = 0

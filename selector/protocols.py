@@ -69,8 +69,8 @@ class Spread(Protocol):
         task: Callable[[Stretch], Any],
         items: Sequence[Stretch],
         *,
-        lost: Callable[[Stretch], Any],
+        on_crash: Callable[[Stretch], Any],
         memory: int = 0,
     ) -> Iterator[Any]:
-        """Yield `task(item)` for each item, in order; `lost(item)` where a process died twice."""
+        """Yield `task(item)` for each item, in order; `on_crash(item)` where it died twice."""
         ...

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.inpainters import Inpainted
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.settings import PrepareSettings
 from l2a.media import Frames, resize_frames, write_video
@@ -93,9 +93,9 @@ def store_of(
     settings: PrepareSettings = SETTINGS,
     segmenter: CountingSegmenter | None = None,
     inpainter: CountingInpainter | None = None,
-) -> tuple[LayerStore, CountingSegmenter, CountingInpainter]:
+) -> tuple[LayerMaker, CountingSegmenter, CountingInpainter]:
     segmenter, inpainter = segmenter or CountingSegmenter(), inpainter or CountingInpainter()
-    store = LayerStore(tmp_path / "store", settings, segmenter=segmenter, inpainter=inpainter)
+    store = LayerMaker(tmp_path / "store", settings, segmenter=segmenter, inpainter=inpainter)
     return store, segmenter, inpainter
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compositing.engines import Answer
+from compositing.engines import Infer
 from l2a.errors import InputError, UnreadableVideo
 
 
-def lost(item: int) -> int:
+def on_crash(item: int) -> int:
     return -item
 
 
@@ -57,7 +57,7 @@ class NetworkSquare(Square):
     """Lets a network do it; `worker_dies` is the item at which the worker is killed instead."""
 
     device: str = ""
-    asked: Answer | None = None
+    asked: Infer | None = None
     worker_dies: int = -1
 
     def __call__(self, item: int) -> int:
@@ -65,20 +65,20 @@ class NetworkSquare(Square):
         if item == self.worker_dies and not (self.folder / "worker-died").exists():
             (self.folder / "worker-died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        result: int = (self.asked or self.answer)("square", item)
+        result: int = (self.asked or self.infer)("square", item)
         return result
 
     def networks(self) -> tuple[str, ...]:
         return ("square",)
 
-    def placed(self, device: str, frames_at_once: int) -> NetworkSquare:
+    def on_device(self, device: str, frames_at_once: int) -> NetworkSquare:
         if device == "no device":
             raise InputError("There is no such device.")
         if device == "deadly":
             os.kill(os.getpid(), signal.SIGKILL)
         return replace(self, device=f"{device} {frames_at_once}")
 
-    def answer(self, part: str, *arguments: Any) -> int:
+    def infer(self, part: str, *arguments: Any) -> int:
         assert part == "square"
         (item,) = arguments
         note(self.folder, f"answer-{item}", self.device)
@@ -86,8 +86,21 @@ class NetworkSquare(Square):
         note(self.folder, f"answered-{item}", self.device)
         return result
 
-    def hosted(self, answer: Answer) -> NetworkSquare:
-        return replace(self, asked=answer)
+    def hosted(self, infer: Infer) -> NetworkSquare:
+        return replace(self, asked=infer)
+
+
+class SlowToStart(Square):
+    """Takes a second to reach a worker, whose process is not ready meanwhile."""
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return (arrive_slowly, (self.folder,))
+
+
+def arrive_slowly(folder: Path) -> Square:
+    note(folder, "arrive")
+    time.sleep(1)
+    return Square(folder, seconds=0.1)
 
 
 class OddError(Exception):

@@ -259,7 +259,7 @@ def test_every_stage_is_timed_over_all_frames(data: Path) -> None:
     seconds, frames = speed.run_stages(videos, how, ["motion"], ["temporal", "opencv"])
     assert frames == 24
     assert list(seconds) == [
-        "decode", "segment, motion", "mask upkeep", "inpaint, temporal", "inpaint, opencv",
+        "decode", "segment, motion", "mask refinement", "inpaint, temporal", "inpaint, opencv",
         "encode background",
     ]  # fmt: skip
     assert min(seconds.values()) > 0
@@ -402,3 +402,10 @@ def test_what_helps_goes_on_with_the_same_settings_alone(
         refused = pytest.raises(InputError, match="and not") if change else pytest.raises(Reached)
         with refused:
             helps.one_seed(0, Namespace(**(given | change)))
+
+
+def test_both_ways_from_detections_to_instances_agree_and_are_timed() -> None:
+    speed = module("detection_speed")
+    milliseconds = speed.measure(3, 12, (48, 64))
+    assert set(speed.WORKER) < set(milliseconds)
+    assert min(milliseconds.values()) > 0

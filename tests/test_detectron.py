@@ -20,7 +20,7 @@ import yaml
 from numpy.typing import NDArray
 
 from compositing.masks import decode
-from compositing.networks import is_network, place
+from compositing.networks import is_network, to_device
 from compositing.segmenters import detectron, make_segmenter
 from compositing.segmenters.detectron import Detectron
 from l2a.errors import InputError
@@ -98,6 +98,46 @@ class Predictor:
         assert torch.get_num_threads() == 1
         self.images.append(image)
         return {"instances": Instances(image, self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)}
+
+
+class RoiInstances:
+    """Detections as a model has them before they are pasted: at the size that the network sees."""
+
+    image_size = (2 * H, 2 * W)
+
+    def __init__(self, empty_too: bool) -> None:
+        boxes = [[8.0, 8, 24, 24], [-6, 20, 30, 60]] + [[70.0, 10, 90, 20]] * empty_too
+        count = len(boxes)
+        self.pred_boxes = types.SimpleNamespace(tensor=torch.tensor(boxes))
+        self.pred_masks = torch.ones(count, 1, 28, 28)
+        self.scores = torch.tensor([0.9, 0.8, 0.7])[:count]
+        self.pred_classes = torch.tensor([0, 1, 1])[:count]
+
+    def to(self, device: str) -> RoiInstances:
+        assert device == "cpu"
+        return self
+
+
+class RoiModel:
+    """A detectron2 model with a box for each mask (`GeneralizedRCNN`)."""
+
+    def inference(
+        self, inputs: list[Any], detected: None = None, do_postprocess: bool = True
+    ) -> list[Any]:
+        assert not do_postprocess, "masks are pasted one by one in the process with the network"
+        return [RoiInstances(empty_too=True) for _ in inputs]
+
+    def __call__(self, inputs: list[Any]) -> list[Any]:
+        return self.inference(inputs)
+
+
+class RoiPredictor(Predictor):
+    def __init__(self, cfg: Config) -> None:
+        super().__init__(cfg)
+        self.model = RoiModel()
+
+    def __call__(self, image: NDArray[np.uint8]) -> Any:
+        return self.model([{"image": image}])[0]
 
 
 class PathManager:
@@ -189,18 +229,33 @@ def test_detectron2_gets_bgr_and_gives_instances_by_their_names(detectron2: Path
     assert masks.note == ""
 
 
+def test_masks_of_detectron2_are_taken_before_it_pastes_them(
+    detectron2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes at the network's size, twice the frame's; the third lies outside once it is cut."""
+    monkeypatch.setattr(sys.modules["detectron2.engine"], "DefaultPredictor", RoiPredictor)
+    segmenter = Detectron()
+    (found, *_) = segmenter.detect(red_square().frames)
+    assert found.categories == ("person", "dog")
+    np.testing.assert_array_equal(found.boxes, [[4, 4, 12, 12], [0, 10, 15, 24]])
+    assert (found.masks.shape, found.masks.dtype) == ((2, 28, 28), np.float32)
+    masks = segmenter(VIDEO, red_square())
+    ((_, first), *_) = decode(masks.instances[0].rles, H, W)
+    np.testing.assert_array_equal(first, SQUARE[0])
+
+
 def test_detectron2_is_configured_for_raw_masks_on_its_device(detectron2: Path) -> None:
     segmenter = make_segmenter("detectron2")
     assert is_network(segmenter)
     assert Predictor.made == []
-    place(segmenter, "cuda:0", 4)
-    place(segmenter, "cpu", 4)(VIDEO, red_square())
+    to_device(segmenter, "cuda:0", 4)
+    to_device(segmenter, "cpu", 4)(VIDEO, red_square())
     segmenter(VIDEO, red_square())
     (predictor,) = Predictor.made
     model = predictor.cfg.MODEL
     assert (model.DEVICE, model.WEIGHTS) == ("cpu", URL)
     assert model.ROI_HEADS.SCORE_THRESH_TEST == detectron.FLOOR == 0.05
-    place(segmenter, "cuda:1", 4)
+    to_device(segmenter, "cuda:1", 4)
     assert pickle.loads(pickle.dumps(segmenter)).identity == segmenter.identity  # noqa: S301
 
 
@@ -227,7 +282,7 @@ def test_where_detectron2_runs_is_not_part_of_its_identity(detectron2: Path) -> 
     segmenter = Detectron()
     before = segmenter.identity
     assert URL in before
-    assert place(Detectron(), "cuda:0", 1).identity == before
+    assert to_device(Detectron(), "cuda:0", 1).identity == before
     segmenter(VIDEO, red_square())
     assert Detectron(weights=URL).identity == before
 

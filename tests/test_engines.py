@@ -19,17 +19,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_tasks import NetworkSquare, Square, error_of, is_running, lost, note, notes
+from engine_tasks import (
+    NetworkSquare,
+    SlowToStart,
+    Square,
+    error_of,
+    is_running,
+    note,
+    notes,
+    on_crash,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.engines import as_network_task, local, make_engine
-from compositing.engines.hosts import Asker, HostDied, Hosts
+from compositing.engines import HostDied, as_network_task, local, make_engine
+from compositing.engines.hosts import HostClient, Hosts
 from compositing.engines.local import LocalEngine, map_in_order
-from compositing.engines.outcome import network_outcome, unpacked
+from compositing.engines.process import quiet_start
+from compositing.engines.results import network_result, unpacked
 from compositing.inpainters import Inpainted
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError, L2AError, UnreadableVideo
@@ -44,7 +54,7 @@ def squares(count: int, *missing: int) -> list[int]:
 
 
 def run(engine: LocalEngine, task: Square, count: int = 6) -> list[int]:
-    return list(engine.map(task, range(count), lost=lost))
+    return list(engine.map(task, range(count), on_crash=on_crash))
 
 
 def processes(folder: Path, what: str) -> set[int]:
@@ -58,7 +68,7 @@ def processes(folder: Path, what: str) -> set[int]:
     st.lists(st.integers(0, 3), max_size=12).map(lambda counts: dict(enumerate(counts))),
 )
 def test_an_item_is_tried_twice_and_the_others_come_out_in_order(deaths: dict[int, int]) -> None:
-    left, tries, mended = dict(deaths), Counter[int](), []
+    left, tries, restarted = dict(deaths), Counter[int](), []
 
     def task(item: int) -> int:
         tries[item] += 1
@@ -68,11 +78,17 @@ def test_an_item_is_tried_twice_and_the_others_come_out_in_order(deaths: dict[in
         return item * item
 
     given_ = list(
-        map_in_order(task, list(deaths), workers=1, lost=lambda item: -1 - item, mend=mended.append)
+        map_in_order(
+            task,
+            list(deaths),
+            workers=1,
+            on_crash=lambda item: -1 - item,
+            restart=restarted.append,
+        )
     )
     assert given_ == [-1 - item if times > 1 else item**2 for item, times in deaths.items()]
     assert tries == {item: 2 if times else 1 for item, times in deaths.items()}
-    assert [death.args[0] for death in mended] == [
+    assert [death.args[0] for death in restarted] == [
         item for item, times in deaths.items() for _ in range(min(times, 2))
     ]
 
@@ -85,7 +101,8 @@ def test_a_killed_worker_costs_a_second_try_and_no_result(tmp_path: Path) -> Non
 
 def test_memory_for_one_leaves_one_worker_which_is_this_process(tmp_path: Path) -> None:
     engine = LocalEngine(2)
-    assert list(engine.map(Square(tmp_path), range(3), lost=lost, memory=2**60)) == squares(3)
+    done = engine.map(Square(tmp_path), range(3), on_crash=on_crash, memory=2**60)
+    assert list(done) == squares(3)
     assert processes(tmp_path, "call") == {os.getpid()}
 
 
@@ -128,7 +145,7 @@ def test_workers_share_the_hosts_out_and_none_is_started_that_nobody_asks(tmp_pa
     task = NetworkSquare(tmp_path, seconds=0.2)
     assert run(LocalEngine(2, 8, TWO_HOSTS), task, 8) == squares(8)
     assert len(processes(tmp_path, "answer-")) == 2
-    assert list(LocalEngine(2, 8, ("no device",)).map(task, [], lost=lost)) == []
+    assert list(LocalEngine(2, 8, ("no device",)).map(task, [], on_crash=on_crash)) == []
     assert run(LocalEngine(1, 8, ("cpu", "no device")), task, 2) == squares(2)
 
 
@@ -194,7 +211,7 @@ def test_a_gpu_that_is_too_small_is_one_sentence(frames: int, message: str) -> N
     def fail() -> None:
         raise error_of("memory")
 
-    outcome = network_outcome(fail, device="cuda:3", frames_at_once=frames)
+    outcome = network_result(fail, device="cuda:3", frames_at_once=frames)
     with pytest.raises(L2AError, match=message) as caught:
         outcome.get()
     assert caught.value.exit_code == 1
@@ -211,24 +228,24 @@ def test_a_host_that_cannot_start_says_so(tmp_path: Path) -> None:
 
 def test_only_who_knows_the_key_is_answered(tmp_path: Path) -> None:
     with Hosts(NetworkSquare(tmp_path), ONE_HOST, 8) as hosts:
-        (address,) = hosts.asker.addresses
+        (address,) = hosts.client.addresses
         if isinstance(address, str):
             assert Path(address).parent.stat().st_mode & 0o077 == 0
         with pytest.raises(AuthenticationError):
             Client(address, authkey=b"guessed")
-        assert hosts.asker("square", 7) == 49
-        assert b"key" not in repr(hosts.asker).encode()
-        stranger = Asker(hosts.asker.addresses, hosts.asker.key)
+        assert hosts.client("square", 7) == 49
+        assert b"key" not in repr(hosts.client).encode()
+        stranger = HostClient(hosts.client.addresses, hosts.client.key)
         assert stranger("square", 8) == 64
         stranger.close()
     assert not Path(str(address)).exists()
     with pytest.raises(HostDied):
-        hosts.asker("square", 7)
+        hosts.client("square", 7)
 
 
 def test_a_host_reads_a_request_only_when_it_is_its_turn(tmp_path: Path) -> None:
     with Hosts(NetworkSquare(tmp_path, seconds=1), ONE_HOST, 8) as hosts:
-        (address,), key = hosts.asker.addresses, hosts.asker.key
+        (address,), key = hosts.client.addresses, hosts.client.key
         with Client(address, authkey=key) as first, Client(address, authkey=key) as second:
             first.send(("square", (3,)))
             wait_until(lambda: notes(tmp_path, "answer-3"))
@@ -255,7 +272,7 @@ def test_a_host_that_dies_within_its_answer_has_died() -> None:
 
         threading.Thread(target=answer_half, daemon=True).start()
         with pytest.raises(HostDied):
-            Asker((listener.address,), b"key")("square", 1)
+            HostClient((listener.address,), b"key")("square", 1)
 
 
 def test_hosts_listen_on_a_port_where_the_path_of_a_socket_is_too_long(
@@ -274,7 +291,7 @@ def test_hosts_listen_on_a_port_where_the_path_of_a_socket_is_too_long(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_abandoned_preparation_leaves_no_process(tmp_path: Path, workers: int) -> None:
     task = NetworkSquare(tmp_path, seconds=0.1)
-    results = LocalEngine(workers, devices=ONE_HOST).map(task, range(50), lost=lost)
+    results = LocalEngine(workers, devices=ONE_HOST).map(task, range(50), on_crash=on_crash)
     assert next(results) == 0
     assert active_children() != []
     results.close()
@@ -290,7 +307,7 @@ def endless(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     note(Path(folder), "parent")
     task = NetworkSquare(Path(folder), seconds=0.1)
-    for _ in LocalEngine(2, devices=ONE_HOST).map(task, range(10_000), lost=lost):
+    for _ in LocalEngine(2, devices=ONE_HOST).map(task, range(10_000), on_crash=on_crash):
         pass
 
 
@@ -315,6 +332,41 @@ def test_neither_ctrl_c_nor_a_killed_parent_leaves_a_process(
     if how == signal.SIGINT:
         assert said.count(b"Traceback") == 1  # ours alone: children say nothing
     wait_until(lambda: not any(map(is_running, processes(tmp_path, ""))))
+
+
+def starting(folder: str) -> None:
+    """What the process runs that is interrupted while its workers start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    note(Path(folder), "parent")
+    for _ in LocalEngine(2).map(SlowToStart(Path(folder)), range(10_000), on_crash=on_crash):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_workers_that_are_interrupted_while_they_start_say_nothing_and_end(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"import test_engines; test_engines.starting({str(tmp_path)!r})"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_until(lambda: len(notes(tmp_path, "arrive")) == 2)
+    os.killpg(program.pid, how)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == -how
+    assert said.count(b"Traceback") == (1 if how == signal.SIGINT else 0), said.decode()
+    wait_until(lambda: not any(map(is_running, processes(tmp_path, ""))))
+
+
+def test_signals_wait_until_the_children_are_started() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with quiet_start():
+        inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert inside - before == {signal.SIGINT, signal.SIGTERM}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def wait_until(condition) -> None:
@@ -348,14 +400,14 @@ def test_torch_is_loaded_only_for_networks(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from engine_tasks import NetworkSquare, Square, lost
+from engine_tasks import NetworkSquare, SlowToStart, Square, on_crash
 from compositing.engines import make_engine
 from compositing.settings import EngineSettings
 folder = Path({str(tmp_path)!r})
 for devices in ("auto", "cpu"):
     engine = make_engine(EngineSettings(workers=1, devices=devices))
-    assert list(engine.map(Square(folder), [2], lost=lost)) == [4]
-assert list(engine.map(NetworkSquare(folder), [2], lost=lost)) == [4]
+    assert list(engine.map(Square(folder), [2], on_crash=on_crash)) == [4]
+assert list(engine.map(NetworkSquare(folder), [2], on_crash=on_crash)) == [4]
 assert "torch" not in sys.modules
 """
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -374,7 +426,7 @@ class Net:
     uses_network: bool = True
     where: tuple[str, int] = ("nowhere", 0)
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         self.where = (device, frames_at_once)
 
 
@@ -428,7 +480,7 @@ def test_layers_made_through_hosts_are_those_made_here_and_each_frame_is_asked_o
     ):
         (log := tmp_path / f"log-{name}").mkdir()
         parts = {"segmenter": NetSegmenter(log), "inpainter": NetInpainter(log)}
-        store = LayerStore(tmp_path / name, PrepareSettings(), **parts)
+        store = LayerMaker(tmp_path / name, PrepareSettings(), **parts)
         report = store.prepare(videos, engine)
         assert (report.made, report.skipped) == (3, ())
         for part in ("segment", "inpaint"):

@@ -34,7 +34,7 @@ from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.export import Material
 from compositing.forecast import forecast_export
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.placement import Placement, placement_of_pair
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError, L2AError
@@ -544,7 +544,7 @@ def test_real_clips_from_prepared_layers(clips_root, tmp_path):
         Video(f"{file.parent.name}/{file.name}", file, file.parent.name, file.stem, "train")
         for file in files
     ]
-    store = LayerStore(tmp_path / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
+    store = LayerMaker(tmp_path / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
     assert store.prepare(videos).skipped == ()
     rows = [
         ScoredPair(front.id, behind.id, 0.5, 0.0, front.label, behind.label)

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compositing.masks import run_lengths
 from compositing.records import ABSENT, DAMAGED, LENGTH, MASK_FILE_KINDS, SHAPE, reason_kind
+from compositing.run_lengths import run_lengths
 from compositing.segmenters import make_segmenter
 from compositing.segmenters.mask_files import MaskFiles
 from l2a.errors import InputError

@@ -439,7 +439,7 @@ class Counting:
     asked: list[tuple[UInt8, Bool]] = field(default_factory=list)
     placed: tuple[str, int] = ("nowhere", 0)
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         self.placed = (device, frames_at_once)
 
     def __call__(self, frames: UInt8, holes: Bool) -> Inpainted:
@@ -528,12 +528,12 @@ def test_temporal_is_a_network_where_its_spatial_inpainter_is_one() -> None:
     counting = Counting()
     inpainter = TemporalInpainter(counting)
     assert is_network(inpainter)
-    assert networks.place(inpainter, "cuda:3", 5) is inpainter
+    assert networks.to_device(inpainter, "cuda:3", 5) is inpainter
     assert counting.placed == ("cuda:3", 5)
     assert inpainter.identity == f"{TemporalInpainter().identity}, counting"
     assert inpainter.looks_behind
     assert not is_network(TemporalInpainter(Counting(uses_network=False)))
-    networks.place(TemporalInpainter(), "cpu", 1)
+    networks.to_device(TemporalInpainter(), "cpu", 1)
 
 
 # Filling smoothly

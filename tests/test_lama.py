@@ -156,7 +156,7 @@ def batches_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_cpu_one_frame_goes_through_at_a_time(tmp_path: Path) -> None:
     """So that no bit depends on how many were allowed."""
     inpainter = lama(tmp_path, Sizes())
-    inpainter.place("cpu", 8)
+    inpainter.to_device("cpu", 8)
     holes = np.ones((3, 16, 24), np.bool_)
     shown = inpainter(np.zeros((3, 16, 24, 3), np.uint8), holes).frames
     assert (shown[..., 0] == 1).all()
@@ -172,7 +172,7 @@ def test_only_frames_with_a_hole_are_sent_and_never_more_at_once_than_allowed(
     holes[with_hole, 4, 7] = True
     inpainter = lama(tmp_path, Sizes())
     for at_once, batches in ((8, [5] * 5), (2, [2, 2, 2, 2, 1]), (1, [1] * 5)):
-        inpainter.place("cpu", at_once)
+        inpainter.to_device("cpu", at_once)
         shown = inpainter(pixels, holes).frames[with_hole, 4, 7]
         assert shown.tolist() == [[batch, 16, 24] for batch in batches]
 
@@ -279,7 +279,7 @@ def test_identity_follows_the_weights_and_loads_nothing(
     assert one.identity != other.identity
     moved = (tmp_path / "Mix.pt").rename(tmp_path / "moved.pt")
     assert LamaInpainter(moved, md5=digest).identity == one.identity
-    one.place("cuda:0", 3)
+    one.to_device("cuda:0", 3)
     assert LamaInpainter(moved, md5=digest).identity == one.identity
     assert is_network(one) and not one.looks_behind
 
@@ -291,7 +291,7 @@ def test_it_travels_without_its_network(tmp_path: Path) -> None:
     inpainter = lama(tmp_path, Mix())
     pixels, holes = clip(3, 9, 14)
     fresh = pickle.dumps(inpainter)
-    inpainter.place("cpu", 2)
+    inpainter.to_device("cpu", 2)
     expected = inpainter(pixels, holes).frames
     used = pickle.dumps(inpainter)
     assert len(used) < 2000
@@ -343,10 +343,10 @@ def test_the_network_is_loaded_once_and_anew_for_another_device(
 
     monkeypatch.setattr(torch.jit, "load", counted)
     for at_once in (1, 4):
-        inpainter.place("cpu", at_once)
+        inpainter.to_device("cpu", at_once)
         inpainter(*clip(2, 8, 8))
     assert devices == ["cpu"]
-    inpainter.place("cuda:0", 4)
+    inpainter.to_device("cuda:0", 4)
     assert inpainter._network is None
 
 
@@ -441,7 +441,7 @@ def test_what_leaves_the_range_of_half_precision_is_computed_again_in_float32(
 def test_only_a_cpu_keeps_full_precision(tmp_path: Path) -> None:
     inpainter = lama(tmp_path, Mix())
     assert not inpainter._half
-    inpainter.place("cuda:1", 8)
+    inpainter.to_device("cuda:1", 8)
     assert inpainter._half
-    inpainter.place("cpu", 8)
+    inpainter.to_device("cpu", 8)
     assert not inpainter._half

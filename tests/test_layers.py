@@ -24,13 +24,13 @@ from PIL import Image
 
 from compositing.bank import fill_bank
 from compositing.engines.local import HERE, LocalEngine, map_in_order
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, dilate_masks, no_masks
 from compositing.pictures import draw_contact_sheet, outlined
 from compositing.records import reason_kind, unfit_counts, unfit_rows
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
-from l2a.errors import InputError, UnreadableVideo
+from l2a.errors import InputError
 from l2a.media import Frames, read_frames, sample_indices
 from l2a.videos import Skipped, Video
 
@@ -85,41 +85,11 @@ def test_a_background_alone_is_the_one_of_the_layers(
         np.testing.assert_array_equal(alone.mask, layers.mask)
         np.testing.assert_array_equal(alone.times, layers.times)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "_read", lambda video: pytest.fail("the video was decoded"))
-        check()
+    monkeypatch.setattr(store.store, "read_source", lambda video: pytest.fail("it was decoded"))
+    check()
     (foreground,) = (tmp_path / "store" / "foregrounds").iterdir()
     foreground.write_text("{}")
     check()
-
-
-def test_layers_that_lost_both_masks_can_be_prepared_again(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    store, _, _ = store_of(tmp_path)
-    expected = store.prepare(videos[:1]).records
-    for kind in ("foregrounds", "masks"):
-        for path in (tmp_path / "store" / kind).rglob("*.json"):
-            path.write_text("{}")
-    with pytest.raises(InputError, match=r"has no masks of .*; prepare it again"):
-        store.load(videos[0])
-    assert store.prepare(videos[:1]).records == expected
-    assert store.load(videos[0]).mask.any()
-
-
-def test_a_damaged_background_costs_its_pairs_and_is_made_again(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    store, _, _ = store_of(tmp_path)
-    expected = store.prepare(videos[:1]).records
-    (background,) = (tmp_path / "store" / "backgrounds").iterdir()
-    content = background.read_bytes()
-    background.write_bytes(content[: len(content) // 3])
-    with pytest.raises(UnreadableVideo):
-        store.load_background(videos[0])
-    report = store.prepare(videos[:1])
-    assert (report.records, report.made) == (expected, 1)
-    assert background.read_bytes() == content
 
 
 def test_large_and_long_videos_are_stored_smaller(tmp_path: Path, videos: list[Video]) -> None:
@@ -294,20 +264,22 @@ def test_any_id_stays_inside_the_store(tmp_path: Path) -> None:
 
 def test_a_record_cannot_point_outside_the_store(tmp_path: Path, videos: list[Video]) -> None:
     store, _, _ = store_of(tmp_path)
-    store.prepare(videos[:1])
+    expected = store.prepare(videos[:1]).records
     (path,) = (tmp_path / "store" / "records").iterdir()
     record = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**record, "background": "../../data/0.mp4"}), encoding="utf-8")
-    with pytest.raises(InputError, match="leaves"):
-        store.load(videos[0])
+    outside = {**record, "background": "../../data/0.mp4"}
+    path.write_text(json.dumps(outside), encoding="utf-8")
+    with pytest.raises(InputError, match="has no layers of"):
+        store.record(videos[0].id)
+    assert store.load(videos[0]).mask.any()
+    assert store.prepare(videos[:1]).records == expected
+    path.write_text(json.dumps(outside), encoding="utf-8")
+    assert store.prepare(videos[:1]).records == expected
 
 
-def test_a_segmenter_that_refuses_stops_before_any_work(
-    tmp_path: Path, videos: list[Video]
-) -> None:
-    store = LayerStore(tmp_path / "store", PrepareSettings(segmenter="masks:/nowhere"))
+def test_a_back_end_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no masks at /nowhere"):
-        store.prepare(videos)
+        LayerMaker(tmp_path / "store", PrepareSettings(segmenter="masks:/nowhere"))
     assert not (tmp_path / "store").exists()
 
 
@@ -315,7 +287,7 @@ def test_a_segmenter_that_refuses_stops_before_any_work(
 
 
 def test_two_workers_make_the_same_files_as_one(tmp_path: Path, videos: list[Video]) -> None:
-    stores = [LayerStore(tmp_path / name, PrepareSettings()) for name in ("one", "two")]
+    stores = [LayerMaker(tmp_path / name, PrepareSettings()) for name in ("one", "two")]
     for store, workers in zip(stores, (1, 2), strict=True):
         report = store.prepare(videos, LocalEngine(workers))
         assert [record.id for record in report.records] == [video.id for video in videos]
@@ -330,18 +302,18 @@ def _square_or_die(item: int) -> int:
     return item * item
 
 
-def _lost(item: int) -> int:
+def _crashed(item: int) -> int:
     return -item
 
 
 def test_a_worker_that_dies_costs_one_item() -> None:
-    results = list(map_in_order(_square_or_die, range(6), workers=2, lost=_lost))
+    results = list(map_in_order(_square_or_die, range(6), workers=2, on_crash=_crashed))
     assert results == [0, 1, 4, -3, 16, 25]
 
 
 def test_an_exception_in_a_worker_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(map_in_order(_reciprocal, [1, 0, 2], workers=2, lost=float))
+        list(map_in_order(_reciprocal, [1, 0, 2], workers=2, on_crash=float))
 
 
 def _reciprocal(item: int) -> float:
@@ -465,7 +437,7 @@ def test_real_clips_become_fit_layers(tmp_path: Path, clips_root: Path) -> None:
         for label in ("kick_ball", "golf")
         for path in sorted((root / "videos" / label).glob("*.avi"))[:2]
     ]
-    store = LayerStore(tmp_path, PrepareSettings(segmenter=f"masks:{root / 'masks'}"))
+    store = LayerMaker(tmp_path, PrepareSettings(segmenter=f"masks:{root / 'masks'}"))
     report = store.prepare(videos)
     assert [record.id for record in report.records] == [video.id for video in videos]
     fit = [record for record in report.records if not record.foreground_unfit]

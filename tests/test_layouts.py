@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compositing.export import Material, PairList, export_pairs
-from compositing.layers import LayerStore
 from compositing.layouts import LAYOUTS
 from compositing.layouts.class_folders import class_folders
+from compositing.making import LayerMaker
 from compositing.originals import original_name
 from compositing.settings import LAYOUT_NAMES, CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError
@@ -44,7 +44,7 @@ def real_set(clips_root, tmp_path_factory):
         for label in LABELS[:3]
         for file in sorted((root / "videos" / label).glob("*.avi"))[:1]
     ]
-    store = LayerStore(place / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
+    store = LayerMaker(place / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
     store.prepare(videos)
     rows = [
         ScoredPair(f.id, b.id, 0.5, 0.0, f.label, b.label) for f in videos for b in videos if f != b

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.records import unfit_counts
 from compositing.segmenters.mask_files import MaskFiles
@@ -479,7 +479,7 @@ def test_one_video_with_too_many_masks_is_unfit_and_the_summary_says_so(
     write_clip(clips[1].path, 5)
     written(tmp_path, named(clips, actor(12)))
     settings = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks.json'}")
-    report = LayerStore(tmp_path / "store", settings).prepare(clips)
+    report = LayerMaker(tmp_path / "store", settings).prepare(clips)
     assert unfit_counts(report.records) == (
         "1 as foreground (masks of another length: 1, such as run/b.mp4: they are of 12 frames and"
         " the video has 5); 1 as background (masks of another length: 1)"
@@ -532,7 +532,7 @@ def test_instances_without_a_category_are_objects_and_no_persons(
 ) -> None:
     written(tmp_path, {**named(clips, actor(12)), "categories": []})
     settings = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks.json'}", humans_only=True)
-    report = LayerStore(tmp_path / "store", settings).prepare(clips)
+    report = LayerMaker(tmp_path / "store", settings).prepare(clips)
     said = capsys.readouterr().err
     assert said.count("they count as 'object', which --humans-only leaves out") == 1
     assert report.records[0].foreground_unfit == (

@@ -24,9 +24,9 @@ from compositing.masks import (
     no_masks,
     to_json,
 )
+from compositing.refinement import drop_specks, fill_gaps
 from compositing.segmenters.mask_files import MaskFiles
 from compositing.settings import PrepareSettings
-from compositing.upkeep import drop_specks, fill_gaps
 from l2a.files import write_json
 from l2a.media import Frames
 from l2a.videos import Video

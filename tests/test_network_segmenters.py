@@ -22,10 +22,13 @@ from torchvision.models.detection import mask_rcnn as torchvision_mask_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
+from compositing.making import LayerMaker
 from compositing.masks import VideoMasks, decode, from_json, to_json
-from compositing.networks import is_network, place
-from compositing.segmenters import make_segmenter, mask_rcnn
+from compositing.networks import is_network, to_device
+from compositing.segmenters import Detector, make_segmenter, mask_rcnn
+from compositing.segmenters.detections import Detections
 from compositing.segmenters.mask_rcnn import MaskRCNN
+from compositing.settings import PrepareSettings
 from l2a.errors import InputError, L2AError
 from l2a.media import Frames, read_frames
 from l2a.videos import Video
@@ -172,7 +175,7 @@ def test_the_masks_do_not_depend_on_how_many_frames_go_through_together(
     expected = MaskRCNN(state, tiny)(VIDEO, clip())
     monkeypatch.setattr(mask_rcnn, "frames_per_pass", lambda device, frames_at_once: frames_at_once)
     calls: list[list[torch.Tensor]] = []
-    segmenter = place(MaskRCNN(state, recorded(calls)), "cpu", at_once)
+    segmenter = to_device(MaskRCNN(state, recorded(calls)), "cpu", at_once)
     found = segmenter(VIDEO, clip())
     assert max(map(len, calls)) == at_once
     assert sum(map(len, calls)) == 10
@@ -204,6 +207,29 @@ def test_a_cpu_takes_one_frame_at_a_time_on_one_thread(state: Path) -> None:
         torch.set_num_threads(before)
 
 
+def test_the_process_with_the_network_hands_out_what_is_small_and_the_worker_does_the_rest(
+    state: Path, tmp_path: Path
+) -> None:
+    host = LayerMaker(tmp_path, PrepareSettings(), segmenter=MaskRCNN(state, tiny))
+    asked: list[Any] = []
+
+    def infer(part: str, frames: NDArray[np.uint8]) -> Any:
+        assert part == "segmenter"
+        asked.append(pickle.loads(pickle.dumps(host.infer(part, frames))))  # noqa: S301
+        return asked[-1]
+
+    source = clip()
+    assert host.hosted(infer).segmenter(VIDEO, source) == host.segmenter(VIDEO, source)
+    (found,) = asked
+    assert len(found) == len(source.frames)
+    for one in found:
+        assert isinstance(one, Detections)
+        assert one.masks.shape[1:] == (28, 28)
+        assert one.masks.dtype == one.scores.dtype == np.float32
+    assert isinstance(host.segmenter, Detector)
+    assert host.hosted(infer).identities == host.identities
+
+
 def test_a_gpu_too_small_is_told_what_to_lower(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +244,7 @@ def test_a_gpu_too_small_is_told_what_to_lower(
 
     monkeypatch.setattr(mask_rcnn, "frames_per_pass", lambda device, frames_at_once: frames_at_once)
     with pytest.raises(L2AError, match=r"memory of cpu .* 4 frames at once; give a smaller"):
-        place(MaskRCNN(state, build), "cpu", 4)(VIDEO, clip())
+        to_device(MaskRCNN(state, build), "cpu", 4)(VIDEO, clip())
 
 
 def test_where_nothing_is_found_the_note_says_so(state: Path) -> None:
@@ -248,9 +274,9 @@ def test_the_network_is_loaded_once_when_first_asked_and_does_not_travel(state: 
     first = segmenter(VIDEO, clip(2))
     assert segmenter(VIDEO, clip(2)) == first
     assert built == ["meta", "cpu"]
-    place(segmenter, "cpu", 2)(VIDEO, clip(1))
+    to_device(segmenter, "cpu", 2)(VIDEO, clip(1))
     assert built == ["meta", "cpu"]
-    place(place(segmenter, "cuda:0", 2), "cpu", 2)(VIDEO, clip(1))
+    to_device(to_device(segmenter, "cuda:0", 2), "cpu", 2)(VIDEO, clip(1))
     assert built == ["meta", "cpu", "cpu"]  # loaded anew where it is placed
     segmenter = MaskRCNN(state, tiny)
     light = len(pickle.dumps(segmenter))
@@ -266,7 +292,7 @@ def test_identity_follows_the_weights_and_not_where_they_lie_or_run(
     moved.write_bytes(state.read_bytes())
     segmenter = MaskRCNN(state, tiny)
     assert segmenter.identity == MaskRCNN(moved, tiny).identity
-    assert segmenter.identity == place(MaskRCNN(state, tiny), "cuda:0", 2).identity
+    assert segmenter.identity == to_device(MaskRCNN(state, tiny), "cuda:0", 2).identity
     moved.write_bytes(state.read_bytes() + b"\0")
     assert segmenter.identity != MaskRCNN(moved, tiny).identity
     # Masks made elsewhere can be used without the weights.
@@ -405,7 +431,7 @@ def test_in_half_precision_only_the_convolutions_are_half() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_finds_what_a_cpu_finds(state: Path) -> None:
     on_cpu = MaskRCNN(state, tiny)(VIDEO, clip())
-    on_gpu = place(MaskRCNN(state, tiny), "cuda:0", 4)(VIDEO, clip())
+    on_gpu = to_device(MaskRCNN(state, tiny), "cuda:0", 4)(VIDEO, clip())
 
     def covered(masks: VideoMasks) -> NDArray[np.bool_]:
         everything = np.zeros((10, 40, 56), np.bool_)

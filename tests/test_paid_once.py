@@ -28,7 +28,7 @@ from compositing.composite import make_composite
 from compositing.engines.local import HERE, LocalEngine
 from compositing.export import Material, PairList, export_pairs
 from compositing.inpainters import Inpainted
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.pictures import draw_contact_sheet
 from compositing.segmenters.mask_files import MaskFiles
@@ -99,8 +99,8 @@ def test_any_number_of_pairs_costs_each_video_once_over_all_processes(
     videos += make_videos(tmp_path / "more", ("d", "e"))
     logs = [tmp_path / name for name in ("segmented", "inpainted")]
 
-    def open_store(**changes: object) -> LayerStore:
-        return LayerStore(
+    def open_store(**changes: object) -> LayerMaker:
+        return LayerMaker(
             tmp_path / "store",
             replace(SETTINGS, **changes),
             segmenter=LoggingSegmenter(log=logs[0]),
@@ -141,7 +141,7 @@ def test_any_number_of_pairs_costs_each_video_once_over_all_processes(
     # Without inpainting: another inpainter, but never another segmentation.
     settings = replace(SETTINGS, inpainter="none")
     segmenter = LoggingSegmenter(log=logs[0])
-    LayerStore(tmp_path / "store", settings, segmenter=segmenter).prepare(videos)
+    LayerMaker(tmp_path / "store", settings, segmenter=segmenter).prepare(videos)
     check()
 
 
@@ -368,8 +368,10 @@ def test_loading_does_not_look_at_raw_masks_unless_it_must(
     raw.write_text(content, encoding="utf-8")
     np.testing.assert_array_equal(store.load(videos[0]).mask, expected)
     raw.unlink()
-    with pytest.raises(InputError, match=r"no masks of videos/run/a\.mp4; prepare it again"):
-        store.load(videos[0])
+    final.write_text("{", encoding="utf-8")
+    again, segmenter, inpainter = store_of(tmp_path)
+    np.testing.assert_array_equal(again.load(videos[0]).mask, expected)
+    assert (sum(segmenter.seen.values()), inpainter.seen) == (COUNT, 0)
 
 
 def test_an_interrupted_preparation_goes_on_and_ends_the_same(
@@ -400,7 +402,7 @@ def test_a_lost_or_damaged_part_is_made_again(
     assert store.prepare(videos[:1]).made == 1
     if part != "backgrounds":
         path.write_text("{", encoding="utf-8")
-        again = LayerStore(
+        again = LayerMaker(
             store.folder, SETTINGS, segmenter=CountingSegmenter(), inpainter=CountingInpainter()
         )
         if part == "records":

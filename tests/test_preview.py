@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_data import CLASSES, write_tiny
 
 from compositing.composite import make_composite
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.pictures import WARNING, draw_contact_sheet, fitted, font, why_unfit, wrapped
 from compositing.preview import (
     SHEET,
@@ -249,7 +249,7 @@ def test_clips_of_an_earlier_preview_do_not_stay(data: Path, tmp_path: Path) -> 
     folder.mkdir()
     for name in ("13-gone.mp4", "01-other.mp4", "mine.mp4"):
         (folder / name).write_bytes(b"x")
-    store = LayerStore(tmp_path / "layers", TINY)
+    store = LayerMaker(tmp_path / "layers", TINY)
     videos = read_videos(data, DataSettings()).of_split("train")[:2]
     done = preview_layers(store, videos, tmp_path / "sheet.png", folder)
     assert {path.name for path in folder.glob("*.mp4")} == {
@@ -279,7 +279,7 @@ def test_the_first_fit_video_stands_for_its_class_on_the_sheet_of_the_whole(
 
     monkeypatch.setattr("train.records.draw_contact_sheet", draw)
     every = VideoSet(tmp_path, "folder", ("a", "b", "c"), videos)
-    draw_sheet(tmp_path / "sheet.png", cast(LayerStore, Store()), every, records)
+    draw_sheet(tmp_path / "sheet.png", cast(LayerMaker, Store()), every, records)
     assert seen["shown"] == ["a/002.mp4", "b/000.mp4", "c/002.mp4"]
     assert "small" in seen["unfit"]["b/000.mp4"]
     assert seen["unfit"]["a/002.mp4"] == ""
@@ -352,7 +352,7 @@ def test_a_clip_shows_foreground_background_and_the_composite_that_an_export_wri
     words = ["--shift", "0.2", "--count", "1"]
     assert preview(data, out, pairs, *words) == 0
     videos = {video.id: video for video in read_videos(data, DataSettings()).videos}
-    store = LayerStore(tmp_path / "look-layers", replace(TINY, dilate=0.05))
+    store = LayerMaker(tmp_path / "look-layers", replace(TINY, dilate=0.05))
     row = pairs_of(data)[0]
     front, behind = (store.load(videos[id_]) for id_ in (row.foreground, row.background))
     made = make_composite(front, behind, CompositeSettings(shift=0.2), seed=3)
@@ -427,7 +427,7 @@ def test_a_video_that_goes_between_preparing_and_drawing_costs_its_pairs(
     shutil.copytree(data, copy)
     videos = {video.id: video for video in read_videos(copy, DataSettings()).of_split("train")}
     rows = pairs_of(copy)[1:]
-    store = LayerStore(tmp_path / "layers", TINY)
+    store = LayerMaker(tmp_path / "layers", TINY)
     store.prepare([videos[id_] for row in rows for id_ in (row.foreground, row.background)])
     videos[rows[0].background].path.unlink()
     settings = CompositeSettings()

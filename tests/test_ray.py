@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_tasks import NetworkSquare, Square, lost, note, notes
+from engine_tasks import NetworkSquare, Square, note, notes, on_crash
 from tiny_data import write_tiny
 
 from compositing.engines import Engine, make_engine, on_ray
 from compositing.engines.local import LocalEngine
 from compositing.engines.on_ray import RayEngine
-from compositing.engines.outcome import unpacked
+from compositing.engines.results import unpacked
 from compositing.export import Material, PairList, export_pairs
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError, UnreadableVideo
 from l2a.formats import DataSettings, read_videos
@@ -40,7 +40,7 @@ def squares(count: int, *missing: int) -> list[int]:
 
 
 def run(task: Square, count: int = 6, **settings: Any) -> list[int]:
-    return list(RayEngine(**settings).map(task, range(count), lost=lost))
+    return list(RayEngine(**settings).map(task, range(count), on_crash=on_crash))
 
 
 def processes(folder: Path, what: str) -> set[int]:
@@ -62,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def prepare_and_export(out: Path, videos: list[Video], engine: Engine) -> dict[str, bytes]:
-    store = LayerStore(out / "layers", PrepareSettings(min_gamma=0.001))
+    store = LayerMaker(out / "layers", PrepareSettings(min_gamma=0.001))
     report = store.prepare(videos, engine)
     assert (report.made, report.skipped) == (len(videos), ())
     pairs = list(zip(videos, videos[3:] + videos[:3], strict=True))
@@ -97,7 +97,7 @@ def test_a_preparation_interrupted_on_ray_goes_on_here(tmp_path: Path, videos: l
         if done == 2:
             raise KeyboardInterrupt
 
-    stores = [LayerStore(tmp_path / name, PrepareSettings()) for name in ("whole", "parts")]
+    stores = [LayerMaker(tmp_path / name, PrepareSettings()) for name in ("whole", "parts")]
     stores[0].prepare(videos)
     with pytest.raises(KeyboardInterrupt):
         stores[1].prepare(videos, RayEngine(workers=1), interrupt)
@@ -134,7 +134,7 @@ def test_a_second_try_does_not_wait_for_a_free_core(tmp_path: Path) -> None:
 
 
 def test_an_actor_may_be_killed_from_outside(tmp_path: Path) -> None:
-    results = RayEngine(workers=1).map(Square(tmp_path, seconds=0.3), range(8), lost=lost)
+    results = RayEngine(workers=1).map(Square(tmp_path, seconds=0.3), range(8), on_crash=on_crash)
     assert next(results) == 0
     (actor,) = processes(tmp_path, "call")
     os.kill(actor, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_networks_run_in_the_actors_and_an_item_that_kills_each_is_lost_alone(
 def test_errors_arrive_as_themselves_after_the_results_before_them(
     tmp_path: Path, how: str, kind: type[Exception], message: str
 ) -> None:
-    results = RayEngine().map(Square(tmp_path, fails=1, how=how), range(4), lost=lost)
+    results = RayEngine().map(Square(tmp_path, fails=1, how=how), range(4), on_crash=on_crash)
     assert next(results) == 0
     with pytest.raises(kind, match=message) as caught:
         next(results)
@@ -211,7 +211,7 @@ def test_as_many_actors_as_cores_gpus_and_memory_allow(
 
 
 def test_a_call_that_asks_for_more_memory_than_there_is_runs_alone(tmp_path: Path) -> None:
-    results = RayEngine().map(Square(tmp_path), range(4), lost=lost, memory=2**60)
+    results = RayEngine().map(Square(tmp_path), range(4), on_crash=on_crash, memory=2**60)
     assert list(results) == squares(4)
     assert len(processes(tmp_path, "call")) == 1
 
@@ -261,9 +261,9 @@ def test_a_running_cluster_is_found_by_its_address_and_left_running(
 from pathlib import Path
 from compositing.engines import make_engine
 from compositing.settings import EngineSettings
-from engine_tasks import Square, lost
+from engine_tasks import Square, on_crash
 engine = make_engine(EngineSettings(engine="ray", ray_address={cluster!r}))
-print(list(engine.map(Square(Path({str(tmp_path)!r})), range(4), lost=lost)))
+print(list(engine.map(Square(Path({str(tmp_path)!r})), range(4), on_crash=on_crash)))
 import ray
 assert not ray.is_initialized()
 """
@@ -283,8 +283,8 @@ def own_ray(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     note(Path(folder), "parent")
     engine = make_engine(EngineSettings(engine="ray", workers=2))
-    print(list(engine.map(Square(Path(folder)), range(4), lost=lost)), flush=True)
-    for _ in engine.map(Square(Path(folder), seconds=0.1), range(10, 10_000), lost=lost):
+    print(list(engine.map(Square(Path(folder)), range(4), on_crash=on_crash)), flush=True)
+    for _ in engine.map(Square(Path(folder), seconds=0.1), range(10, 10_000), on_crash=on_crash):
         pass
 
 

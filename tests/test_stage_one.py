@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_data import CLASSES, write_tiny
 
 from compositing.engines import make_engine
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
@@ -70,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Matching
     data = write_tiny(folder / "data")
     space = build_workspace(
         folder / "run", open_videos(data, settings.data, 0),
-        LayerStore(folder / "layers", settings.prepare), settings.clips, settings.composite,
+        LayerMaker(folder / "layers", settings.prepare), settings.clips, settings.composite,
         make_engine(EngineSettings(workers=1)),
     )  # fmt: skip
     return space, build_matching(space, settings.match)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from compositing.bank import fill_bank
 from compositing.engines import make_engine
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.pictures import GAP, INK, LINE, PAPER, fitted, font, outlined, plain, spread
 from compositing.preview import spread_videos
 from compositing.settings import CompositeSettings
@@ -146,7 +146,7 @@ def _read(preview: AugmentPreview, out: Path, settings: FullSettings) -> tuple[l
     """The videos that can be read, and their clips."""
     engine = make_engine(settings.engine)
     place = settings.run.layers or out.with_name(out.name + "-layers")
-    store = LayerStore(place, settings.prepare)
+    store = LayerMaker(place, settings.prepare)
     videos = list(preview.videos)
     if preview.needs_masks:
         records, skipped = prepare_layers(store, videos, engine)

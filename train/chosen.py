@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compositing.engines import Engine, make_engine
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from l2a.errors import InputError
 from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_pairs
@@ -36,7 +36,7 @@ class Chosen:
     meta: Mapping[str, Any]
     videos: Mapping[str, Video]
     classes: tuple[str, ...]
-    store: LayerStore
+    store: LayerMaker
     engine: Engine
 
     def prepare(self, rows: Sequence[ScoredPair]) -> tuple[Skipped, ...]:
@@ -71,8 +71,7 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
             f"give the data set and the split that the pairs were chosen from."
         )
     beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    store = LayerStore(
+    store = LayerMaker(
         settings.run.layers or (beside if beside.is_dir() else own), settings.prepare
     )
-    _ = store.identities
     return Chosen(rows, meta, videos, found.classes, store, make_engine(settings.engine))

@@ -90,7 +90,7 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
     else:
         chosen = open_chosen(data, pairs, out, settings)
-        videos, store = dict(chosen.videos), chosen.store
+        videos, store = dict(chosen.videos), chosen.store.store  # it makes nothing
         count = met_budget(chosen.rows, budget)
         rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compositing.composite import make_composite
-from compositing.layers import LayerRecord, LayerStore
+from compositing.layers import LayerRecord, LayerSource
 from compositing.pictures import draw_contact_sheet, why_unfit
 from compositing.preview import SHEET, VIDEOS, spread_videos
 from compositing.settings import CompositeSettings
@@ -157,7 +157,7 @@ def write_matching(run: Run, space: Workspace, matching: Matching) -> None:
 
 
 def draw_sheet(
-    path: Path, store: LayerStore, videos: VideoSet, records: Mapping[str, LayerRecord]
+    path: Path, store: LayerSource, videos: VideoSet, records: Mapping[str, LayerRecord]
 ) -> None:
     """Draw a contact sheet: a training video of each class, for at most 12 classes.
 

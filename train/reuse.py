@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from compositing.engines import make_engine
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
@@ -113,7 +113,7 @@ def evaluate(
         settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
     )  # fmt: skip
     engine = make_engine(settings.engine)
-    store = LayerStore(run.path("layers"), PrepareSettings())
+    store = LayerMaker(run.path("layers"), PrepareSettings())
     space = build_workspace(
         run.folder, videos, store, ClipSettings(**card["clips"]), CompositeSettings(),
         engine, layers=False, needed=(subset,),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from compositing.engines import make_engine
 from compositing.export import ExportReport, Material, PairList, export_pairs
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.records import unfit_rows
 from l2a.devices import pick_device
 from l2a.errors import InputError
@@ -161,14 +161,13 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     return summary
 
 
-def open_store(out: Path, settings: FullSettings) -> LayerStore:
+def open_store(out: Path, settings: FullSettings) -> LayerMaker:
     """The run's layer store, or the one that the settings name; its back ends can be made.
 
     Raises:
         InputError: a back end is unknown, or its files are not there; so is the embedder.
     """
-    store = LayerStore(settings.run.layers or out / "layers", settings.prepare)
-    _ = store.identities
+    store = LayerMaker(settings.run.layers or out / "layers", settings.prepare)
     make_embedder(settings.match.embedder)
     return store
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
 from compositing.engines import Engine
-from compositing.layers import LayerRecord, LayerStore
+from compositing.layers import LayerRecord
+from compositing.making import LayerMaker
 from compositing.records import unfit_counts
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
@@ -54,7 +55,7 @@ class Workspace:
     source: ClipSource
     rows: dict[str, NDArray[np.int64]]
     records: dict[str, LayerRecord]
-    store: LayerStore
+    store: LayerMaker
 
     def video(self, video_id: str) -> Video:
         """The video of an id."""
@@ -133,7 +134,7 @@ def open_videos(
 
 
 def prepare_layers(
-    store: LayerStore, videos: Sequence[Video], engine: Engine
+    store: LayerMaker, videos: Sequence[Video], engine: Engine
 ) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
     """Segment and inpaint each video once; returns the records by id, and what was skipped.
 
@@ -155,7 +156,7 @@ def prepare_layers(
 def build_workspace(
     folder: Path,
     videos: VideoSet,
-    store: LayerStore,
+    store: LayerMaker,
     clips: ClipSettings,
     composite: CompositeSettings,
     engine: Engine,

@@ -21,21 +21,17 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Self
 
-from compositing.engines import NetworkTask
-from compositing.engines.outcome import Outcome, network_outcome, outcome_of, packed, unpacked
-from compositing.engines.process import settle
+from compositing.engines import HostDied, NetworkTask
+from compositing.engines.process import quiet_start, settle
+from compositing.engines.results import CallResult, network_result, packed, result_of, unpacked
 from l2a.errors import L2AError
 
 Address = str | tuple[str, int]
 
 
-class HostDied(Exception):
-    """A host died before it answered. The argument is its number."""
-
-
 @dataclass(slots=True)
-class Asker:
-    """Asks a host: an `engines.Answer` that travels to workers.
+class HostClient:
+    """Asks a host: an `engines.Infer` that travels to workers.
 
     Workers are numbered in the order of their start, and share the hosts out among themselves by
     that number. Each keeps one connection.
@@ -50,7 +46,7 @@ class Asker:
     _connection: Connection[Any, Any] | None = None
 
     def __call__(self, part: str, *arguments: Any) -> Any:
-        """What the network named `part` says.
+        """What the network named `part` gives.
 
         Raises:
             HostDied: it died meanwhile, or before.
@@ -99,7 +95,7 @@ class Hosts:
         self._folder = tempfile.TemporaryDirectory(prefix="l2a-", ignore_cleanup_errors=True)
         self._processes: dict[int, SpawnProcess] = {}
         addresses = tuple(_address(Path(self._folder.name), n) for n in range(len(self._devices)))
-        self.asker = Asker(addresses, secrets.token_bytes(32))
+        self.client = HostClient(addresses, secrets.token_bytes(32))
 
     def __enter__(self) -> Self:
         """Start the hosts.
@@ -108,21 +104,21 @@ class Hosts:
             L2AError: one died while it started.
         """
         try:
-            self.mend(None)
+            self.restart(None)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.asker.close()
+        self.client.close()
         for process in self._processes.values():
             process.kill()  # it has nothing to finish: its workers have gone before
         for process in self._processes.values():
             process.join()
         self._folder.cleanup()
 
-    def mend(self, death: BaseException | None) -> None:
+    def restart(self, death: BaseException | None) -> None:
         """Start the hosts that are not running, where they were before.
 
         Args:
@@ -141,11 +137,11 @@ class Hosts:
             if number not in self._processes or not self._processes[number].is_alive()
         ]
         started = [self._start(number) for number in missing]
-        addresses = list(self.asker.addresses)
+        addresses = list(self.client.addresses)
         for number, ready in zip(missing, started, strict=True):
             with ready:
                 addresses[number] = self._first_word(ready, self._devices[number])
-        self.asker.addresses = tuple(addresses)
+        self.client.addresses = tuple(addresses)
 
     def _start(self, number: int) -> Connection[Any, Any]:
         spawn = get_context("spawn")
@@ -156,26 +152,26 @@ class Hosts:
                 self._task,
                 self._devices[number],
                 self._frames_at_once,
-                self.asker.addresses[number],
-                self.asker.key,
+                self.client.addresses[number],
+                self.client.key,
                 tell,
             ),
             daemon=True,
         )
-        with tell:
+        with tell, quiet_start():
             process.start()
         self._processes[number] = process
         return ready
 
     def _first_word(self, ready: Connection[Any, Any], device: str) -> Address:
         try:
-            outcome: Outcome = ready.recv()
+            result: CallResult = ready.recv()
         except EOFError:
             raise L2AError(
                 f"The process for the networks on {device} died while it started; is there memory"
                 " enough? The same command goes on where it stopped."
             ) from None
-        address: Address = outcome.get()
+        address: Address = result.get()
         return address
 
 
@@ -196,7 +192,7 @@ def _serve(
 ) -> None:
     """Be a host, until killed."""
     settle()
-    made = outcome_of(task.placed, device, frames_at_once)
+    made = result_of(task.on_device, device, frames_at_once)
     if made.error is not None:
         ready.send(made)
         return
@@ -205,18 +201,18 @@ def _serve(
     turn = threading.Lock()
     # One thread asks the networks: each thread that does takes memory of the GPU.
     with ThreadPoolExecutor(1) as network, Listener(address, authkey=key) as listener:
-        desk = _Desk(made.value, device, frames_at_once, turn, network)
-        ready.send(Outcome(listener.address))
+        server = _Server(made.value, device, frames_at_once, turn, network)
+        ready.send(CallResult(listener.address))
         ready.close()
         while True:
             with suppress(AuthenticationError, EOFError, OSError):
                 connection = listener.accept()
-                threading.Thread(target=desk.converse, args=(connection,), daemon=True).start()
+                threading.Thread(target=server.serve, args=(connection,), daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """Where a host takes requests, one at a time."""
+class _Server:
+    """The part of a host that takes requests, one at a time."""
 
     task: NetworkTask
     device: str
@@ -224,7 +220,7 @@ class _Desk:
     turn: threading.Lock
     network: ThreadPoolExecutor
 
-    def converse(self, connection: Connection[Any, Any]) -> None:
+    def serve(self, connection: Connection[Any, Any]) -> None:
         """Answer what one worker asks, until it hangs up."""
         with connection, suppress(EOFError, OSError):
             while True:
@@ -232,12 +228,12 @@ class _Desk:
                 # A request is read only when it is its turn, so that one is in memory, not many.
                 with self.turn:
                     part, arguments = connection.recv()
-                    outcome = self.network.submit(self._answer, part, arguments).result()
-                    connection.send_bytes(packed(outcome))
+                    result = self.network.submit(self._answer, part, arguments).result()
+                    connection.send_bytes(packed(result))
 
-    def _answer(self, part: str, arguments: tuple[Any, ...]) -> Outcome:
-        return network_outcome(
-            self.task.answer,
+    def _answer(self, part: str, arguments: tuple[Any, ...]) -> CallResult:
+        return network_result(
+            self.task.infer,
             part,
             *arguments,
             device=self.device,

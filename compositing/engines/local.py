@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Self
 
-from compositing.engines import Item, Result, as_network_task
-from compositing.engines.hosts import HostDied, Hosts
-from compositing.engines.process import settle
+from compositing.engines import HostDied, Item, Result, as_network_task
+from compositing.engines.hosts import Hosts
+from compositing.engines.process import quiet_start, settle
 from compositing.settings import EngineSettings
 
 AHEAD = 4
@@ -54,7 +54,7 @@ class LocalEngine:
         task: Callable[[Item], Result],
         items: Sequence[Item],
         *,
-        lost: Callable[[Item], Result],
+        on_crash: Callable[[Item], Result],
         memory: int = 0,
     ) -> Iterator[Result]:
         """See `Engine.map`. A host that dies costs what a dead worker costs."""
@@ -62,14 +62,16 @@ class LocalEngine:
         workers = min(self.workers or cores, _affordable(memory), max(1, len(items)))
         networks = as_network_task(task) if items else None
         if networks is None:
-            yield from map_in_order(task, items, workers=workers, lost=lost)
+            yield from map_in_order(task, items, workers=workers, on_crash=on_crash)
         elif gpus := self._gpus()[:workers]:
             with Hosts(networks, gpus, self.frames_at_once) as hosts:
-                task = networks.hosted(hosts.asker)
-                yield from map_in_order(task, items, workers=workers, lost=lost, mend=hosts.mend)
+                task = networks.hosted(hosts.client)
+                yield from map_in_order(
+                    task, items, workers=workers, on_crash=on_crash, restart=hosts.restart
+                )
         else:
-            task = networks.placed("cpu", self.frames_at_once)
-            yield from map_in_order(task, items, workers=workers, lost=lost)
+            task = networks.on_device("cpu", self.frames_at_once)
+            yield from map_in_order(task, items, workers=workers, on_crash=on_crash)
 
     def _gpus(self) -> tuple[str, ...]:
         """The device of each host; () for none. Loads torch only where it may be needed."""
@@ -99,23 +101,23 @@ def map_in_order(
     items: Sequence[Item],
     *,
     workers: int,
-    lost: Callable[[Item], Result],
-    mend: Callable[[BaseException], None] = lambda death: None,
+    on_crash: Callable[[Item], Result],
+    restart: Callable[[BaseException], None] = lambda death: None,
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order.
 
     Processes are started afresh ("spawn"), because a fork copies the locks of OpenCV's and
     FFmpeg's threads. Each gets `function` once, at its start, and runs OpenCV on one thread. When
     one dies (killed for memory, a crash in a decoder), the items then under way are tried once
-    more, each in a process of its own; the item that kills that one too is `lost`. The death of a
-    host of networks is treated alike.
+    more, each in a process of its own; one that kills that one too gives `on_crash(item)`. The
+    death of a host of networks is treated alike.
 
     Args:
         function: picklable, as are items and results. An exception of its goes to the caller.
         items: what to work on.
         workers: processes; 1 works in this process.
-        lost: the result of an item whose process died twice.
-        mend: called after a death, before anything is tried again.
+        on_crash: the result of an item whose process died twice.
+        restart: called after a death, before anything is tried again.
     """
     crew = workers if workers > 1 else 0
     done = 0
@@ -125,9 +127,9 @@ def map_in_order(
                 yield result
                 done += 1
         except _DEATHS as death:
-            mend(death)
+            restart(death)
             for item in items[done : done + max(1, AHEAD * crew)]:
-                yield _again(function, item, crew, lost, mend)
+                yield _again(function, item, crew, on_crash, restart)
                 done += 1
 
 
@@ -142,15 +144,15 @@ def _again(
     function: Callable[[Item], Result],
     item: Item,
     crew: int,
-    lost: Callable[[Item], Result],
-    mend: Callable[[BaseException], None],
+    on_crash: Callable[[Item], Result],
+    restart: Callable[[BaseException], None],
 ) -> Result:
     """The second try of an item, alone."""
     try:
         (result,) = _calls(function, [item], min(crew, 1))
     except _DEATHS as death:
-        mend(death)
-        return lost(item)
+        restart(death)
+        return on_crash(item)
     return result
 
 
@@ -163,7 +165,8 @@ def _in_pool(
     try:
         waiting: deque[Future[Any]] = deque()
         for item in items:
-            waiting.append(pool.submit(_call, item))
+            with quiet_start():  # the pool starts its processes as it gets work
+                waiting.append(pool.submit(_call, item))
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from compositing.engines import Item, NetworkTask, Result, as_network_task
-from compositing.engines.outcome import network_outcome, packed, unpacked
+from compositing.engines.results import network_result, packed, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError, L2AError
 
@@ -82,7 +82,7 @@ class RayEngine:
         task: Callable[[Item], Result],
         items: Sequence[Item],
         *,
-        lost: Callable[[Item], Result],
+        on_crash: Callable[[Item], Result],
         memory: int = 0,
     ) -> Iterator[Result]:
         """See `Engine.map`. Results come back as bytes, and go through Ray's object store.
@@ -105,7 +105,7 @@ class RayEngine:
             )
             try:
                 for start in range(0, len(items), _AT_ONCE):
-                    yield from _in_order(job, items[start : start + _AT_ONCE], crew, lost)
+                    yield from _in_order(job, items[start : start + _AT_ONCE], crew, on_crash)
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise L2AError(
@@ -200,40 +200,40 @@ class _Job:
         task: Any = unpacked(self.task)
         if self.device is None:
             return task
-        placed: NetworkTask = task.placed(self.device, self.frames_at_once)
-        return placed
+        here: NetworkTask = task.on_device(self.device, self.frames_at_once)
+        return here
 
 
 def _in_order(
-    job: _Job, items: Sequence[Item], crew: _Crew, lost: Callable[[Item], Result]
+    job: _Job, items: Sequence[Item], crew: _Crew, on_crash: Callable[[Item], Result]
 ) -> Iterator[Result]:
     """The results of the items; those that Ray Data leaves out are tried again."""
     done = 0
     sent = [pickle.dumps(item) for item in items]
     through = _from_outside if _import_ray().util.client.ray.is_connected() else _through_ray_data
-    with contextlib.closing(through(job, sent, crew)) as outcomes:
-        for number, outcome in outcomes:
+    with contextlib.closing(through(job, sent, crew)) as results:
+        for number, result in results:
             for item in items[done:number]:
-                yield _again(job, item, crew, lost)
-            yield unpacked(outcome).get()
+                yield _again(job, item, crew, on_crash)
+            yield unpacked(result).get()
             done = number + 1
     for item in items[done:]:
-        yield _again(job, item, crew, lost)
+        yield _again(job, item, crew, on_crash)
 
 
 class _Actor:
-    """What an actor of the pool runs: items in, outcomes out, both as bytes."""
+    """What an actor of the pool runs: items in, results out, both as bytes."""
 
     def __init__(self, job: _Job) -> None:
         self._job = job
         self._task: Callable[[Any], Any] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        outcome = network_outcome(
+        result = network_result(
             self._do, row["item"],
             device="a GPU of the cluster", frames_at_once=self._job.frames_at_once,
         )  # fmt: skip
-        return {"number": row["number"], "outcome": packed(outcome)}
+        return {"number": row["number"], "result": packed(result)}
 
     def _do(self, item: bytes) -> Any:
         if self._task is None:
@@ -244,12 +244,12 @@ class _Actor:
 def _through_ray_data(
     job: _Job, items: Sequence[bytes], crew: _Crew
 ) -> Generator[tuple[int, bytes], None, None]:
-    """Numbers of items with their outcomes, in order; those whose actor died are left out."""
+    """Numbers of items with their results, in order; those whose actor died are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # CPU and GPU in one actor: "experimental"
         data = _data_set(job, items, crew)
     for row in data.iter_rows():
-        yield row["number"], row["outcome"]
+        yield row["number"], row["result"]
 
 
 def _data_set(job: _Job, items: Sequence[bytes], crew: _Crew) -> Any:
@@ -307,14 +307,14 @@ class _Inside:
     """An actor that stands in the cluster for a caller outside."""
 
     def __init__(self, job: _Job, items: Sequence[bytes], crew: _Crew) -> None:
-        self._outcomes = _through_ray_data(job, items, crew)
+        self._results = _through_ray_data(job, items, crew)
 
     def take(self) -> tuple[int, bytes] | None:
-        """The next outcome; None at the end."""
-        return next(self._outcomes, None)
+        """The next result; None at the end."""
+        return next(self._results, None)
 
 
-def _again(job: _Job, item: Item, crew: _Crew, lost: Callable[[Item], Result]) -> Result:
+def _again(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
     """The second try of an item, alone in a process of its own."""
     ray = _import_ray()
     # No core and no memory are asked for: the pool may have taken them all.
@@ -324,8 +324,8 @@ def _again(job: _Job, item: Item, crew: _Crew, lost: Callable[[Item], Result]) -
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError:
-        return lost(item)
-    result: Result = unpacked(row["outcome"]).get()
+        return on_crash(item)
+    result: Result = unpacked(row["result"]).get()
     return result
 
 

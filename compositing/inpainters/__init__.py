@@ -51,16 +51,16 @@ class HostedInpainter:
 
     Attributes:
         identity, looks_behind: those of the inpainter itself.
-        answer: asks it.
+        infer: asks it: frames and holes ─► what it gives.
     """
 
     identity: str
     looks_behind: bool
-    answer: Callable[..., Inpainted]
+    infer: Callable[..., Inpainted]
 
     def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
         """See `Inpainter`."""
-        return self.answer(frames, holes)
+        return self.infer(frames, holes)
 
 
 def make_inpainter(spec: str) -> Inpainter:

@@ -54,7 +54,7 @@ class LamaInpainter:
         self.identity = f"lama 1 {md5} multiple {MULTIPLE}"
         self._network: torch.jit.ScriptModule | None = None
         self._device = torch.device("cpu")
-        self.place("cpu", 8)
+        self.to_device("cpu", 8)
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
@@ -65,7 +65,7 @@ class LamaInpainter:
         """Travel light: the network is loaded where it is asked."""
         return self.__dict__ | {"_network": None}
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         """See `compositing.networks.OnDevice`."""
         if torch.device(device) != self._device:
             self._network = None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from compositing.alignment import Shot, find_shots, masked_median
 from compositing.inpainters import Inpainted, Inpainter, make_spatial_inpainter
 from compositing.inpainters.spatial import box_around, fill_smoothly
-from compositing.networks import is_network, place
+from compositing.networks import is_network, to_device
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -68,9 +68,9 @@ class TemporalInpainter:
         """Whether the spatial inpainter is a network."""
         return is_network(self.spatial)
 
-    def place(self, device: str, frames_at_once: int) -> None:
-        """Tell the spatial inpainter where to run."""
-        place(self.spatial, device, frames_at_once)
+    def to_device(self, device: str, frames_at_once: int) -> None:
+        """See `OnDevice`: it is the spatial inpainter that may be a network."""
+        to_device(self.spatial, device, frames_at_once)
 
     def __call__(self, frames: UInt8, holes: Bool) -> Inpainted:
         """Fill the holes; `unseen` are those pixels that were a hole whenever they were in view."""

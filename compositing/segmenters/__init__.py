@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compositing.masks import VideoMasks
 from l2a.backends import make_backend
 from l2a.media import Frames
 from l2a.videos import Video
+
+if TYPE_CHECKING:
+    from compositing.segmenters.detections import Detections
 
 
 class Segmenter(Protocol):
@@ -38,24 +44,65 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class Detector(Protocol):
+    """What a segmenter has too if its network looks at frames one by one.
+
+    What it gives is small, so that the process that holds the network need do no more; pasting the
+    masks to full size, encoding them and following them through the video is left to who asks.
+    """
+
+    @property
+    def name(self) -> str:
+        """As in `SEGMENTERS`."""
+        ...
+
+    def detect(self, frames: NDArray[np.uint8]) -> Sequence[Detections]:
+        """What the network detects in each of the frames (uint8 [n, H, W, 3], RGB)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HostedSegmenter:
     """A segmenter that lives in another process.
 
     Attributes:
         identity: that of the segmenter itself.
-        answer: asks it.
+        infer: asks it: the video and its frames ─► the masks.
     """
 
     identity: str
-    answer: Callable[..., VideoMasks]
+    infer: Callable[..., VideoMasks]
 
     def check(self, videos: Sequence[Video]) -> None:
         """The segmenter itself has looked at them before."""
 
     def __call__(self, video: Video, frames: Frames) -> VideoMasks:
         """See `Segmenter`."""
-        return self.answer(video, frames)
+        return self.infer(video, frames)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedDetector:
+    """A detector whose network lives in another process.
+
+    Attributes:
+        identity, name: those of the detector itself.
+        infer: asks the network: frames ─► detections.
+    """
+
+    identity: str
+    name: str
+    infer: Callable[..., Sequence[Detections]]
+
+    def check(self, videos: Sequence[Video]) -> None:
+        """The detector itself has looked at them before."""
+
+    def __call__(self, video: Video, frames: Frames) -> VideoMasks:
+        """See `Segmenter`."""
+        from compositing.segmenters.following import followed
+
+        return followed(frames.frames, self.infer, self.name)
 
 
 def make_segmenter(spec: str) -> Segmenter:

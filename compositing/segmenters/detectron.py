@@ -7,8 +7,9 @@ without the Python tags that YAML would allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+import inspect
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,9 @@ import yaml
 from numpy.typing import NDArray
 
 from compositing.masks import VideoMasks
-from compositing.networks import one_thread
-from compositing.segmenters.detections import IDENTITY, Detection, encode_detections, follow
+from compositing.networks import one_thread, out_of_memory
+from compositing.segmenters.detections import Detections
+from compositing.segmenters.following import IDENTITY, followed
 from l2a.errors import InputError
 from l2a.files import file_sha256, fingerprint
 from l2a.media import Frames
@@ -48,6 +50,7 @@ class Detectron:
             masks; the weights are not there.
     """
 
+    name = "detectron2"
     uses_network = True
 
     def __init__(self, config: str = DEFAULT, weights: str = "") -> None:
@@ -88,31 +91,58 @@ class Detectron:
                 " network, and write detectron2:CONFIG,WEIGHTS with the path of the file."
             ) from error
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         """See `OnDevice`. One frame goes through at a time."""
         if torch.device(device) != self._device:
             self._predictor = None
         self._device = torch.device(device)
 
     def __call__(self, video: Video, frames: Frames) -> VideoMasks:
-        """All that the model detects above `FLOOR`; `video` itself is not needed."""
-        count, height, width = frames.frames.shape[:3]
-        found = follow(self._detect(frames.frames), height, width)
-        note = "" if found else "detectron2 finds nothing in it"
-        return VideoMasks(height, width, count, found, note)
+        """All that the model detects above `FLOOR`; `video` itself is not needed.
 
-    def _detect(self, frames: NDArray[np.uint8]) -> Iterator[tuple[Detection, ...]]:
-        """Each frame's detections."""
-        predictor, names = self._loaded(), self._names
+        Raises:
+            L2AError: the GPU's memory does not suffice.
+        """
+        return followed(frames.frames, self.detect, self.name)
+
+    def detect(self, frames: NDArray[np.uint8]) -> list[Detections]:
+        """See `Detector`; raises as a call does."""
+        predictor = self._loaded()
+        found = []
         for frame in frames:
             # The predictor takes BGR, whatever INPUT.FORMAT is: it turns it by itself.
             bgr = np.ascontiguousarray(frame[:, :, ::-1])
-            with torch.inference_mode(), one_thread(self._device):
-                found = predictor(bgr)["instances"].to("cpu")
-            labels = found.pred_classes.tolist()
-            categories = [names[n] if n < len(names) else f"class {n}" for n in labels]
-            masks = np.asarray(found.pred_masks, dtype=np.bool_)
-            yield encode_detections(categories, found.scores.tolist(), masks)
+            try:
+                with torch.inference_mode(), one_thread(self._device):
+                    output = predictor(bgr)
+                    shown = output["instances"] if isinstance(output, dict) else output
+                    found.append(self._detections(shown.to("cpu"), frame.shape[:2]))
+            except torch.OutOfMemoryError:
+                raise out_of_memory(str(self._device), 1) from None
+        return found
+
+    def _detections(self, found: Any, size: tuple[int, int]) -> Detections:
+        """What detectron2's `Instances` hold, for frames of `size` = (height, width)."""
+        labels, names = found.pred_classes.tolist(), self._names
+        categories = tuple(names[n] if n < len(names) else f"class {n}" for n in labels)
+        scores = np.asarray(found.scores, np.float32)
+        masks = np.asarray(found.pred_masks, np.float32)
+        if masks.ndim == 3:  # pasted already: a cell for each pixel
+            boxes = np.tile(np.array([0.0, 0.0, size[1], size[0]]), (len(masks), 1))
+            return Detections(categories, scores, boxes, masks)
+        # As `detector_postprocess` has it: to the frame's size, cut at its edges.
+        scale = np.array([to / of for to, of in zip(size, found.image_size, strict=True)])
+        boxes = np.asarray(found.pred_boxes.tensor, np.float32) * np.tile(
+            scale[::-1].astype(np.float32), 2
+        )
+        boxes = np.clip(boxes, 0, np.tile(np.array(size[::-1], np.float32), 2))
+        some = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        return Detections(
+            tuple(categories[n] for n in some.tolist()),
+            scores[some],
+            boxes[some].astype(np.float64),
+            masks[some, 0],
+        )
 
     @cached_property
     def _names(self) -> Sequence[str]:
@@ -128,7 +158,14 @@ class Detectron:
 
             cfg = self._cfg.clone()
             cfg.MODEL.DEVICE = str(self._device)
-            self._predictor = DefaultPredictor(cfg)
+            predictor = DefaultPredictor(cfg)
+            # Models with a box for each mask can leave the pasting to whoever asks. Others have
+            # masks of the frame's size from the beginning.
+            model: Any = getattr(predictor, "model", None)
+            inference = getattr(model, "inference", None)
+            if inference and "do_postprocess" in inspect.signature(inference).parameters:
+                model.inference = partial(inference, do_postprocess=False)
+            self._predictor = predictor
         return self._predictor
 
 

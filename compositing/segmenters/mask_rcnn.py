@@ -8,7 +8,7 @@ scales every frame itself so that its shorter side has 800 pixels (and its longe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights as Weights
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+from torchvision.models.detection.transform import resize_boxes
 
 from compositing.masks import VideoMasks
 from compositing.networks import frames_per_pass, one_thread, out_of_memory
-from compositing.segmenters.detections import IDENTITY, Detection, encode_detections, follow
+from compositing.segmenters.detections import INSIDE, Detections, snapped
+from compositing.segmenters.following import IDENTITY, followed
 from l2a.errors import InputError
 from l2a.files import file_sha256
 from l2a.media import Frames
@@ -36,8 +38,6 @@ CATEGORIES: tuple[str, ...] = tuple(WEIGHTS.meta["categories"])
 """By label; label 0 is the background, and those that COCO left out are "N/A"."""
 FLOOR = 0.05
 """Least score of a detection that is stored; whoever uses the masks sets a higher one."""
-INSIDE = 0.5
-"""Least probability of a pixel that belongs to a mask."""
 
 
 def standard_network() -> nn.Module:
@@ -60,6 +60,7 @@ class MaskRCNN:
         InputError: there is no such file. What is in it, `check` looks at.
     """
 
+    name = "mask-rcnn"
     uses_network = True
 
     def __init__(
@@ -104,7 +105,7 @@ class MaskRCNN:
             network = self._build()
         self._fill(network, assign=True)
 
-    def place(self, device: str, frames_at_once: int) -> None:
+    def to_device(self, device: str, frames_at_once: int) -> None:
         """See `OnDevice`. On a CPU one frame goes through at a time."""
         if torch.device(device) != self._device:
             self._network = None
@@ -117,26 +118,25 @@ class MaskRCNN:
             InputError: the weights are not there or do not fit; `check` says so before.
             L2AError: the GPU's memory does not suffice.
         """
-        count, height, width = frames.frames.shape[:3]
-        found = follow(self._detect(frames.frames), height, width)
-        note = "" if found else "mask-rcnn finds nothing in it"
-        return VideoMasks(height, width, count, found, note)
+        return followed(frames.frames, self.detect, self.name)
 
-    def _detect(self, frames: NDArray[np.uint8]) -> Iterator[tuple[Detection, ...]]:
-        """Each frame's detections."""
+    def detect(self, frames: NDArray[np.uint8]) -> list[Detections]:
+        """See `Detector`; raises as a call does."""
         network = self._loaded()
         step = frames_per_pass(self._device, self._frames_at_once)
+        found: list[Detections] = []
         for start in range(0, len(frames), step):
             try:
-                yield from _detect(network, frames[start : start + step], self._device)
+                found += _detect(network, frames[start : start + step], self._device)
             except torch.OutOfMemoryError:
                 raise out_of_memory(str(self._device), step) from None
+        return found
 
     def _loaded(self) -> nn.Module:
         if self._network is None:
             network = self._build()
             self._fill(network, assign=False)
-            network = network.eval().to(self._device)
+            network = unpasted(network.eval().to(self._device))
             self._network = in_half(network) if self._device.type == "cuda" else network
         return self._network
 
@@ -155,6 +155,26 @@ class MaskRCNN:
                 f"{source} does not hold the weights of maskrcnn_resnet50_fpn_v2"
                 f" ({_short(first[0].strip())}); give a state dict of that network."
             ) from None
+
+
+def unpasted(network: nn.Module) -> nn.Module:
+    """Let a torchvision Mask R-CNN give its masks as they are, M x M probabilities in each box.
+
+    By itself it pastes them to the frame's size one after the other: with a hundred detections
+    that takes longer than all that comes before, on a GPU too.
+    """
+
+    def boxes_alone(
+        result: list[dict[str, Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        sizes = zip(result, image_shapes, original_image_sizes, strict=True)
+        return [{**one, "boxes": resize_boxes(one["boxes"], *size)} for one, *size in sizes]
+
+    whole: Any = network
+    whole.transform.postprocess = boxes_alone
+    return network
 
 
 def in_half(
@@ -198,16 +218,17 @@ def _to_float(outputs: Any) -> Any:
 
 def _detect(
     network: nn.Module, frames: NDArray[np.uint8], device: torch.device
-) -> list[tuple[Detection, ...]]:
+) -> list[Detections]:
     """The detections of frames (uint8 [n, H, W, 3], RGB) that go through the network together."""
     found = []
     with torch.inference_mode(), one_thread(device):
         # Copied, because frames may lie in memory that is not to be written to.
         pixels = torch.tensor(frames, device=device).permute(0, 3, 1, 2)
         for output in network(list(pixels.float() / 255)):
-            masks = (output["masks"][:, 0] >= INSIDE).cpu().numpy()
-            names = [CATEGORIES[label] for label in output["labels"].tolist()]
-            found.append(encode_detections(names, output["scores"].tolist(), masks))
+            masks = output["masks"][:, 0].cpu().numpy()
+            boxes = snapped(output["boxes"].cpu().numpy(), masks.shape[1])
+            names = tuple(CATEGORIES[label] for label in output["labels"].tolist())
+            found.append(Detections(names, output["scores"].cpu().numpy(), boxes, masks))
     return found
 
 

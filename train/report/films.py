@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compositing.composite import make_composite
-from compositing.layers import LayerStore
+from compositing.layers import LayerSource
 from compositing.pictures import plain
 from compositing.settings import CompositeSettings
 from compositing.strips import Made, strip_block
@@ -65,7 +65,7 @@ def films_of(
     pairs: Iterable[ScoredPair],
     count: int,
     videos: Mapping[str, Video],
-    store: LayerStore,
+    store: LayerSource,
     settings: CompositeSettings,
     meta: Mapping[str, Any],
 ) -> list[Film]:

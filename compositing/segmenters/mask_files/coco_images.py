@@ -11,7 +11,9 @@ from typing import Any
 from pycocotools import mask as coco
 
 from compositing.masks import Instance, VideoMasks
-from compositing.segmenters.detections import Detection, follow
+from compositing.run_lengths import decode_patch
+from compositing.segmenters.detections import Detection
+from compositing.segmenters.following import follow
 from compositing.segmenters.mask_files.entry import Broken, Entry, checked_size
 from compositing.segmenters.mask_files.fields import (
     Row,
@@ -84,13 +86,16 @@ class _Frames:
             return self._by_track(tracked, len(frames))
         detections = [
             [
-                Detection(category(row, self.categories), score(row.get("score"), whose(row)), rle)
+                Detection(
+                    category(row, self.categories), score(row.get("score"), whose(row)), rle, patch
+                )
                 for row in annotated
-                if (rle := self._mask(row)) and coco.area(self._coco(rle))
+                if (rle := self._mask(row))
+                and (patch := decode_patch(rle, self.height, self.width))
             ]
             for annotated in found
         ]
-        instances = follow(detections, self.height, self.width)
+        instances = follow(detections)
         return VideoMasks(self.height, self.width, len(frames), instances)
 
     def _by_track(self, tracked: list[tuple[int, Row, Any]], count: int) -> VideoMasks:

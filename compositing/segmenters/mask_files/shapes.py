@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from compositing.masks import run_lengths
+from compositing.run_lengths import run_lengths
 from compositing.segmenters.mask_files.fields import brief, whole
 
 _BYTES = re.compile(r"""b(['"])(.*)\1""")

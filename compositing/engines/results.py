@@ -14,7 +14,7 @@ from l2a.errors import L2AError
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """The value of a call, or its error."""
 
     value: Any = None
@@ -31,31 +31,31 @@ class Outcome:
         return self.value
 
 
-def outcome_of(function: Callable[..., Any], *arguments: Any) -> Outcome:
+def result_of(function: Callable[..., Any], *arguments: Any) -> CallResult:
     """Call `function`, and hold whatever comes of it."""
     try:
-        return Outcome(function(*arguments))
+        return CallResult(function(*arguments))
     except Exception as error:  # noqa: BLE001 - nothing is hidden: the caller raises it again
-        return Outcome(error=_travelling(error))
+        return CallResult(error=_travelling(error))
 
 
-def network_outcome(
+def network_result(
     function: Callable[..., Any], *arguments: Any, device: str, frames_at_once: int
-) -> Outcome:
-    """As `outcome_of`; where a GPU's memory does not suffice, the error says what to do."""
-    outcome = outcome_of(function, *arguments)
+) -> CallResult:
+    """As `result_of`; where a GPU's memory does not suffice, the error says what to do."""
+    result = result_of(function, *arguments)
     torch = sys.modules.get("torch")  # what is not loaded has raised nothing
-    if torch is not None and isinstance(outcome.error, torch.OutOfMemoryError):
-        return Outcome(error=out_of_memory(device, frames_at_once))
-    return outcome
+    if torch is not None and isinstance(result.error, torch.OutOfMemoryError):
+        return CallResult(error=out_of_memory(device, frames_at_once))
+    return result
 
 
-def packed(outcome: Outcome) -> bytes:
-    """The outcome as bytes; a value that cannot be packed becomes an error that says so."""
+def packed(result: CallResult) -> bytes:
+    """The result as bytes; a value that cannot be packed becomes an error that says so."""
     try:
-        return pickle.dumps(outcome)
+        return pickle.dumps(result)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        return pickle.dumps(Outcome(error=TypeError(f"A result cannot travel: {error}")))
+        return pickle.dumps(CallResult(error=TypeError(f"A result cannot travel: {error}")))
 
 
 def unpacked(data: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Upkeep of masks over time: specks, gaps, and how well real masks are given back."""
+"""Refinement of masks over time: specks, gaps, and how well real masks are given back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from compositing.masks import decode, from_json
-from compositing.upkeep import drop_specks, fill_gaps
+from compositing.refinement import drop_specks, fill_gaps
 
 Bool = NDArray[np.bool_]
 

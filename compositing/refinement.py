@@ -1,4 +1,4 @@
-"""Upkeep of one instance's masks over time: specks dropped, gaps filled from their neighbours."""
+"""One instance's masks, refined over time: specks dropped, gaps filled from their neighbours."""
 
 from __future__ import annotations
 

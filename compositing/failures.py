@@ -1,0 +1,83 @@
+"""One video that fails does not end the run: what it raised is the reason why it is skipped."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from compositing.engines import HostDied
+from l2a.errors import L2AError, UnreadableVideo
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the work on one video came to nothing.
+
+    Attributes:
+        reason: in one line.
+        details: the traceback of an error that nobody expected; "" where the file is at fault. It
+            travels with the failure, because nobody reads the logs of worker processes.
+    """
+
+    reason: str
+    details: str = ""
+
+    def log(self, video_id: str) -> None:
+        """Write the details to the debug log."""
+        if self.details:
+            _log.debug("%s: %s\n%s", video_id, self.reason, self.details)
+
+
+def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure:
+    """What `work(*arguments)` gives for one video, or why it fails.
+
+    Whatever a segmenter, an inpainter or an encoder raises (out of memory, a size that OpenCV or
+    x264 refuses, a fault of ours) costs this video alone. What concerns the run ends it: wrong
+    input, weights that do not fit, a GPU that is too small, a full disk, a dead host of networks.
+    """
+    try:
+        return work(*arguments)
+    except UnreadableVideo as error:
+        return Failure(error.reason)
+    except (L2AError, HostDied, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place: the video is skipped, with this reason
+        return Failure(_in_one_line(error), traceback.format_exc())
+
+
+def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
+    """End a run in which nothing worked: then it is not the videos that are at fault.
+
+    Args:
+        failures: those of this run.
+        done: how many videos it went well for.
+        what: what was to be done, such as "prepared".
+
+    Raises:
+        L2AError: all failed, and at least one by an error that nobody expected.
+    """
+    rows = list(failures)
+    unexpected = [row for row in rows if row.details]
+    if done or not unexpected:
+        return
+    raise L2AError(
+        f"None of the videos could be {what} ({len(rows)} tried); the first unexpected error was"
+        f" {unexpected[0].reason}. The debug log has its traceback."
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    """Type and message of an error, such as "ValueError: width not divisible by 2"."""
+    kind = type(error)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    said = " ".join(str(error).split())
+    if len(said) > 200:
+        said = said[:200].rsplit(" ", 1)[0] + " …"
+    return f"{name}: {said}" if said else name
