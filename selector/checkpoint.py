@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from l2a.files import file_sha256, read_json, write_json, write_text
 from selector.model_card import model_card
 from selector.network import Selector, SelectorConfig
 from selector.settings import LabelMode
+
+if TYPE_CHECKING:
+    from l2a.networks import Trunk
 
 FORMAT_VERSION = 2
 WEIGHTS_NAME, CARD_NAME, README_NAME = "selector.safetensors", "selector.json", "README.md"
@@ -89,7 +92,7 @@ class LoadedSelector:
     """A Selector on the CPU in evaluation mode, the trunk stored with it (if any), its card."""
 
     selector: Selector
-    trunk: nn.Module | None
+    trunk: Trunk | None
     card: SelectorCard
 
 
@@ -210,15 +213,15 @@ def _shape(shape: torch.Size | None) -> str:
     return "none" if shape is None else str(list(shape))
 
 
-def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -> nn.Module:
+def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -> Trunk:
     from l2a.networks import build_trunk  # brings torchvision, which a Selector alone spares
 
     with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced
-        trunk, feature_dim = build_trunk(card.trunk)
-    if feature_dim != card.config.feature_dim:
+        trunk = build_trunk(card.trunk)
+    if trunk.feature_dim != card.config.feature_dim:
         raise InputError(
-            f"The trunk {card.trunk} gives {feature_dim} features and the Selector in {source} "
-            f"takes {card.config.feature_dim}; train the Selector again."
+            f"The trunk {card.trunk} gives {trunk.feature_dim} features and the Selector in "
+            f"{source} takes {card.config.feature_dim}; train the Selector again."
         )
     _fill(trunk, tensors, source)
     return trunk.eval()

@@ -37,7 +37,7 @@ def store(folder: Path, card: SelectorCard = CARD, seed: int = 0, trunk: bool = 
     """An untrained Selector; its standardiser is as new."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, _ = build_trunk("tiny3d")
+        network = build_trunk("tiny3d")
     save_selector(folder, new_selector(card.config, seed), network if trunk else None, card)
     return folder
 

@@ -8,18 +8,17 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2a.checkpoints import with_prefix, without_prefix
-from l2a.networks import VideoNetwork, to_input
+from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Ask, Outcome, PairBatch
 from selector.reward import last_layer_credit
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
-from train.classifier import soft_loss
-
-# Clips in one pass through a network when nothing is learned from them.
-_FORWARD_BATCH = 32
+from train.classifier import EVALUATION_BATCH
+from train.objectives.supervised import Supervised
+from train.settings.full import StageOneSettings
 
 
 class Features(Protocol):
@@ -69,18 +68,17 @@ class TrainedFeatures:
         table: float32 [N, D]; only the columns behind the trunk's own (label agreement) are used.
     """
 
-    def __init__(self, trunk: nn.Module, source: ClipSource, table: Tensor) -> None:
+    def __init__(self, trunk: Trunk, source: ClipSource, table: Tensor) -> None:
         self._trunk, self._source, self._table = trunk.eval(), source, table
-        self._device = next(trunk.parameters()).device
+        self._device = trunk.device
 
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Features`; with a gradient to the trunk where gradients are on."""
         unique, where = rows.unique(return_inverse=True)
         clips = self._source.real(unique.numpy()).clips
-        size = len(clips) if torch.is_grad_enabled() else _FORWARD_BATCH
-        own = torch.cat(
-            [self._trunk(to_input(part.to(self._device))) for part in clips.split(size)]
-        )
+        size = len(clips) if torch.is_grad_enabled() else EVALUATION_BATCH
+        parts = (self._trunk.to_input(part.to(self._device)) for part in clips.split(size))
+        own = torch.cat([self._trunk(part) for part in parts])
         behind = self._table[rows][:, own.shape[1] :].to(self._device)
         return torch.cat([own[where.to(self._device)], behind], dim=1)
 
@@ -96,8 +94,9 @@ class TrainedFeatures:
 class CompositingEnvironment:
     """`selector.environment.Environment` on composites of real clips.
 
-    Rewards and credit are measured on `validation` rows that never change, so that losses of
-    different steps compare the pairs and not the clips.
+    The classifier's step is one of plain gradient descent on the supervised objective. Rewards and
+    credit are measured on `validation` rows that never change, so that losses of different steps
+    compare the pairs and not the clips.
     """
 
     def __init__(
@@ -108,9 +107,8 @@ class CompositingEnvironment:
         features: Features,
         labels: Tensor,
         validation: NDArray[np.int64],
-        lr: float,
+        stage: StageOneSettings,
         flip: bool,
-        fresh_head: bool = True,
     ) -> None:
         """
         Args:
@@ -120,11 +118,9 @@ class CompositingEnvironment:
             features: what the Selector sees of the bank's rows.
             labels: float32 `[N, E]`, the label vector of every row of the bank.
             validation: bank rows of the validation subset.
-            lr: learning rate of the classifier's step.
+            stage: the learning rate of the classifier's step, and whether to begin, and begin
+                again at each restart, with a head of zeros.
             flip: mirror composites at random.
-            fresh_head: begin, and begin again at each restart, with a last layer of zeros. A head
-                that has seen the real clips is sure of them by heart, and its gradients tell
-                little of what a composite would teach.
         """
         self._network = network
         self._source = source
@@ -132,12 +128,11 @@ class CompositingEnvironment:
         self._features = features
         self._labels = labels
         self._flip = flip
-        self._device = next(network.parameters()).device
-        if fresh_head:
-            with torch.no_grad():
-                for parameter in network.head.parameters():
-                    parameter.zero_()
-        self._optimizer = torch.optim.SGD(network.parameters(), lr=lr)
+        self._device = network.device
+        self._objective = Supervised()
+        if stage.fresh_head:
+            network.fresh_head()
+        self._optimizer = torch.optim.SGD(network.parameters(), lr=stage.environment_lr)
         self._start = self._weights()
         real = source.real(validation)
         self._val_clips = real.clips
@@ -147,10 +142,10 @@ class CompositingEnvironment:
         """`count` pairs, uniformly over the pool; see `Environment.sample`."""
         seed = int(torch.randint(2**62, (1,), generator=generator))
         rows = torch.from_numpy(self._pool.sample(count, np.random.default_rng(seed)))
-        described = self._features(rows.flatten()).unflatten(0, rows.shape)
+        features = self._features(rows.flatten()).unflatten(0, rows.shape)
         labels = self._labels[rows]
         return PairBatch(
-            rows, torch.from_numpy(self._source.labels)[rows], described[:, 0], described[:, 1],
+            rows, torch.from_numpy(self._source.labels)[rows], features[:, 0], features[:, 1],
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
@@ -172,8 +167,8 @@ class CompositingEnvironment:
                 self._network.load_state_dict(start)
             self._network.train()
             self._optimizer.zero_grad(set_to_none=True)
-            part = Batch(clips.clips[subset], clips.labels[subset])
-            soft_loss(self._network, part).backward()
+            part = Batch(clips.clips[subset], clips.labels[subset]).to(self._device)
+            self._objective.loss(self._network, part).total.backward()
             self._optimizer.step()
             losses.append(self._validation_loss())
             if len(losses) == 1 and several:
@@ -217,11 +212,11 @@ class CompositingEnvironment:
 
     def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Last-layer features `[n, D]` and probabilities `[n, C]` of uint8 clips, in order."""
-        self._network.eval()
+        network = self._network.eval()
         features = torch.cat(
             [
-                self._network.trunk(to_input(part.to(self._device)))
-                for part in clips.split(_FORWARD_BATCH)
+                network.pool(network.forward_features(network.to_input(part.to(self._device))))
+                for part in clips.split(EVALUATION_BATCH)
             ]
         )
-        return features, self._network.head(features).softmax(dim=1)
+        return features, network.head(features).softmax(dim=1)

@@ -10,7 +10,6 @@ from pathlib import Path
 from compositing.clipfolder import refuse_less
 from compositing.export import ExportReport, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
-from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
@@ -19,13 +18,14 @@ from l2a.progress import progress
 from l2a.runs import SPEED_ONLY, Run
 from l2a.videos import Video
 from train.chosen import Chosen, open_chosen
+from train.opening import open_store
 from train.reuse import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
 
 # A choice of more pairs by the same Selector is told by the rest of its settings; where data and
 # weights lie may change, and their names and checksums are compared in other places.
-_FREE = SPEED_ONLY | {"budget", "layers", "data", "selector", "export"}
+_FREE = SPEED_ONLY | {"budget", "layers", "bank", "data", "selector", "export"}
 
 
 def export_chosen(
@@ -50,7 +50,7 @@ def export_chosen(
         pairs, budget = _choose(data, out, source, settings), None
     else:
         pairs = source
-    chosen = open_chosen(data, pairs, out, settings)
+    chosen = _opened(data, pairs, out, settings)
     with progress("export", "clips") as report:
         return export_pairs(
             chosen.rows, chosen.videos, chosen.classes, chosen.store, out, settings.composite,
@@ -76,12 +76,10 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
         videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        store = LayerStore(
-            settings.run.layers or _first_selection(out) / "layers", settings.prepare
-        )
+        store = open_store(settings.run, settings.prepare, _first_selection(out) / "layers")
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
     else:
-        chosen = open_chosen(data, pairs, out, settings)
+        chosen = _opened(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
         count = met_budget(chosen.rows, budget)
         rows = list(chosen.rows[:count])
@@ -90,6 +88,12 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         rows, videos, store, out, settings.composite, settings.export,
         originals=tuple(videos.values()), count=count, workers=workers,
     )  # fmt: skip
+
+
+def _opened(data: Path, pairs: Path, out: Path, settings: FullSettings) -> Chosen:
+    return open_chosen(
+        data, pairs, out, settings.data, settings.prepare, settings.engine, settings.run
+    )
 
 
 def selection_folder(out: Path, budget: int | None) -> Path:
@@ -164,8 +168,8 @@ def _sharing_layers(out: Path, settings: FullSettings) -> FullSettings:
 
 
 def _stand_ins(videos: Sequence[Video]) -> list[ScoredPair]:
-    behind = [*videos[1:], *videos[:1]]
+    backgrounds = [*videos[1:], *videos[:1]]
     return [
-        ScoredPair(front.id, back.id, 0.5, 0.0, front.label, back.label)
-        for front, back in zip(videos, behind, strict=True)
+        ScoredPair(f.id, b.id, 0.5, 0.0, f.label, b.label)
+        for f, b in zip(videos, backgrounds, strict=True)
     ]

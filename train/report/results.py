@@ -14,11 +14,12 @@ from l2a.devices import pick_device
 from l2a.errors import InputError
 from train.arms import arm_title
 from train.batches import ClipSource
+from train.classifier import load_classifier
 from train.report.activation import activations
 from train.report.charts import arms_chart
 from train.report.source import Section, Source
 from train.settings.full import ClassifierSettings
-from train.stage_two import load_classifier, standard_error
+from train.stage_two import standard_error
 
 _MATRIX = 24
 """Classes up to which a matrix of them is readable."""
@@ -132,11 +133,12 @@ def maps(source: Source) -> Section:
     rows, of_rows = np.array(list(labels)), np.zeros(len(bank), np.int64)
     of_rows[rows] = list(labels.values())
     clips = ClipSource(bank, of_rows, len(classes), bank.settings.crop, CompositeSettings())
+    settings = source.group(ClassifierSettings)
     try:
-        device = pick_device(source.group(ClassifierSettings).device)
+        device = pick_device(settings.device)
     except InputError:  # the run was made on another machine
         device = pick_device("auto")
-    network = network.to(device).eval()
+    network = network.place(device, settings.precision).eval()
     found = activations(network, clips, rows, source.settings["seed"])
     if found is None:
         return (
