@@ -137,6 +137,7 @@ class CompositingEnvironment:
         real = source.real(validation)
         self._val_clips = real.clips
         self._val_labels = real.labels.to(self._device)
+        self._seen: tuple[Tensor, Tensor] | None = None
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs, uniformly over the pool; see `Environment.sample`."""
@@ -164,8 +165,9 @@ class CompositingEnvironment:
         first = start
         for subset in chosen[:, needed]:
             if losses:
-                self._network.load_state_dict(start)
+                self._put_back(start)
             self._network.train()
+            self._seen = None
             self._optimizer.zero_grad(set_to_none=True)
             part = Batch(clips.clips[subset], clips.labels[subset]).to(self._device)
             self._objective.loss(self._network, part).total.backward()
@@ -174,12 +176,12 @@ class CompositingEnvironment:
             if len(losses) == 1 and several:
                 first = self._weights()
         if several:
-            self._network.load_state_dict(start if ask.roll_back else first)
+            self._put_back(start if ask.roll_back else first)
         return Outcome(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """Put the classifier back to where its warming up left it."""
-        self._network.load_state_dict(self._start)
+        self._put_back(self._start)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights of classifier and trunk: the optimiser has no momentum, sampling no memory."""
@@ -188,16 +190,20 @@ class CompositingEnvironment:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state_dict`."""
-        self._network.load_state_dict(without_prefix("network.", state))
+        self._put_back(without_prefix("network.", state))
         self._features.load_state_dict(without_prefix("features.", state))
 
     def _weights(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self._network.state_dict().items()}
 
+    def _put_back(self, weights: Mapping[str, Tensor]) -> None:
+        self._network.load_state_dict(weights)
+        self._seen = None
+
     @torch.inference_mode()
     def _credit(self, composites: Batch) -> Tensor:
         """Credit of each composite under the classifier as it is before the step."""
-        val_features, val_probabilities = self._forward(self._val_clips)
+        val_features, val_probabilities = self._on_validation()
         features, probabilities = self._forward(composites.clips)
         return last_layer_credit(
             val_probabilities, self._val_labels, val_features,
@@ -206,9 +212,16 @@ class CompositingEnvironment:
 
     @torch.inference_mode()
     def _validation_loss(self) -> float:
-        _, probabilities = self._forward(self._val_clips)
+        _, probabilities = self._on_validation()
         likelihood = (probabilities * self._val_labels).sum(dim=1)
         return float(-likelihood.clamp_min(1e-12).log().mean())
+
+    def _on_validation(self) -> tuple[Tensor, Tensor]:
+        """`_forward` of the validation clips, once for each state of the classifier: what the loss
+        after a step was measured on is what the next step's credit is reckoned with."""
+        if self._seen is None:
+            self._seen = self._forward(self._val_clips)
+        return self._seen
 
     def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Last-layer features `[n, D]` and probabilities `[n, C]` of uint8 clips, in order."""

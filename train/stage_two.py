@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ class StageTwo:
         if together.processes > 1 and len(left) > 1:
             with progress("train", "classifiers") as report:
                 report(len(trainings) - len(left), len(trainings))
-                ended = together.map(self.train_quietly, left)
+                # Each takes its share of the cores as it is: batches come from a thread.
+                ended = together.map(replace(self, workers=1).train_quietly, left)
                 for done, _ in enumerate(ended, len(trainings) - len(left) + 1):
                     report(done, len(trainings))
         else:

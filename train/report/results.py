@@ -114,11 +114,11 @@ def confusion(source: Source) -> Section:
 def maps(source: Source) -> Section:
     """Where the classifier looks in clips of the test split that VideoMix cut together."""
     path = source.folder / "classifier.safetensors"
-    folders = [index.parent for index in (source.folder / "bank").glob("*/index.json")]
-    if not path.is_file() or len(folders) != 1:
+    folder = source.bank
+    if not path.is_file() or folder is None:
         return None
     network, card = load_classifier(path)
-    classes, bank = card["classes"], ClipBank.open(folders[0])
+    classes, bank = card["classes"], ClipBank.open(folder)
     if bank.settings != ClipSettings(**card["clips"]):
         return "The clips are not those that the classifier was trained on."
     shown = set(np.array(bank.ids)[bank.state[:] != RowState.UNREADABLE].tolist())
