@@ -55,7 +55,7 @@ def test_runs_share_a_bank_and_none_removes_anothers(
     assert len(list(shared.iterdir())) == 2
     assert not (tmp_path / "three" / "bank").exists()
     record = read_json(tmp_path / "three" / BANK_RECORD)
-    assert Path(record["folder"]) == first.bank.folder.resolve()
+    assert Path(record["folder"]) == first.bank.folder == shared.resolve() / first.bank.fingerprint
 
 
 def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(
@@ -64,6 +64,7 @@ def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(
     first = prepare(data, tmp_path)
     second = prepare(data, tmp_path, LARGE)
     assert first.bank.folder.parent == second.bank.folder.parent == tmp_path / "bank"
+    assert read_json(tmp_path / BANK_RECORD) == {"folder": f"bank/{second.bank.fingerprint}"}
     assert np.array(prepare(data, tmp_path).bank.frames).any()
     assert len(list((tmp_path / "bank").iterdir())) == 2
 

@@ -108,11 +108,13 @@ class Opened:
             made_from |= {id_: record.fingerprint for id_, record in records.items()}
             parts.append(made_from)
         mark = fingerprint(parts)
-        place = (self.shared_banks or self.folder / "bank") / mark
+        # A run that is moved takes its own bank with it.
+        named = self.shared_banks.resolve() / mark if self.shared_banks else Path("bank", mark)
+        place = self.folder / named
         bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
         if self.shared_banks is not None and bank.pending():
             hold_folder(place)
-        write_json(self.folder / BANK_RECORD, {"folder": str(place.resolve())})
+        write_json(self.folder / BANK_RECORD, {"folder": str(named)})
         return bank
 
     def _refuse(self, split: str, videos: VideoSet) -> None:

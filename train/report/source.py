@@ -126,9 +126,8 @@ class Source:
         if record is None:  # an earlier version kept one bank, in the run
             own = [index.parent for index in (self.folder / "bank").glob("*/index.json")]
             return own[0] if len(own) == 1 else None
-        # A run that was moved has its own bank with it.
-        places = Path(record["folder"]), self.folder / "bank" / Path(record["folder"]).name
-        return next((place for place in places if (place / "index.json").is_file()), None)
+        place = self.folder / record["folder"]
+        return place if (place / "index.json").is_file() else None
 
     @property
     def store(self) -> LayerStore:
