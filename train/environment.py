@@ -65,7 +65,7 @@ class TrainedFeatures:
     Args:
         trunk: clips ─► features, on its device; its parameters get gradients.
         source: of the clips.
-        table: float32 [N, D]; only the columns behind the trunk's own (label agreement) are used.
+        table: float32 [N, D]; only the columns after the trunk's own (label agreement) are used.
     """
 
     def __init__(self, trunk: Trunk, source: ClipSource, table: Tensor) -> None:
@@ -79,8 +79,8 @@ class TrainedFeatures:
         size = len(clips) if torch.is_grad_enabled() else EVALUATION_BATCH
         parts = (self._trunk.to_input(part.to(self._device)) for part in clips.split(size))
         own = torch.cat([self._trunk(part) for part in parts])
-        behind = self._table[rows][:, own.shape[1] :].to(self._device)
-        return torch.cat([own[where.to(self._device)], behind], dim=1)
+        rest = self._table[rows][:, own.shape[1] :].to(self._device)
+        return torch.cat([own[where.to(self._device)], rest], dim=1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The trunk's weights."""

@@ -23,8 +23,8 @@ from train.reuse import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
 
-# A choice of more pairs by the same Selector is told by the rest of its settings; where data and
-# weights lie may change, and their names and checksums are compared in other places.
+# A choice of more pairs by the same Selector is recognised by the rest of its settings; where data
+# and weights lie may change, and their names and checksums are compared in other places.
 _FREE = SPEED_ONLY | {"budget", "layers", "bank", "data", "selector", "export"}
 
 

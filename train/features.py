@@ -48,7 +48,7 @@ def trunk_checksum(trunk: Trunk) -> str:
 def selector_inputs(
     features: Tensor, prepared: PreparedData, matching: Matching, config: SelectorConfig
 ) -> Tensor:
-    """What the Selector sees of videos: their features, and behind them label agreement.
+    """What the Selector sees of videos: their features, followed by label agreement.
 
     Args:
         features: float32 `[N, F]`, of `all_features`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,18 +135,22 @@ class _Items(Dataset[B]):
 
 
 def _by_workers(batches: StepBatches[B], loading: Loading, steps: range) -> Iterator[B]:
-    loader = DataLoader(
-        _Items(batches),
-        batch_size=None,  # an item is a whole batch
-        sampler=steps,
-        num_workers=min(loading.workers, len(steps)),
-        prefetch_factor=_PREFETCHED,
-        pin_memory=loading.pinned,
-        worker_init_fn=_one_thread,
-        multiprocessing_context=_context(),
-        generator=torch.Generator(),  # or starting it would draw from the global one
-    )
-    yield from loader
+    with warnings.catch_warnings():
+        # More workers than cores are what somebody asked for, and slow at worst.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader = DataLoader(
+            _Items(batches),
+            batch_size=None,  # an item is a whole batch
+            sampler=steps,
+            num_workers=min(loading.workers, len(steps)),
+            prefetch_factor=_PREFETCHED,
+            pin_memory=loading.pinned,
+            worker_init_fn=_one_thread,
+            multiprocessing_context=_context(),
+            generator=torch.Generator(),  # or starting it would draw from the global one
+        )
+        made = iter(loader)
+    yield from made
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -7,7 +7,7 @@ where it stopped, with the same result.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
 
     Args:
         data: the data set's folder.
-        out: the run folder; one that the same call made is gone on with.
+        out: the run folder; the same call continues the one that it made.
         settings: everything that can be set.
         reuse: a Selector to use, or to begin with, instead of a new one.
 
@@ -112,20 +112,9 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     prepared = prepare_run(run, opened, settings.clips, settings.composite, layers=layers)
     pairs = {"none": NO_PAIRS}
     if kinds != {"none"}:
-        matching = match_run(run, prepared, settings.match)
-        budget = settled_budget(settings.stage_two.budget, prepared, matching)
-        run.fix_settings()
-        chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
-        origin = Origin.of(settings, data)
-        if "random" in kinds:
-            pairs["random"] = chooser.at_random()
-        if "selector" in kinds:
-            further = reuse is not None and reuse.finetune
-            recipe = SelectorRecipe.of(settings) if given is None or further else None
-            pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
-        else:
-            write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
-            draw_composites(run, prepared)
+        further = reuse is not None and reuse.finetune
+        recipe = SelectorRecipe.of(settings) if given is None or further else None
+        pairs |= _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
         stage = StageTwo(
@@ -151,6 +140,32 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))
     return opened
+
+
+def _pairs(
+    run: Run,
+    prepared: PreparedData,
+    settings: FullSettings,
+    origin: Origin,
+    kinds: Collection[str],
+    given: TrainedSelector | None,
+    recipe: SelectorRecipe | None,
+) -> dict[str, NDArray[np.int64]]:
+    """The stages from matching to the chosen pairs: bank rows int64 `[n, 2]` of each of `kinds`.
+
+    From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
+    """
+    matching = match_run(run, prepared, settings.match)
+    budget = settled_budget(settings.stage_two.budget, prepared, matching)
+    run.fix_settings()
+    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    pairs = {"random": chooser.at_random()} if "random" in kinds else {}
+    if "selector" in kinds:
+        pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
+    else:
+        write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
+        draw_composites(run, prepared)
+    return pairs
 
 
 def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
