@@ -118,6 +118,8 @@ class StageTwo:
         together = SideBySide.of(self.workers, len(trainings), device)
         left = [training for training in trainings if not self._done(training).is_file()]
         if together.processes > 1 and len(left) > 1:
+            # The long ones first, so that no core waits for one that began last.
+            left.sort(key=lambda training: len(training.pairs) == 0)
             with progress("train", "classifiers") as report:
                 report(len(trainings) - len(left), len(trainings))
                 # Each takes its share of the cores as it is: batches come from a thread.
