@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Literal
 
 from l2a.errors import InputError
@@ -19,12 +20,17 @@ MIXED_PRECISION_ON = ("cuda",)
 def settle_precision(precision: Precision, device: torch.device) -> Precision:
     """The precision that a device computes in: what was asked for, and float32 on a CPU.
 
-    Says so where it is another one than was asked for.
+    Says so, once, where it is another one than was asked for.
     """
     if precision == "float32" or device.type in MIXED_PRECISION_ON:
         return precision
-    say(f"note: precision {precision} is for a GPU; on {device} networks compute in float32")
+    _say_once(f"note: precision {precision} is for a GPU; on {device} networks compute in float32")
     return "float32"
+
+
+@functools.cache
+def _say_once(note: str) -> None:
+    say(note)
 
 
 def pick_device(name: str) -> torch.device:

@@ -201,6 +201,9 @@ class Averaged:
         self.steps.append(step)
         self.average.mul_(0.9).add_(self.head.weight.detach(), alpha=0.1)
 
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        return network
+
     def parameters(self) -> Iterable[nn.Parameter]:
         return self.head.parameters()
 

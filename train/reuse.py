@@ -84,9 +84,9 @@ def evaluate(
     """
     network, card = load_classifier(classifier)
     classes = tuple(card["classes"])
-    opened = open_data(
-        data, out, settings.data, PrepareSettings(), settings.engine, settings.run, (subset,)
-    )
+    # No layers are made: back ends that are there on every machine stand for those of none.
+    prepare = PrepareSettings(segmenter="motion", inpainter="temporal")
+    opened = open_data(data, out, settings.data, prepare, settings.engine, settings.run, (subset,))
     opened = replace(opened, videos=opened.videos.only(subset))
     if strange := sorted(set(opened.videos.classes) - set(classes)):
         raise InputError(

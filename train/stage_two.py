@@ -144,8 +144,9 @@ class StageTwo:
             plan.augmentation,
         )  # fmt: skip
         network = make_classifier(settings, len(classes), seed, device)
+        objective = Supervised()
         trainer = Trainer(
-            network, Supervised(),
+            network, objective,
             MixedBatches(
                 prepared.source, mix, settings.batch_size, settings.flip, seed, settings.epochs
             ),
@@ -159,7 +160,7 @@ class StageTwo:
                 report(epoch + 1, settings.epochs)
 
             trainer.train(on_epoch)
-        rows = prepared.rows["test"]
+        network, rows = objective.final(network), prepared.rows["test"]
         metrics = measure(
             predict(network, prepared.source, rows), prepared.source.labels[rows], classes
         )

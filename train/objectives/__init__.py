@@ -48,6 +48,9 @@ class Objective(Protocol[B_contra]):
     def after_step(self, network: VideoNetwork, step: int) -> None:
         """What follows an optimiser's step, such as a teacher's moving average."""
 
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        """What is measured and kept in the end: the network itself, or its moving average."""
+
     def parameters(self) -> Iterable[nn.Parameter]:
         """What is trained beside the network, such as a second head."""
 
@@ -63,6 +66,10 @@ class Stateless:
 
     def after_step(self, network: VideoNetwork, step: int) -> None:
         """Nothing follows."""
+
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        """The network itself."""
+        return network
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """None."""
