@@ -393,11 +393,14 @@ class Strongest(Trunk):
         return features.amax(dim=(2, 3, 4))
 
     def _features(self, clips: torch.Tensor) -> torch.Tensor:
-        return clips
+        features: torch.Tensor = self.get_submodule("0")(clips)
+        return features
 
 
 def strongest(num_classes: int) -> VideoNetwork:
-    return VideoNetwork("strongest", Strongest(nn.Sequential(), 3), num_classes).eval()
+    return VideoNetwork(
+        "strongest", Strongest(nn.Sequential(nn.Conv3d(3, 3, 1)), 3), num_classes
+    ).eval()
 
 
 def test_a_trunk_that_pools_otherwise_has_no_map() -> None:
