@@ -90,7 +90,7 @@ def test_choosing_and_exporting_in_one_call_and_never_twice(
     def never(*args: object) -> None:
         raise AssertionError("chosen twice")
 
-    monkeypatch.setattr("train.reuse.choose", never)
+    monkeypatch.setattr("train.choosing.Chooser.best", never)
     assert main(call) == 0
     assert "0 clips made, 3 reused" in capsys.readouterr().out
     # Another encoding of the same pairs is another export, and no other choice.

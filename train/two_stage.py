@@ -109,7 +109,9 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         check_matches(opened.videos, settings.match)
     run = Run.open(out, "train", settings.flat() | {"data": data, **facts})
     layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
-    prepared = prepare_run(run, opened, settings.clips, settings.composite, layers=layers)
+    prepared = prepare_run(
+        run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
+    )
     pairs = {"none": NO_PAIRS}
     if kinds != {"none"}:
         further = reuse is not None and reuse.finetune
@@ -180,18 +182,24 @@ def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
 
 def prepare_run(
     run: Run, opened: Opened, clips: ClipSettings, composite: CompositeSettings, *,
-    layers: bool = True,
+    layers: bool = True, sheet: bool = False,
 ) -> PreparedData:  # fmt: skip
-    """The stage that makes layers and clips, and lists what was left out, with the reason."""
+    """The stage that makes layers and clips, and lists what was left out, with the reason.
+
+    Args:
+        run, opened: the run and its data set.
+        clips, composite, layers: as `Opened.prepare` takes them.
+        sheet: draw a contact sheet of the layers.
+    """
     with run.stage("prepare"):
         prepared = opened.prepare(clips, composite, layers=layers)
         if run.write_skipped(prepared.videos.skipped):
             count = len(prepared.videos.skipped)
             say(f"{count} videos skipped; {run.path('skipped.csv')} says why")
         run.write_unfit(unfit_rows(prepared.records.values()))
-        if layers:
-            sheet = run.path("contact_sheet.png")
-            draw_sheet(sheet, opened.store, prepared.videos, prepared.records)
+        if sheet:
+            path = run.path("contact_sheet.png")
+            draw_sheet(path, opened.store, prepared.videos, prepared.records)
     return prepared
 
 
