@@ -176,8 +176,8 @@ class RealWorld:
         pairs: int64 [n, 2], the pool, or 20,000 pairs of it, to measure on.
     """
 
-    settings: Any
-    space: Any
+    recipe: Any
+    prepared: Any
     matching: Any
     mislabelled: torch.Tensor
     network: Any
@@ -187,23 +187,23 @@ class RealWorld:
     pairs: np.ndarray
     seconds: float
 
-    def described(self, config: SelectorConfig) -> torch.Tensor:
+    def selector_inputs(self, config: SelectorConfig) -> torch.Tensor:
         """What a Selector sees of the videos."""
-        from train.stage_one import described
+        from train.features import selector_inputs
 
-        return described(self.features, self.space, self.matching.rows, config)
+        return selector_inputs(self.features, self.prepared, self.matching, config)
 
     def environment(self, inputs: torch.Tensor) -> Any:
         """Stage one's environment, from the warmed-up classifier on."""
         from train.environment import CompositingEnvironment, FrozenFeatures
         from train.stage_one import validation_subset
 
-        stage = self.settings.stage_one
+        stage = self.recipe.stage
         return CompositingEnvironment(
-            copy.deepcopy(self.network), self.space.source, self.matching.pool,
+            copy.deepcopy(self.network), self.prepared.source, self.matching.pool,
             FrozenFeatures(inputs), self.labels,
-            validation_subset(self.space, stage.validation_clips, self.settings.run.seed),
-            stage.environment_lr, flip=True,
+            validation_subset(self.prepared, stage.validation_clips, self.recipe.seed),
+            stage, flip=True,
         )  # fmt: skip
 
     def auroc(self, selector: Selector, inputs: torch.Tensor) -> float:
@@ -225,8 +225,8 @@ class RealWorld:
         config = SelectorConfig.from_settings(
             arm.network, self.features.shape[1], self.labels.shape[1]
         )
-        inputs = self.described(config)
-        selector = new_selector(config, self.settings.run.seed)
+        inputs = self.selector_inputs(config)
+        selector = new_selector(config, self.recipe.seed)
         selector.fit_standardiser(inputs[torch.from_numpy(self.matching.rows)])
         return selector, inputs
 
@@ -240,55 +240,50 @@ def real_world(
         part: which of the classes, in the order of their names.
         trunk: whose features to take; that of the classifier if None.
     """
-    from compositing.engines import make_engine
+    from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
     from l2a.clips import ClipSettings
     from l2a.formats import DataSettings
+    from semantic_match.settings import MatchSettings
+    from train.features import all_features, label_vectors
+    from train.opening import open_data
+    from train.prepared import build_matching, rematch
     from train.probe import exchange_labels
-    from train.settings.full import (
-        ClassifierSettings,
-        CompositeSettings,
-        FullSettings,
-        PrepareSettings,
-        RunSettings,
-        StageOneSettings,
-    )
-    from train.stage_one import all_features, label_vectors, selector_trunk, warm_up
-    from train.two_stage import open_store
-    from train.workspace import build_matching, build_workspace, open_videos, rematch
+    from train.recipe import SelectorRecipe
+    from train.settings.full import ClassifierSettings, RunSettings, StageOneSettings
+    from train.stage_one import selector_trunk, warm_up
 
     torch.set_num_threads(1)
     folder = arguments.out / f"clips-{seed}-{part.start}-{part.stop}"
-    settings = FullSettings(
-        data=DataSettings(split="1"),
-        clips=ClipSettings(num_frames=8, height=64, width=86, crop=56),
-        prepare=PrepareSettings(segmenter=arguments.segmenter),
-        composite=CompositeSettings(label_rule=arguments.label_rule),
-        classifier=ClassifierSettings(network="tiny3d", lr=0.05, device="cpu"),
-        stage_one=StageOneSettings(warmup_epochs=20, validation_clips=128),
-        run=RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
+    opened = open_data(
+        arguments.data, folder, DataSettings(split="1"),
+        PrepareSettings(segmenter=arguments.segmenter), EngineSettings(),
+        RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
+    )  # fmt: skip
+    classes = opened.videos.classes[part]
+    videos = tuple(video for video in opened.videos.videos if video.label in classes)
+    opened = replace(opened, videos=replace(opened.videos, classes=classes, videos=videos))
+    prepared = opened.prepare(
+        ClipSettings(num_frames=8, height=64, width=86, crop=56),
+        CompositeSettings(label_rule=arguments.label_rule),
     )
-    store = open_store(folder, settings)
-    videos = open_videos(arguments.data, settings.data, seed)
-    classes = videos.classes[part]
-    videos = replace(
-        videos, classes=classes, videos=tuple(v for v in videos.videos if v.label in classes)
-    )
-    space = build_workspace(
-        folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine)
-    )
-    matching = build_matching(space, settings.match)
-    space, wrong = exchange_labels(space, BAD_SHARE, seed)
-    matching = rematch(matching, space)
-    vectors = label_vectors(matching, "embedding", len(space.videos.classes))
+    matching = build_matching(prepared, MatchSettings())
+    prepared, wrong = exchange_labels(prepared, BAD_SHARE, seed)
+    matching = rematch(matching, prepared)
+    vectors = label_vectors(matching, "embedding", len(prepared.videos.classes))
     count = min(len(matching.pool), 20_000)
     chosen = np.random.default_rng(0).permutation(len(matching.pool))[:count]
+    recipe = SelectorRecipe(
+        classifier=ClassifierSettings(network="tiny3d", lr=0.05, device="cpu"),
+        stage=StageOneSettings(warmup_epochs=20, validation_clips=128),
+        seed=seed,
+    )
     begun = time.perf_counter()
-    network = warm_up(space, settings, folder, torch.device("cpu"))
-    trunk = trunk or selector_trunk(network, settings, torch.device("cpu"))
-    features = all_features(trunk, space, matching.rows)
+    network = warm_up(prepared, recipe, folder, torch.device("cpu"))
+    trunk = trunk or selector_trunk(network, recipe, torch.device("cpu"))
+    features = all_features(trunk, prepared)
     return RealWorld(
-        settings, space, matching, torch.from_numpy(wrong), network, trunk, features,
-        vectors[torch.from_numpy(space.source.labels)], matching.pool.pairs(chosen),
+        recipe, prepared, matching, torch.from_numpy(wrong), network, trunk, features,
+        vectors[torch.from_numpy(prepared.source.labels)], matching.pool.pairs(chosen),
         time.perf_counter() - begun,
     )  # fmt: skip
 
@@ -313,12 +308,12 @@ def clips(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[str
 def yardsticks(world: RealWorld) -> dict[str, float]:
     """What can be had without learning, and each video's mean credit: all there is to learn."""
     rows = torch.from_numpy(world.matching.rows)
-    classes = torch.from_numpy(world.space.source.labels)
+    classes = torch.from_numpy(world.prepared.source.labels)
     fore = torch.from_numpy(world.matching.foregrounds)
     good = ~world.mislabelled[fore]
     agreement = torch.zeros(len(classes))
     agreement[rows] = label_agreement(world.features[rows], classes[rows])
-    lam = world.space.source.composites(world.pairs).labels
+    lam = world.prepared.source.composites(world.pairs).labels
     of_pair = torch.arange(len(world.pairs))
     return {
         "yardstick: small loss": auroc(-own_losses(world)[fore], good),
@@ -335,9 +330,9 @@ def own_losses(world: RealWorld) -> torch.Tensor:
     from train.classifier import predict
 
     rows = world.matching.rows
-    logits = torch.from_numpy(predict(world.network, world.space.source, rows))
+    logits = torch.from_numpy(predict(world.network, world.prepared.source, rows))
     losses = torch.zeros(len(world.mislabelled))
-    carried = torch.from_numpy(world.space.source.labels[rows])
+    carried = torch.from_numpy(world.prepared.source.labels[rows])
     losses[torch.from_numpy(rows)] = functional.cross_entropy(logits, carried, reduction="none")
     return losses
 
@@ -355,7 +350,7 @@ def transfer(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[
             selector, world.environment(inputs), settings, seed, log=lambda step, figures: None
         )
         other = real_world(seed, arguments, away, trunk=world.trunk)
-        seen = other.described(selector.config)
+        seen = other.selector_inputs(selector.config)
         found |= {
             f"{way}: at home": world.auroc(selector, inputs),
             f"{way}: away": other.auroc(selector, seen),

@@ -34,14 +34,17 @@ import numpy as np
 import torch
 from tables import run
 
-from compositing.engines import make_engine
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipSettings
 from l2a.formats import DataSettings
 from l2a.runs import Run
 from semantic_match.settings import MatchSettings
-from train.arms import split_entry
+from train.arms import ArmPlan, split_entry
+from train.choosing import Chooser
+from train.opening import open_data, open_videos
+from train.prepared import PreparedData, build_matching
+from train.recipe import SelectorRecipe
 from train.settings.full import (
     ClassifierSettings,
     FullSettings,
@@ -49,10 +52,8 @@ from train.settings.full import (
     StageOneSettings,
     StageTwoSettings,
 )
-from train.stage_one import load_scorer, run_stage_one
-from train.stage_two import run_arm
-from train.two_stage import choose, open_store, random_pairs
-from train.workspace import Workspace, build_matching, build_workspace, open_videos
+from train.stage_one import run_stage_one
+from train.stage_two import StageTwo
 
 RULES = ("mixed", "foreground", "actor")
 AUGMENTED_RULE = "actor"
@@ -76,31 +77,33 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
         ),
         run=RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
     )
-    store = open_store(folder, settings)
+    opened = open_data(
+        arguments.data, folder, settings.data, settings.prepare, settings.engine, settings.run
+    )
     # What an earlier call finished counts for the same settings alone.
     Run.open(folder, "what_helps", settings.flat() | {"data": arguments.data}).fix_settings()
-    videos = open_videos(arguments.data, settings.data, seed)
     augmented = [(name, *split_entry(name)) for name in arguments.augment]
     augmentations = {spec: make_augmentation(spec) for _, _, spec in augmented}
     wanted = bool(arguments.choices) or any(choice != "none" for _, choice, _ in augmented)
-    space = build_workspace(
-        folder, videos, store, settings.clips, settings.composite, make_engine(settings.engine),
+    prepared = opened.prepare(
+        settings.clips, settings.composite,
         layers=wanted or any(a.needs_masks for a in augmentations.values()),
     )  # fmt: skip
 
     def trained(
         name: str, pairs: np.ndarray, rule: str = "mixed", augment: Augmentation | None = None
     ) -> float:
-        source = replace(space.source, settings=CompositeSettings(label_rule=rule))
-        arm = run_arm(
-            name, pairs, replace(space, source=source), settings.classifier, settings.stage_two,
-            folder / "two", seed, augment,
+        source = replace(prepared.source, settings=CompositeSettings(label_rule=rule))
+        stage = StageTwo(
+            replace(prepared, source=source), settings.classifier, settings.stage_two,
+            folder / "two", seed,
         )  # fmt: skip
+        (arm,) = stage.run([ArmPlan(name, name, augment)], {name: pairs})
         return arm.mean
 
     nothing = np.empty((0, 2), np.int64)
     found = {"none": trained("none", nothing)}
-    pairs = chosen_pairs(folder, space, settings, arguments.budget) if wanted else {}
+    pairs = chosen_pairs(folder, prepared, settings) if wanted else {}
     for choice in arguments.choices:
         for rule in arguments.rules:
             found[f"{choice}, {rule}"] = trained(f"{choice}-{rule}", pairs[choice], rule)
@@ -112,20 +115,22 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def chosen_pairs(
-    folder: Path, space: Workspace, settings: FullSettings, budget: int
+    folder: Path, prepared: PreparedData, settings: FullSettings
 ) -> dict[str, np.ndarray]:
     """The pairs of the arms with composites, the Selector trained where it is not yet."""
-    matching = build_matching(space, settings.match)
-    anything = build_matching(space, MatchSettings(matches="all"))
-    if (folder / "selector" / "selector.json").is_file():
-        where = folder / "selector"
-        scorer = load_scorer(where, settings.clips, torch.device("cpu"), str(where))
-    else:
-        scorer = run_stage_one(space, matching, settings, folder / "one", folder / "selector")
+    budget, seed = settings.stage_two.budget or len(prepared.rows["train"]), settings.run.seed
+    matched, anything = (
+        Chooser(prepared, build_matching(prepared, match), settings.rank, budget, seed)
+        for match in (settings.match, MatchSettings(matches="all"))
+    )
+    trained = run_stage_one(
+        prepared, matched.matching, SelectorRecipe.of(settings), folder / "one",
+        folder / "selector",
+    )  # fmt: skip
     return {
-        "random": random_pairs(space, anything, settings, budget),
-        "matched": random_pairs(space, matching, settings, budget),
-        "selected": choose(scorer, space, matching, settings, budget).selection.pairs,
+        "random": anything.at_random(),
+        "matched": matched.at_random(),
+        "selected": matched.best(trained, settings.engine).selection.pairs,
     }
 
 

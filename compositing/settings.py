@@ -227,7 +227,8 @@ class EngineSettings:
 
     Attributes:
         engine: local (processes of this machine) or ray (Ray Data, on one machine or a cluster).
-        workers: processes for decoding, segmenting and encoding; 0 for one per core.
+        workers: processes for decoding, segmenting and encoding, and in training for batches on a
+            GPU, or for trainings side by side on a CPU; 0 for one per core, 1 for none beside this.
         devices: where the networks of preparation run: auto (every GPU, else the CPU), cpu, or a
             list such as cuda:0,cuda:1; with the engine ray, auto or cpu.
         frames_at_once: frames in one pass through such a network; lower it when a GPU's memory

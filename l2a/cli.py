@@ -125,12 +125,12 @@ def _prepare(arguments: Arguments) -> None:
     from compositing.engines import make_engine
     from compositing.records import unfit_rows
     from l2a.runs import Run
+    from train.opening import open_store, open_videos, prepare_layers
     from train.records import draw_sheet
-    from train.two_stage import open_store
-    from train.workspace import open_videos, prepare_layers
 
     settings, out = _full(arguments), arguments[Out].out
-    store, engine = open_store(out, settings), make_engine(settings.engine)
+    store = open_store(settings.run, settings.prepare, out / "layers")
+    engine = make_engine(settings.engine)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
     # A preview is the beginning of the whole, and no other setting.
     kept = {name: value for name, value in arguments.flat().items() if name != "preview"}
@@ -234,10 +234,12 @@ def _preview_augmentations(arguments: Arguments, augment: Sequence[str] | str) -
 
     settings, out = _full(arguments), arguments[Out].out
     count = arguments[PreviewSettings].count
-    preview = open_augment_preview(arguments[Data].data, augment, settings, count)
+    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count)
     run = Run.open(out, "preview", arguments.flat())
     with run.stage("preview"):
-        picture, clips = draw_augmentations(preview, out, settings)
+        picture, clips = draw_augmentations(
+            preview, out, settings.prepare, settings.engine, settings.run
+        )
     print(f"augmentations: {picture}\nclips: {clips[0].parent}")
 
 
@@ -247,7 +249,10 @@ def _preview_pairs(arguments: Arguments, pairs: Path) -> None:
     from train.chosen import open_chosen
 
     settings, out, wanted = _full(arguments), arguments[Out].out, arguments[PreviewSettings]
-    chosen = open_chosen(arguments[Data].data, pairs, out, settings)
+    chosen = open_chosen(
+        arguments[Data].data, pairs, out, settings.data, settings.prepare, settings.engine,
+        settings.run,
+    )  # fmt: skip
     rows = best_pairs(chosen.rows, wanted.count)
     if not rows:
         raise InputError(f"{pairs} holds no pairs; choose some with `l2a select`.")

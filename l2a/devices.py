@@ -1,13 +1,36 @@
-"""Where networks run."""
+"""Where networks run, and how precisely they compute there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Literal
 
 from l2a.errors import InputError
+from l2a.progress import say
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["float32", "bfloat16"]
+
+MIXED_PRECISION_ON = ("cuda",)
+"""Kinds of device on which bfloat16 is worth asking for: on a CPU it is slower and less exact."""
+
+
+def settle_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision that a device computes in: what was asked for, and float32 on a CPU.
+
+    Says so, once, where it is another one than was asked for.
+    """
+    if precision == "float32" or device.type in MIXED_PRECISION_ON:
+        return precision
+    _say_once(f"note: precision {precision} is for a GPU; on {device} networks compute in float32")
+    return "float32"
+
+
+@functools.cache
+def _say_once(note: str) -> None:
+    say(note)
 
 
 def pick_device(name: str) -> torch.device:

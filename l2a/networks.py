@@ -2,17 +2,22 @@
 
 The classifier is a trunk with its head; the Selector uses a trunk alone. Both rooms build them
 here, so that a trunk trained in one loads in the other.
+
+    clips ─ to_input ─► forward_features [B, D, T', H', W'] ─► pool [B, D] ─► head [B, num_classes]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from l2a.backends import make_backend
+from l2a.devices import Precision, settle_precision
 from l2a.errors import InputError
 from l2a.weights import read_state_dict, torchvision_state
 
@@ -21,26 +26,154 @@ MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
 
+class Trunk(nn.Module):
+    """A network without its last layer. A new one is a subclass with `_features`.
+
+    The parts of the network that it is made from keep their names, so that weight files of the
+    whole network are weight files of the trunk.
+
+    Attributes:
+        feature_dim: D, the channels of its feature maps.
+        mean, std: of R, G and B in 0..1, which its input is normalised by.
+        precision: of every forward pass, whoever asks for it: "bfloat16" computes in mixed
+            precision. What comes out is float32 in any case.
+    """
+
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __init__(self, model: nn.Module, feature_dim: int, head: str | None = None) -> None:
+        """
+        Args:
+            model: gives its parts, all but `head`.
+            feature_dim: D.
+            head: the name of its last layer.
+        """
+        super().__init__()
+        for name, part in model.named_children():
+            if name != head:
+                self.add_module(name, part)
+        self.feature_dim = feature_dim
+        self.precision: Precision = "float32"
+
+    def to_input(self, clips: Tensor) -> Tensor:
+        """Turn stored clips into input.
+
+        Args:
+            clips: uint8 `[B, T, H, W, 3]`, RGB, 0..255.
+
+        Returns:
+            float32 `[B, 3, T, H, W]` on the same device, normalised by `mean` and `std`.
+        """
+        mean, std = (torch.tensor(values, device=clips.device) for values in (self.mean, self.std))
+        # One fused multiply-add on the channels-last layout, then a view: no copy for the
+        # permutation, and convolutions get the layout that they are fastest on.
+        normal = clips.float().mul_(1 / (255 * std)).sub_(mean / std)
+        return normal.permute(0, 4, 1, 2, 3)
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """Feature maps float32 `[B, D, T', H', W']` of normalised clips `[B, 3, T, H, W]`."""
+        mixed = self.precision == "bfloat16"
+        with torch.autocast(clips.device.type, torch.bfloat16, enabled=mixed):
+            return self._features(clips).float()
+
+    def pool(self, features: Tensor) -> Tensor:
+        """The feature of a clip, float32 `[B, D]`: the mean of its maps over space and time."""
+        return F.adaptive_avg_pool3d(features, 1).flatten(1)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features float32 `[B, D]` of normalised clips `[B, 3, T, H, W]`."""
+        return self.pool(self.forward_features(clips))
+
+    def place(self, device: torch.device, precision: Precision = "float32") -> Self:
+        """Move to a device, in the layout that is fastest there, to compute in `precision`.
+
+        Only a GPU computes in another precision than float32; a CPU says that it does not.
+        """
+        self.precision = settle_precision(precision, device)
+        self.to(device)
+        if device.type == "cuda":
+            # Weights in the layout of the input: or every convolution would turn one of them.
+            self.to(memory_format=torch.channels_last_3d)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    def _features(self, clips: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
 class VideoNetwork(nn.Module):
     """A trunk and a linear head.
 
     Attributes:
         name: its name in `NETWORKS`.
-        trunk: float32 `[B, 3, T, H, W]`, normalised by `to_input` ─► float32 `[B, feature_dim]`.
-        head: the last layer, float32 `[B, feature_dim]` ─► logits `[B, num_classes]`.
+        trunk: all but the last layer; its state is what a Selector's file keeps.
+        head: the last layer, float32 `[B, D]` ─► logits `[B, num_classes]`.
     """
 
-    def __init__(self, name: str, trunk: nn.Module, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, name: str, trunk: Trunk, num_classes: int) -> None:
         super().__init__()
         self.name = name
         self.trunk = trunk
-        self.head = nn.Linear(feature_dim, num_classes)
-        self.feature_dim = feature_dim
+        self.head = nn.Linear(trunk.feature_dim, num_classes)
+
+    @property
+    def feature_dim(self) -> int:
+        """D, the length of a clip's feature."""
+        return self.trunk.feature_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.trunk.device
+
+    def to_input(self, clips: Tensor) -> Tensor:
+        """See `Trunk.to_input`."""
+        return self.trunk.to_input(clips)
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """See `Trunk.forward_features`: float32 `[B, D, T', H', W']`."""
+        return self.trunk.forward_features(clips)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """See `Trunk.pool`: float32 `[B, D]`."""
+        return self.trunk.pool(features)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits float32 `[B, num_classes]` of normalised clips `[B, 3, T, H, W]`."""
-        logits: Tensor = self.head(self.trunk(clips))
+        logits: Tensor = self.head(self.pool(self.forward_features(clips)))
         return logits
+
+    def class_maps(self, features: Tensor) -> Tensor | None:
+        """What speaks for each class, where and when (Zhou et al. 2016, Eq. 2).
+
+        Args:
+            features: float32 `[B, D, T', H', W']`, of `forward_features`.
+
+        Returns:
+            float32 `[B, num_classes, T', H', W']`; their mean over space and time and the head's
+            bias make the logit. None for a trunk that pools otherwise than by the mean, so that
+            there is no such map.
+        """
+        if type(self.trunk).pool is not Trunk.pool:
+            return None
+        return torch.einsum("bdthw,cd->bcthw", features, self.head.weight)
+
+    @torch.no_grad()
+    def fresh_head(self) -> None:
+        """Put the head to zeros: every class is as likely, whatever the clip."""
+        for parameter in self.head.parameters():
+            parameter.zero_()
+
+    def place(self, device: torch.device, precision: Precision = "float32") -> Self:
+        """See `Trunk.place`."""
+        self.trunk.place(device, precision)
+        self.head.to(device)
+        return self
 
 
 def build_network(name: str, num_classes: int, weights: str | None = None) -> VideoNetwork:
@@ -56,8 +189,7 @@ def build_network(name: str, num_classes: int, weights: str | None = None) -> Vi
     Raises:
         InputError: unknown name, weights that are absent, damaged or of another network.
     """
-    trunk, feature_dim = build_trunk(name)
-    network = VideoNetwork(name, trunk, feature_dim, num_classes)
+    network = VideoNetwork(name, build_trunk(name), num_classes)
     if weights == "kinetics":
         _load(network, _kinetics_state(name), f"torchvision's Kinetics-400 weights of {name}")
     elif weights is not None:
@@ -65,47 +197,58 @@ def build_network(name: str, num_classes: int, weights: str | None = None) -> Vi
     return network
 
 
-def build_trunk(name: str) -> tuple[nn.Module, int]:
-    """The trunk of a network, from scratch, and the size of its feature."""
+def build_trunk(name: str) -> Trunk:
+    """The trunk of a network, from scratch.
+
+    Raises:
+        InputError: there is no network of this name.
+    """
     return make_backend("network", name, NETWORKS)
 
 
-def to_input(clips: Tensor) -> Tensor:
-    """Turn stored clips into network input.
+class ResNetTrunk(Trunk):
+    """torchvision's 3D residual networks: R3D, R(2+1)D, MC3 (Tran et al. 2018)."""
 
-    Args:
-        clips: uint8 `[B, T, H, W, 3]`, RGB, 0..255.
-
-    Returns:
-        float32 `[B, 3, T, H, W]` on the same device, normalised by `MEAN` and `STD`.
-    """
-    mean = torch.tensor(MEAN, device=clips.device)
-    std = torch.tensor(STD, device=clips.device)
-    # One fused multiply-add on the channels-last layout, then a view: no copy for the permutation.
-    normal = clips.float().mul_(1 / (255 * std)).sub_(mean / std)
-    return normal.permute(0, 4, 1, 2, 3)
+    def _features(self, clips: Tensor) -> Tensor:
+        for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
+            clips = self.get_submodule(name)(clips)
+        return clips
 
 
-def _torchvision(builder: str, head: str) -> Callable[[str], tuple[nn.Module, int]]:
-    """A factory for a torchvision video network whose last layer is the Linear named `head`."""
+class SwinTrunk(Trunk):
+    """torchvision's Video Swin Transformer (Liu et al. 2022), its last norm included."""
 
-    def make(_: str) -> tuple[nn.Module, int]:
-        from torchvision.models import video
-
-        model: nn.Module = getattr(video, builder)()
-        feature_dim = int(getattr(model, head).in_features)
-        setattr(model, head, nn.Identity())
-        return model, feature_dim
-
-    return make
+    def _features(self, clips: Tensor) -> Tensor:
+        for name in ("patch_embed", "pos_drop", "features", "norm"):
+            clips = self.get_submodule(name)(clips)
+        return clips.permute(0, 4, 1, 2, 3)  # it computes on [B, T', H', W', D]
 
 
-def _tiny3d(_: str) -> tuple[nn.Module, int]:
+class TinyTrunk(Trunk):
     """Four 3D convolutions, 0.3 million parameters: about 30 times cheaper than `r3d_18`.
 
     Ours, not from a paper: it lets the whole system run on two cores in minutes.
     """
 
+    def _features(self, clips: Tensor) -> Tensor:
+        for part in self.children():
+            clips = part(clips)
+        return clips
+
+
+def _torchvision(builder: str, head: str, kind: type[Trunk]) -> Callable[[str], Trunk]:
+    """A factory for a torchvision video network whose last layer is the Linear named `head`."""
+
+    def make(_: str) -> Trunk:
+        from torchvision.models import video
+
+        model: nn.Module = getattr(video, builder)()
+        return kind(model, int(getattr(model, head).in_features), head)
+
+    return make
+
+
+def _tiny3d(_: str) -> Trunk:
     def block(inputs: int, outputs: int, kernel: int, time_stride: int) -> list[nn.Module]:
         size, padding = (3, kernel, kernel), (1, kernel // 2, kernel // 2)
         return [
@@ -114,23 +257,21 @@ def _tiny3d(_: str) -> tuple[nn.Module, int]:
             nn.ReLU(inplace=True),
         ]
 
-    trunk = nn.Sequential(
+    parts = nn.Sequential(
         *block(3, 16, kernel=5, time_stride=1),
         *block(16, 32, kernel=3, time_stride=1),
         *block(32, 64, kernel=3, time_stride=2),
         *block(64, 128, kernel=3, time_stride=2),
-        nn.AdaptiveAvgPool3d(1),
-        nn.Flatten(),
     )
-    return trunk, 128
+    return TinyTrunk(parts, 128)
 
 
-NETWORKS: Mapping[str, Callable[[str], tuple[nn.Module, int]]] = {
-    "r3d_18": _torchvision("r3d_18", "fc"),
-    "r2plus1d_18": _torchvision("r2plus1d_18", "fc"),
-    "mc3_18": _torchvision("mc3_18", "fc"),
-    "swin3d_t": _torchvision("swin3d_t", "head"),
-    "swin3d_s": _torchvision("swin3d_s", "head"),
+NETWORKS: Mapping[str, Callable[[str], Trunk]] = {
+    "r3d_18": _torchvision("r3d_18", "fc", ResNetTrunk),
+    "r2plus1d_18": _torchvision("r2plus1d_18", "fc", ResNetTrunk),
+    "mc3_18": _torchvision("mc3_18", "fc", ResNetTrunk),
+    "swin3d_t": _torchvision("swin3d_t", "head", SwinTrunk),
+    "swin3d_s": _torchvision("swin3d_s", "head", SwinTrunk),
     "tiny3d": _tiny3d,
 }
 

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from selector.card import SelectorCard, read_card
 from selector.model_card import model_card
 from selector.network import Selector
 
+if TYPE_CHECKING:
+    from l2a.networks import Trunk
+
 WEIGHTS_NAME, CARD_NAME, README_NAME = "selector.safetensors", "selector.json", "README.md"
 _TRUNK = "trunk."
 
@@ -31,7 +35,7 @@ class LoadedSelector:
     """A Selector on the CPU in evaluation mode, the trunk stored with it (if any), its card."""
 
     selector: Selector
-    trunk: nn.Module | None
+    trunk: Trunk | None
     card: SelectorCard
 
 
@@ -159,15 +163,15 @@ def _kind(tensor: Tensor | None) -> str:
     return f"{list(tensor.shape)} ({str(tensor.dtype).removeprefix('torch.')})"
 
 
-def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -> nn.Module:
+def _build_trunk(card: SelectorCard, tensors: dict[str, Tensor], source: Path) -> Trunk:
     from l2a.networks import build_trunk  # brings torchvision, which a Selector alone spares
 
     with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced
-        trunk, feature_dim = build_trunk(card.trunk)
-    if feature_dim != card.config.feature_dim:
+        trunk = build_trunk(card.trunk)
+    if trunk.feature_dim != card.config.feature_dim:
         raise InputError(
-            f"The trunk {card.trunk} gives {feature_dim} features and the Selector in {source} "
-            f"takes {card.config.feature_dim}; train the Selector again."
+            f"The trunk {card.trunk} gives {trunk.feature_dim} features and the Selector in "
+            f"{source} takes {card.config.feature_dim}; train the Selector again."
         )
     _fill(trunk, tensors, source)
     return trunk.eval()

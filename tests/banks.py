@@ -8,7 +8,13 @@ import numpy as np
 
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
-from train.batches import ClipSource
+from l2a.networks import VideoNetwork
+from train.batches import Batch, ClipSource
+from train.loading import Loading
+from train.mix import MixedBatches, TrainingMix
+from train.objectives.supervised import Supervised
+from train.settings.full import ClassifierSettings
+from train.trainer import Trainer
 
 GEOMETRY = ClipSettings(num_frames=4, height=24, width=30, crop=20)
 
@@ -36,3 +42,23 @@ def make_source(
     bank = make_bank(folder)
     labels = np.arange(len(bank), dtype=np.int64) % classes
     return ClipSource(bank, labels, classes, GEOMETRY.crop, settings or CompositeSettings())
+
+
+def epoch_of(
+    source: ClipSource, mix: TrainingMix, batch_size: int, flip: bool, seed: int, epoch: int
+) -> list[Batch]:
+    """The batches of one epoch."""
+    batches = MixedBatches(source, mix, batch_size, flip, seed, epochs=epoch + 1)
+    steps = batches.steps_per_epoch
+    return [batches[epoch * steps + step] for step in range(steps)]
+
+
+def trainer_of(
+    network: VideoNetwork, source: ClipSource, mix: TrainingMix, settings: ClassifierSettings,
+    epochs: int, *, seed: int, state: Path | None = None, workers: int = 0,
+) -> Trainer[Batch]:  # fmt: skip
+    """A supervised training on a mix."""
+    batches = MixedBatches(source, mix, settings.batch_size, settings.flip, seed, epochs)
+    return Trainer(
+        network, Supervised(), batches, settings, seed=seed, loading=Loading(workers), state=state
+    )

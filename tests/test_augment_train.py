@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from banks import GEOMETRY, make_source
+from banks import GEOMETRY, epoch_of, make_source, trainer_of
 from tiny_data import CLASSES, write_tiny
 from tiny_run import write_small
 from torch import Tensor
@@ -20,8 +20,9 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.media import read_frames
 from train.arms import check_arms, plan_arms
-from train.batches import Augment, Batch, ClipSource, augmented
-from train.classifier import Diet, fit, make_classifier
+from train.batches import Augment, Batch, ClipSource
+from train.classifier import make_classifier
+from train.mix import TrainingMix, augmented
 from train.settings.full import ClassifierSettings, StageTwoSettings
 
 NO_PAIRS = np.empty((0, 2), np.int64)
@@ -123,11 +124,11 @@ def test_masks_are_cut_and_mirrored_with_their_clips(tmp_path: Path) -> None:
 
 
 def test_an_augmented_batch_is_the_augmentation_of_the_same_real_batch(source: ClipSource) -> None:
-    plain = Diet(ROWS, NO_PAIRS, 0)
-    mixed = Diet(ROWS, NO_PAIRS, 0, augmentation=VideoMix())
+    plain = TrainingMix(ROWS, NO_PAIRS, 0)
+    mixed = TrainingMix(ROWS, NO_PAIRS, 0, augmentation=VideoMix())
     changed = 0
     for one, two in zip(
-        plain.batches(source, 4, True, 5, 1), mixed.batches(source, 4, True, 5, 1), strict=True
+        epoch_of(source, plain, 4, True, 5, 1), epoch_of(source, mixed, 4, True, 5, 1), strict=True
     ):
         assert (two.clips.shape, two.clips.dtype) == (one.clips.shape, torch.uint8)
         sums = two.labels.sum(1)
@@ -140,8 +141,8 @@ def test_an_augmented_batch_is_the_augmentation_of_the_same_real_batch(source: C
 
 
 def test_objects_are_pasted_by_the_masks_of_the_bank(source: ClipSource) -> None:
-    diet = Diet(ROWS, NO_PAIRS, 0, augmentation=ObjectMix(probability=1))
-    batch = next(diet.batches(source, 3, True, 0, 0))
+    mix = TrainingMix(ROWS, NO_PAIRS, 0, augmentation=ObjectMix(probability=1))
+    batch = epoch_of(source, mix, 3, True, 0, 0)[0]
     real = source.real(
         np.random.default_rng([0, 0]).permutation(ROWS)[:3],
         Augment(np.random.default_rng([0, 0, 0, 0])), masks=True,
@@ -153,9 +154,9 @@ def test_objects_are_pasted_by_the_masks_of_the_bank(source: ClipSource) -> None
 
 def test_composites_are_augmented_with_the_real_clips(source: ClipSource) -> None:
     pairs = np.array([[0, 1], [3, 4]])
-    diet = Diet(ROWS, pairs, 2, augmentation=ObjectMix(probability=1))
-    plain = next(Diet(ROWS, pairs, 2).batches(source, 3, False, 0, 0))
-    batch = next(diet.batches(source, 3, False, 0, 0))
+    mix = TrainingMix(ROWS, pairs, 2, augmentation=ObjectMix(probability=1))
+    plain = epoch_of(source, TrainingMix(ROWS, pairs, 2), 3, False, 0, 0)[0]
+    batch = epoch_of(source, mix, 3, False, 0, 0)[0]
     assert len(batch.labels) == 5
     assert not torch.equal(batch.clips[3:], plain.clips[3:])  # the composites
 
@@ -163,10 +164,10 @@ def test_composites_are_augmented_with_the_real_clips(source: ClipSource) -> Non
 def test_what_is_drawn_follows_from_seed_epoch_and_step(
     source: ClipSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    diet = Diet(ROWS, NO_PAIRS, 0, augmentation=CutMix(probability=1, per_clip=True))
+    mix = TrainingMix(ROWS, NO_PAIRS, 0, augmentation=CutMix(probability=1, per_clip=True))
 
     def clips(seed: int, epoch: int) -> list[Tensor]:
-        return [batch.clips for batch in diet.batches(source, 4, False, seed, epoch)]
+        return [batch.clips for batch in epoch_of(source, mix, 4, False, seed, epoch)]
 
     again = clips(3, 1)
     clips(3, 0)  # what came before does not matter
@@ -182,7 +183,7 @@ def test_what_is_drawn_follows_from_seed_epoch_and_step(
         seeds.append(tuple(seed))
         return batch
 
-    monkeypatch.setattr("train.classifier.augmented", note)
+    monkeypatch.setattr("train.mix.augmented", note)
     for seed, epoch in ((3, 0), (3, 1), (4, 0)):
         clips(seed, epoch)
     assert len(set(seeds)) == len(seeds) == 3 * 3  # three steps each
@@ -191,9 +192,12 @@ def test_what_is_drawn_follows_from_seed_epoch_and_step(
 def test_an_interrupted_training_ends_with_the_same_weights(
     source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.classifier._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("train.trainer.SECONDS_BETWEEN_STATES", 0.0)
     settings = ClassifierSettings(network="tiny3d", batch_size=4, lr=0.05)
-    diet, state = Diet(ROWS, NO_PAIRS, 0, augmentation=VideoMix()), tmp_path / "state.safetensors"
+    mix, state = (
+        TrainingMix(ROWS, NO_PAIRS, 0, augmentation=VideoMix()),
+        tmp_path / "state.safetensors",
+    )
 
     class Killed(Exception):
         pass
@@ -203,10 +207,10 @@ def test_an_interrupted_training_ends_with_the_same_weights(
             raise Killed
 
     whole, killed, again = (make_classifier(settings, 3, 0, torch.device("cpu")) for _ in range(3))
-    fit(whole, source, diet, settings, epochs=3, seed=9)
+    trainer_of(whole, source, mix, settings, 3, seed=9).train()
     with pytest.raises(Killed):
-        fit(killed, source, diet, settings, epochs=3, seed=9, checkpoint=state, on_epoch=die)
-    fit(again, source, diet, settings, epochs=3, seed=9, checkpoint=state)
+        trainer_of(killed, source, mix, settings, 3, seed=9, state=state).train(die)
+    trainer_of(again, source, mix, settings, 3, seed=9, state=state).train()
     for key, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
 

@@ -1,4 +1,4 @@
-"""Batches: composites, crops, labels, the endless order, working ahead."""
+"""Batches: composites, crops, labels, the endless order, prefetching."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from compositing.blend import composite_clip
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank
-from train.batches import Augment, ClipSource, ahead, cycle
+from train.batches import Augment, ClipSource
+from train.loading import prefetch
+from train.mix import cycle
 
 
 @pytest.fixture(scope="module")
@@ -209,22 +211,22 @@ def test_every_pass_draws_each_index_once() -> None:
     assert drawn[0].tolist() != drawn[1].tolist()
 
 
-def test_working_ahead_keeps_order_and_raises_at_the_right_place() -> None:
+def test_prefetching_keeps_order_and_raises_at_the_right_place() -> None:
     def items() -> Iterator[int]:
         yield from range(5)
         raise ValueError("at five")
 
     got = []
     with pytest.raises(ValueError, match="at five"):
-        for item in ahead(items()):
+        for item in prefetch(items()):
             got.append(item)
     assert got == [0, 1, 2, 3, 4]
-    assert list(ahead(range(100))) == list(range(100))
+    assert list(prefetch(range(100))) == list(range(100))
 
 
 def test_a_consumer_that_stops_early_stops_the_thread() -> None:
     before = threading.active_count()
-    stream = ahead(iter(range(10**9)))
+    stream = prefetch(iter(range(10**9)))
     assert next(stream) == 0
     stream.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before

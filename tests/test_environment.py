@@ -13,7 +13,7 @@ from banks import make_source
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import build_trunk, to_input
+from l2a.networks import Trunk, build_trunk
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import TrainedTrunk, train_selector
@@ -22,9 +22,10 @@ from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
-from train.classifier import make_classifier, soft_loss, trunk_features
+from train.classifier import make_classifier, trunk_features
 from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
-from train.settings.full import ClassifierSettings
+from train.objectives.supervised import Supervised
+from train.settings.full import ClassifierSettings, StageOneSettings
 
 CPU = torch.device("cpu")
 VALIDATION = np.array([9, 10, 11])
@@ -44,10 +45,11 @@ def make_environment(
     by_class = [[row for row in range(9) if row % 3 == c] for c in range(3)]
     matches = (ClassMatch(0, 1, 0.5), ClassMatch(1, 2, 0.5), ClassMatch(2, 0, 0.5))
     table = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    plain: dict[str, Any] = {"lr": 0.05, "flip": True, "fresh_head": True}
+    plain: dict[str, Any] = {"environment_lr": 0.05, "fresh_head": True}
     return CompositingEnvironment(
         network, source, Pool(by_class, by_class, matches), features or FrozenFeatures(table),
-        torch.eye(3)[torch.arange(12) % 3], VALIDATION, **(plain | changes),
+        torch.eye(3)[torch.arange(12) % 3], VALIDATION,
+        StageOneSettings(**(plain | changes)), flip=True,
     )  # fmt: skip
 
 
@@ -70,7 +72,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def validation_loss(environment: CompositingEnvironment, source: ClipSource) -> float:
     with torch.inference_mode():
-        return float(soft_loss(environment._network.eval(), source.real(VALIDATION)))
+        network = environment._network.eval()
+        return float(Supervised().loss(network, source.real(VALIDATION)).total)
 
 
 # Sampling.
@@ -116,7 +119,8 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
 
     augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
     made = source.composites(batch.rows[composited].numpy(), augment)
-    soft_loss(reference.train(), Batch(made.clips[subset], made.labels[subset])).backward()
+    part = Batch(made.clips[subset], made.labels[subset])
+    Supervised().loss(reference.train(), part).total.backward()
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter -= 0.05 * parameter.grad
@@ -268,7 +272,9 @@ def test_credit_is_of_every_pair_before_the_step_whatever_was_chosen(
     augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
     composites, real = source.composites(batch.rows.numpy(), augment), source.real(VALIDATION)
     with torch.inference_mode():
-        val, made = (network.trunk(to_input(clips)) for clips in (real.clips, composites.clips))
+        val, made = (
+            network.trunk(network.to_input(clips)) for clips in (real.clips, composites.clips)
+        )
         expected = last_layer_credit(
             network.head(val).softmax(1), real.labels, val,
             network.head(made).softmax(1), composites.labels, made,
@@ -345,12 +351,12 @@ def test_frozen_features_are_looked_up_and_have_no_state() -> None:
     features.load_state_dict({})
 
 
-def trained(source: ClipSource) -> tuple[torch.nn.Module, TrainedFeatures, Tensor]:
+def trained(source: ClipSource) -> tuple[Trunk, TrainedFeatures, Tensor]:
     """A trunk that learns, beside a table whose last column is agreement."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        trunk, size = build_trunk("tiny3d")
-    table = torch.randn(12, size + 1, generator=torch.Generator().manual_seed(1))
+        trunk = build_trunk("tiny3d")
+    table = torch.randn(12, trunk.feature_dim + 1, generator=torch.Generator().manual_seed(1))
     return trunk, TrainedFeatures(trunk, source, table), table
 
 

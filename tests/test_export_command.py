@@ -146,7 +146,7 @@ def selector(place: Path) -> Path:
     for seed in range(2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network, _ = build_trunk("tiny3d")
+            network = build_trunk("tiny3d")
         folder = place / f"selector-{seed}"
         save_selector(folder, new_selector(config, seed), network, replace(card, seed=seed))
     return place / "selector-0"

@@ -149,7 +149,7 @@ CARD = SelectorCard(
 
 @pytest.fixture
 def trained() -> TrainedSelector:
-    trunk, _ = build_trunk("tiny3d")
+    trunk = build_trunk("tiny3d")
     return TrainedSelector(new_selector(CONFIG, 3), trunk, CARD)
 
 

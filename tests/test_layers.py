@@ -158,7 +158,7 @@ def test_unfit_videos_are_listed_and_counted_by_kind(tmp_path: Path, videos: lis
 def test_preparation_says_how_many_are_unfit_and_why(
     tmp_path: Path, videos: list[Video], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from train.workspace import prepare_layers
+    from train.opening import prepare_layers
 
     store, _, _ = store_of(tmp_path, replace(SETTINGS, min_gamma=0.2))
     records, skipped = prepare_layers(store, videos, HERE)

@@ -34,8 +34,8 @@ from semantic_match.pool import Pool
 from semantic_match.settings import MatchSettings
 from semantic_match.vectors import similarities
 from train.metrics import draw_confusion, measure
+from train.prepared import Matching
 from train.records import write_matching
-from train.workspace import Matching
 
 # Directions in a plane, at 0, 10, 30 and 180 degrees, of different lengths.
 ANGLES = np.radians([0, 10, 30, 180])

@@ -19,7 +19,7 @@ from torch import nn
 
 from l2a.cli import main
 from l2a.media import read_frames
-from l2a.networks import VideoNetwork, build_network, build_trunk
+from l2a.networks import Trunk, VideoNetwork, build_network
 from l2a.pairs import read_pairs
 from train.report import write_report
 from train.report.activation import MODES, _heats, activation_maps, activations
@@ -386,29 +386,35 @@ def test_the_mean_of_a_map_is_its_logit(name: str) -> None:
     )
 
 
-def test_a_trunk_that_ends_otherwise_has_no_map() -> None:
-    trunk, size = build_trunk("tiny3d")
-    assert isinstance(trunk, nn.Sequential)
-    squashed = nn.Sequential(*trunk, nn.Sigmoid())
-    network = VideoNetwork("squashed", squashed, size, 2).eval()
-    assert activation_maps(network, torch.randn(1, 3, 4, 32, 32)) is None
-    widened = nn.Sequential(*trunk, nn.Linear(size, 7))
-    network = VideoNetwork("widened", widened, 7, 2).eval()
-    assert activation_maps(network, torch.randn(1, 3, 4, 32, 32)) is None
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    assert activation_maps(VideoNetwork("flat", flat, 2, 2), torch.zeros(1, 3, 1, 2, 2)) is None
+class Strongest(Trunk):
+    """A trunk that pools by the maximum."""
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        return features.amax(dim=(2, 3, 4))
+
+    def _features(self, clips: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.get_submodule("0")(clips)
+        return features
+
+
+def strongest(num_classes: int) -> VideoNetwork:
+    return VideoNetwork(
+        "strongest", Strongest(nn.Sequential(nn.Conv3d(3, 3, 1)), 3), num_classes
+    ).eval()
+
+
+def test_a_trunk_that_pools_otherwise_has_no_map() -> None:
+    assert activation_maps(strongest(2), torch.randn(1, 3, 4, 32, 32)) is None
 
 
 def test_clips_of_one_class_and_a_network_without_maps_are_told_apart(tmp_path: Path) -> None:
     source = make_source(tmp_path / "bank")
     rows = np.arange(len(source.labels))
-    trunk, size = build_trunk("tiny3d")
-    network = VideoNetwork("tiny3d", trunk, size, source.num_classes).eval()
+    network = build_network("tiny3d", source.num_classes).eval()
     found = activations(network, source, rows, seed=0)
     assert found is not None and [one.mode for one in found] == list(MODES)
     assert activations(network, source, rows[source.labels == 0], seed=0) == []
-    squashed = VideoNetwork("squashed", nn.Sequential(trunk, nn.Sigmoid()), size, 3).eval()
-    assert activations(squashed, source, rows, seed=0) is None
+    assert activations(strongest(3), source, rows, seed=0) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -38,7 +38,7 @@ def store(folder: Path, card: SelectorCard = CARD, seed: int = 0, trunk: bool = 
     """An untrained Selector; its standardiser is as new."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, _ = build_trunk("tiny3d")
+        network = build_trunk("tiny3d")
     save_selector(folder, new_selector(card.config, seed), network if trunk else None, card)
     return folder
 
@@ -91,7 +91,7 @@ def test_choosing_and_exporting_in_one_call_and_never_twice(
     def never(*args: object) -> None:
         raise AssertionError("chosen twice")
 
-    monkeypatch.setattr("train.reuse.choose", never)
+    monkeypatch.setattr("train.choosing.Chooser.best", never)
     assert main(call) == 0
     assert "0 clips made, 3 reused" in capsys.readouterr().out
     # Another encoding of the same pairs is another export, and no other choice.

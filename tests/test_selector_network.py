@@ -277,7 +277,7 @@ def test_a_stored_selector_comes_back_bit_by_bit(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, feature_dim=128)
     selector, inputs = new_selector(config, 3), random_inputs(config, 6)
     selector.fit_standardiser(inputs[0])
-    trunk, _ = build_trunk("tiny3d")
+    trunk = build_trunk("tiny3d")
     save_selector(tmp_path, selector, trunk, card(config))
     for path in (tmp_path, tmp_path / WEIGHTS_NAME):
         loaded = load_selector(path)
@@ -406,7 +406,7 @@ def test_a_broken_card_is_refused(stored: Path, changes: dict[str, object], mess
 
 
 def test_a_trunk_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    trunk, _ = build_trunk("tiny3d")
+    trunk = build_trunk("tiny3d")
     save_selector(tmp_path, new_selector(SMALL, 0), trunk, card())
     with pytest.raises(InputError, match=r"tiny3d gives 128 features .* takes 5"):
         load_selector(tmp_path)

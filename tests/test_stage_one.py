@@ -14,44 +14,41 @@ import torch
 from PIL import Image
 from tiny_data import CLASSES, write_tiny
 
-from compositing.engines import make_engine
-from compositing.making import LayerMaker
-from compositing.settings import EngineSettings, PrepareSettings
+from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.errors import L2AError
+from l2a.formats import DataSettings
 from selector.agreement import label_agreement
 from selector.checkpoint import load_selector
 from selector.network import SelectorConfig
 from selector.settings import ReinforceSettings, SelectorSettings
+from semantic_match.settings import MatchSettings
 from train import stage_one
+from train.features import all_features, selector_inputs
+from train.opening import open_data
+from train.prepared import Matching, PreparedData, build_matching
 from train.probe import exchange_labels
-from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
-from train.stage_one import (
-    Scorer,
-    all_features,
-    described,
-    load_scorer,
-    run_stage_one,
-    validation_subset,
-)
+from train.recipe import SelectorRecipe
+from train.settings.full import ClassifierSettings, RunSettings, StageOneSettings
+from train.stage_one import run_stage_one, validation_subset
 from train.tracking import draw_curves
-from train.workspace import Matching, Workspace, build_matching, build_workspace, open_videos
+from train.trained_selector import TrainedSelector, load_trained_selector
 
+World = tuple[PreparedData, Matching]
+Whole = tuple[Path, TrainedSelector]
 CPU = torch.device("cpu")
 GEOMETRY = ClipSettings(num_frames=4, height=32, width=40, crop=32)
 
 
-def settings_of(reinforce: dict[str, Any] | None = None, **stage: Any) -> FullSettings:
+def recipe_of(reinforce: dict[str, Any] | None = None, **stage: Any) -> SelectorRecipe:
     plain: dict[str, Any] = {"selector_steps": 6, "selector_batch": 6, "checkpoint_every": 2,
                              "restart_every": 4, "settle": 1.0, "reward": "credit"}  # fmt: skip
-    return FullSettings(
-        clips=GEOMETRY,
-        prepare=PrepareSettings(min_gamma=0.005),
-        selector=SelectorSettings(hidden=(16, 8), agreement_scale=2.0, dropout=0.5),
-        reinforce=ReinforceSettings(**(plain | (reinforce or {}))),
-        classifier=ClassifierSettings(network="tiny3d", lr=0.01, device="cpu"),
-        stage_one=StageOneSettings(warmup_epochs=1, validation_clips=6, **stage),
+    return SelectorRecipe(
+        ClassifierSettings(network="tiny3d", lr=0.01, device="cpu"),
+        StageOneSettings(warmup_epochs=1, validation_clips=6, **stage),
+        SelectorSettings(hidden=(16, 8), agreement_scale=2.0, dropout=0.5),
+        ReinforceSettings(**(plain | (reinforce or {}))),
     )
 
 
@@ -65,40 +62,39 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Matching]:
-    folder, settings = tmp_path_factory.mktemp("tiny"), settings_of()
-    data = write_tiny(folder / "data")
-    space = build_workspace(
-        folder / "run", open_videos(data, settings.data, 0),
-        LayerMaker(folder / "layers", settings.prepare), settings.clips, settings.composite,
-        make_engine(EngineSettings(workers=1)),
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("tiny")
+    opened = open_data(
+        write_tiny(folder / "data"), folder / "run", DataSettings(),
+        PrepareSettings(min_gamma=0.005), EngineSettings(workers=1), RunSettings(),
     )  # fmt: skip
-    return space, build_matching(space, settings.match)
+    prepared = opened.prepare(GEOMETRY, CompositeSettings())
+    return prepared, build_matching(prepared, MatchSettings())
 
 
 def trained(
-    world: tuple[Workspace, Matching], settings: FullSettings, out: Path,
-    start: Scorer | None = None,
-) -> Scorer:  # fmt: skip
-    return run_stage_one(*world, settings, out / "stage_one", out / "selector", start)
+    world: World, recipe: SelectorRecipe, out: Path,
+    start: TrainedSelector | None = None,
+) -> TrainedSelector:  # fmt: skip
+    return run_stage_one(*world, recipe, out / "stage_one", out / "selector", start)
 
 
 @pytest.fixture(scope="module")
-def whole(
-    world: tuple[Workspace, Matching], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Scorer]:
+def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     out = tmp_path_factory.mktemp("whole")
-    return out, trained(world, settings_of(), out)
+    return out, trained(world, recipe_of(), out)
 
 
-def reopened(out: Path) -> Scorer:
-    return load_scorer(out / "selector", GEOMETRY, CPU, "the Selector before")
+def reopened(out: Path) -> TrainedSelector:
+    return load_trained_selector(out / "selector", GEOMETRY, CPU, "float32", "the Selector before")
 
 
 # What a training leaves behind.
 
 
-def test_it_leaves_a_checkpoint_a_verdict_and_a_picture(whole: tuple[Path, Scorer]) -> None:
+def test_it_leaves_a_checkpoint_a_verdict_and_a_picture(
+    whole: Whole,
+) -> None:
     out, scorer = whole
     card = load_selector(out / "selector").card
     assert card == scorer.card
@@ -117,34 +113,30 @@ def test_it_leaves_a_checkpoint_a_verdict_and_a_picture(whole: tuple[Path, Score
     assert not any(parameter.requires_grad for parameter in scorer.trunk.parameters())
 
 
-def test_what_is_stored_scores_as_what_was_trained(
-    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer]
-) -> None:
-    space, matching = world
+def test_what_is_stored_scores_as_what_was_trained(world: World, whole: Whole) -> None:
+    prepared, matching = world
     logits = []
     for scorer in (whole[1], reopened(whole[0])):
-        plain = all_features(scorer.trunk, space, matching.rows)
-        inputs = described(plain, space, matching.rows, scorer.card.config)[matching.rows[:4]]
-        labels = torch.from_numpy(matching.vectors[space.source.labels[matching.rows[:4]]])
+        inputs, labels = (part[matching.rows[:4]] for part in scorer.inputs(prepared, matching))
+        vectors = matching.vectors[prepared.source.labels[matching.rows[:4]]]
+        assert torch.equal(labels, torch.from_numpy(vectors))
         with torch.no_grad():
             logits.append(scorer.selector(inputs, inputs.flip(0), labels, labels.flip(0)))
     assert torch.equal(*logits)
 
 
-def test_one_figure_a_step_is_kept(whole: tuple[Path, Scorer]) -> None:
+def test_one_figure_a_step_is_kept(whole: Whole) -> None:
     _, facts = load_tensors(whole[0] / "stage_one" / "selector-state.safetensors")
     assert len(facts["curves"]) == 6
     assert all("validation_loss" in row for row in facts["curves"])
     assert ["rank_correlation" in row for row in facts["curves"]] == [False, True] * 3
 
 
-def test_without_validation_there_is_nothing_to_measure(
-    world: tuple[Workspace, Matching], tmp_path: Path
-) -> None:
-    space, matching = world
-    rows = space.rows | {"val": space.rows["val"][:0]}
+def test_without_validation_there_is_nothing_to_measure(world: World, tmp_path: Path) -> None:
+    prepared, matching = world
+    rows = prepared.rows | {"val": prepared.rows["val"][:0]}
     with pytest.raises(L2AError, match="no validation clips"):
-        trained((dataclasses.replace(space, rows=rows), matching), settings_of(), tmp_path)
+        trained((dataclasses.replace(prepared, rows=rows), matching), recipe_of(), tmp_path)
 
 
 # That it goes on where it was cut.
@@ -168,15 +160,18 @@ def cut_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "everything", "everything finetuned"])
 def test_cut_at_a_checkpoint_it_ends_with_the_same_bytes(
-    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path, kind: str
+    world: World,
+    whole: Whole,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
-    settings, once, cut = settings_of(), whole[0], tmp_path / "cut"
+    recipe, once, cut = recipe_of(), whole[0], tmp_path / "cut"
     if kind != "plain":
         subsets = {"reward": "counterfactual", "trajectories": 2}
-        settings, once = settings_of(subsets, probe=0.2, trunk_lr=1e-3), tmp_path / "once"
+        recipe, once = recipe_of(subsets, probe=0.2, trunk_lr=1e-3), tmp_path / "once"
 
     def run(out: Path) -> None:
-        trained(world, settings, out, reopened(whole[0]) if "finetuned" in kind else None)
+        trained(world, recipe, out, reopened(whole[0]) if "finetuned" in kind else None)
 
     if kind != "plain":
         run(once)
@@ -197,24 +192,20 @@ def test_cut_at_a_checkpoint_it_ends_with_the_same_bytes(
     assert (cut / "stage_one" / "selector.png").is_file()
 
 
-def test_a_training_that_stops_early_stops_there_again(
-    world: tuple[Workspace, Matching], tmp_path: Path
-) -> None:
+def test_a_training_that_stops_early_stops_there_again(world: World, tmp_path: Path) -> None:
     quick = {"selector_steps": 20, "selector_lr": 1e-2, "checkpoint_every": 1, "settle": 0.05}
-    scorer = trained(world, settings_of(quick), tmp_path)
+    scorer = trained(world, recipe_of(quick), tmp_path)
     assert scorer.card.steps < 20
-    again = trained(world, settings_of(quick), tmp_path)
+    again = trained(world, recipe_of(quick), tmp_path)
     assert again.card == scorer.card
 
 
 # The probe.
 
 
-def test_a_probe_is_reported_and_leaves_the_labels_alone(
-    world: tuple[Workspace, Matching], tmp_path: Path
-) -> None:
+def test_a_probe_is_reported_and_leaves_the_labels_alone(world: World, tmp_path: Path) -> None:
     before = world[0].source.labels.copy()
-    scorer = trained(world, settings_of(probe=0.3), tmp_path)
+    scorer = trained(world, recipe_of(probe=0.3), tmp_path)
     assert np.array_equal(world[0].source.labels, before)
     assert scorer.card.probe_auroc is not None
     assert "probe AUROC" in scorer.card.verdict
@@ -227,7 +218,7 @@ def test_a_probe_is_reported_and_leaves_the_labels_alone(
 
 
 def test_everything_in_a_probe_carries_the_exchanged_labels(
-    world: tuple[Workspace, Matching], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
 
@@ -237,17 +228,17 @@ def test_everything_in_a_probe_carries_the_exchanged_labels(
             super().__init__(network, source, pool, features, *rest)
 
     monkeypatch.setattr(stage_one, "CompositingEnvironment", Watched)
-    settings = settings_of(probe=0.3)
-    scorer = trained(world, settings, tmp_path)
-    space, matching = world
-    mislabelled, wrong = exchange_labels(space, 0.3, 0)
+    recipe = recipe_of(probe=0.3)
+    scorer = trained(world, recipe, tmp_path)
+    prepared, matching = world
+    mislabelled, wrong = exchange_labels(prepared, 0.3, 0)
     labels = mislabelled.source.labels
     assert np.array_equal(seen["source"].labels, labels)
     assert torch.equal(seen["labels"], torch.from_numpy(matching.vectors[labels]))
     matched = {(match.foreground, match.background) for match in matching.matches}
     assert {tuple(labels[list(pair)].tolist()) for pair in seen["pool"]} <= matched
     assert any(wrong[list(pair)].any() for pair in seen["pool"])
-    features = all_features(scorer.trunk, space, matching.rows)[matching.rows]
+    features = all_features(scorer.trunk, prepared)[matching.rows]
     agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]))
     assert torch.equal(seen["table"][matching.rows, -1], agreement)
 
@@ -256,9 +247,9 @@ def test_everything_in_a_probe_carries_the_exchanged_labels(
 
 
 def test_a_trained_trunk_is_stored_and_another_than_the_frozen_one(
-    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path
+    world: World, whole: Whole, tmp_path: Path
 ) -> None:
-    scorer = trained(world, settings_of(trunk_lr=1e-3), tmp_path)
+    scorer = trained(world, recipe_of(trunk_lr=1e-3), tmp_path)
     assert scorer.card.trunk_trained
     assert not any(parameter.requires_grad for parameter in scorer.trunk.parameters())
     stored, frozen = reopened(tmp_path).trunk.state_dict(), whole[1].trunk.state_dict()
@@ -273,10 +264,13 @@ def test_a_trained_trunk_is_stored_and_another_than_the_frozen_one(
 
 @pytest.mark.parametrize("trunk_lr", [0.0, 1e-3])
 def test_finetuning_begins_with_what_was_learned(
-    world: tuple[Workspace, Matching], whole: tuple[Path, Scorer], tmp_path: Path, trunk_lr: float
+    world: World,
+    whole: Whole,
+    tmp_path: Path,
+    trunk_lr: float,
 ) -> None:
     out, before = whole
-    slow = settings_of({"selector_steps": 1, "selector_lr": 1e-4}, trunk_lr=trunk_lr)
+    slow = recipe_of({"selector_steps": 1, "selector_lr": 1e-4}, trunk_lr=trunk_lr)
     scorer = trained(world, slow, tmp_path, reopened(out))
     assert scorer.card == dataclasses.replace(
         before.card, steps=7, trunk_trained=trunk_lr > 0, verdict=scorer.card.verdict,
@@ -298,29 +292,29 @@ def test_finetuning_begins_with_what_was_learned(
 # Its parts.
 
 
-def test_validation_rows_are_few_even_and_drawn_once(world: tuple[Workspace, Matching]) -> None:
-    space, _ = world
-    rows = validation_subset(space, 3, seed=0)
-    assert set(rows) <= set(space.rows["val"])
-    assert sorted(space.source.labels[rows]) == [0, 1, 2]
-    assert np.array_equal(rows, validation_subset(space, 3, seed=0))
-    assert np.array_equal(validation_subset(space, 99, seed=1), np.sort(space.rows["val"]))
+def test_validation_rows_are_few_even_and_drawn_once(world: World) -> None:
+    prepared, _ = world
+    rows = validation_subset(prepared, 3, seed=0)
+    assert set(rows) <= set(prepared.rows["val"])
+    assert sorted(prepared.source.labels[rows]) == [0, 1, 2]
+    assert np.array_equal(rows, validation_subset(prepared, 3, seed=0))
+    assert np.array_equal(validation_subset(prepared, 99, seed=1), np.sort(prepared.rows["val"]))
 
 
 def test_agreement_stands_behind_the_features_of_the_rows_it_is_among(
-    world: tuple[Workspace, Matching],
+    world: World,
 ) -> None:
-    space, matching = world
-    features = torch.randn(len(space.bank), 4, generator=torch.Generator().manual_seed(0))
-    rows = matching.rows[1:]
+    prepared, matching = world
+    features = torch.randn(len(prepared.bank), 4, generator=torch.Generator().manual_seed(0))
+    rows = matching.rows
     config = SelectorConfig(4, 3, agreement_scale=2.0)
-    found = described(features, space, rows, config)
+    found = selector_inputs(features, prepared, matching, config)
     assert torch.equal(found[:, :4], features)
-    classes = torch.from_numpy(space.source.labels[rows])
+    classes = torch.from_numpy(prepared.source.labels[rows])
     assert torch.equal(found[rows, 4], label_agreement(features[rows], classes))
-    assert found[np.setdiff1d(np.arange(len(space.bank)), rows), 4].abs().max() == 0
+    assert found[np.setdiff1d(np.arange(len(prepared.bank)), rows), 4].abs().max() == 0
     without = dataclasses.replace(config, agreement_scale=0.0)
-    assert torch.equal(described(features, space, rows, without), features)
+    assert torch.equal(selector_inputs(features, prepared, matching, without), features)
 
 
 def test_curves_are_drawn_from_whatever_there_is(tmp_path: Path) -> None:
@@ -329,7 +323,7 @@ def test_curves_are_drawn_from_whatever_there_is(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
-def test_a_card_of_another_geometry_is_refused(whole: tuple[Path, Scorer]) -> None:
+def test_a_card_of_another_geometry_is_refused(whole: Whole) -> None:
     other = dataclasses.replace(GEOMETRY, num_frames=8)
     with pytest.raises(L2AError, match=r"num_frames 4 and not 8.*--num-frames 4"):
-        load_scorer(whole[0] / "selector", other, CPU, "the Selector before")
+        load_trained_selector(whole[0] / "selector", other, CPU, "float32", "the Selector before")

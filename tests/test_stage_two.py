@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
+from banks import make_source
 
+from compositing.layers import LayerStore
+from l2a.errors import L2AError
 from train import stage_two
-from train.metrics import measure
+from train.arms import ArmPlan
+from train.mix import NO_PAIRS
+from train.parallel import SideBySide
+from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, run_arm, table
-from train.workspace import Workspace
+from train.stage_two import Arm, StageTwo, table
 
-NO_PAIRS = np.empty((0, 2), np.int64)
+
+def stage_of(folder: Path, **settings: Any) -> StageTwo:
+    """Two classes, nine training clips, three test clips."""
+    source = make_source(folder / "bank", classes=3)
+    rows = {"train": np.arange(9), "val": np.arange(0), "test": np.arange(9, 12)}
+    videos: Any = SimpleNamespace(classes=("a", "b", "c"))
+    prepared = PreparedData(videos, source.bank, source, rows, {}, cast(LayerStore, None))
+    classifier = ClassifierSettings(network="tiny3d", epochs=2, batch_size=4, device="cpu")
+    stage = StageTwoSettings(composites_per_batch=2, **settings)
+    return StageTwo(prepared, classifier, stage, folder / "stage_two", 7, workers=1)
 
 
 def test_repeats_have_seeds_of_their_own_and_are_not_run_twice(
@@ -23,17 +40,54 @@ def test_repeats_have_seeds_of_their_own_and_are_not_run_twice(
 ) -> None:
     seeds: list[int] = []
 
-    def train_once(*given: Any) -> Any:
-        seeds.append(given[-1])
-        return measure(np.eye(2, dtype=np.float32), np.array([0, len(seeds) % 2]), ["a", "b"])
+    class Watched(stage_two.Trainer[Any]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            seeds.append(named["seed"])
+            super().__init__(*given, **named)
 
-    monkeypatch.setattr(stage_two, "_train_once", train_once)
-    stage, space = StageTwoSettings(repeats=3), SimpleNamespace(rows={"train": np.arange(4)})
-    for _ in range(2):
-        arm = run_arm("none", NO_PAIRS, cast(Workspace, space), ClassifierSettings(), stage,
-                      tmp_path, 7)  # fmt: skip
+    monkeypatch.setattr(stage_two, "Trainer", Watched)
+    stage = stage_of(tmp_path, repeats=3)
+    first, second = (stage.run([ArmPlan("none", "none")], {"none": NO_PAIRS}) for _ in range(2))
     assert seeds == [7, 1007, 2007]
-    assert [result["top1"] for result in arm.results] == [1.0, 0.5, 1.0]
+    assert first == second
+    assert len(first[0].results) == 3
+    assert not list(tmp_path.rglob("state.safetensors"))
+
+
+def test_trainings_side_by_side_end_as_one_by_one(tmp_path: Path) -> None:
+    plans = [ArmPlan("none", "none"), ArmPlan("random", "random")]
+    pairs = {"none": NO_PAIRS, "random": np.array([[0, 1], [3, 4], [6, 2]])}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one_by_one = stage_of(tmp_path / "one").run(plans, pairs)
+    finally:
+        torch.set_num_threads(before)
+    stage = dataclasses.replace(stage_of(tmp_path / "two"), workers=2)
+    assert stage.run(plans, pairs) == one_by_one
+    for name in ("none-0", "random-0"):
+        files = [tmp_path / run / "stage_two" / name for run in ("one", "two")]
+        one, two = ((folder / "classifier.safetensors").read_bytes() for folder in files)
+        assert one == two
+
+
+def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) -> None:
+    stage = dataclasses.replace(stage_of(tmp_path, repeats=2), workers=2)
+    stage = dataclasses.replace(stage, classifier=dataclasses.replace(stage.classifier, lr=1e30))
+    with pytest.raises(L2AError, match="lower lr"):
+        stage.run([ArmPlan("none", "none")], {"none": NO_PAIRS})
+    assert not multiprocessing.active_children()
+
+
+def test_how_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("train.parallel._cores", lambda: 8)
+    assert SideBySide.of(0, 9, cpu) == SideBySide(8, 1)
+    assert SideBySide.of(0, 3, cpu) == SideBySide(3, 2)
+    assert SideBySide.of(2, 9, cpu) == SideBySide(2, 4)
+    here = torch.get_num_threads()
+    assert SideBySide.of(1, 9, cpu) == SideBySide.of(0, 1, cpu) == SideBySide(1, here)
+    assert SideBySide.of(0, 9, torch.device("cuda")).processes == 1
 
 
 def test_the_table_gives_gain_and_spread_by_hand() -> None:

@@ -110,6 +110,38 @@ def test_the_same_seed_gives_the_same_bytes(
     assert result(out) == result(run)
 
 
+def test_the_same_command_again_does_nothing_twice(
+    data: Path, config: Path, run: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Neither a training, nor features, nor the choice."""
+
+    def never(*given: object, **named: object) -> None:
+        raise AssertionError("it is done already")
+
+    for name in ("choosing.select_top", "two_stage.run_stage_one", "stage_two.Trainer",
+                 "stage_one.Trainer", "features.trunk_features"):  # fmt: skip
+        monkeypatch.setattr(f"train.{name}", never)
+    before, pairs = result(run), (run / "pairs.parquet").stat().st_mtime_ns
+    assert main(["train", str(data), "--config", str(config), "--out", str(run)]) == 0
+    assert result(run) == before
+    assert (run / "pairs.parquet").stat().st_mtime_ns == pairs
+    assert "was chosen before from these videos" in capsys.readouterr().err
+
+
+def test_a_finished_selector_chooses_again_without_being_trained_again(
+    data: Path, config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between stage one and the choice."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "pairs.parquet").unlink()
+    monkeypatch.setattr("train.stage_one.warm_up", None)
+    monkeypatch.setattr("train.features.trunk_features", None)  # they lie beside the bank
+    assert main(["train", str(data), "--config", str(config), "--out", str(copy)]) == 0
+    assert read_pairs(copy / "pairs.parquet")[0] == read_pairs(run / "pairs.parquet")[0]
+
+
 def test_killed_at_any_time_it_ends_with_the_same_result(
     data: Path, config: Path, run: Path, tmp_path: Path
 ) -> None:

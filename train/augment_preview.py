@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from compositing.bank import fill_bank
-from compositing.engines import make_engine
-from compositing.making import LayerMaker
+from compositing.engines import Engine, make_engine
 from compositing.pictures import GAP, INK, LINE, PAPER, fitted, font, outlined, plain, spread
 from compositing.preview import spread_videos
-from compositing.settings import CompositeSettings
+from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import written_whole
-from l2a.formats import read_videos
+from l2a.formats import DataSettings, read_videos
 from l2a.media import write_video
 from l2a.progress import progress, say
 from l2a.videos import Video, VideoSet
 from train.arms import ArmPlan, augmentation_entries, check_arms, split_entry
-from train.batches import Batch, ClipSource, augmented
-from train.settings.full import FullSettings
-from train.workspace import prepare_layers
+from train.batches import Batch, ClipSource
+from train.mix import augmented
+from train.opening import open_store, prepare_layers
+from train.settings.full import RunSettings
 
 Frames = NDArray[np.uint8]
 
@@ -68,7 +68,7 @@ class AugmentPreview:
 
 
 def open_augment_preview(
-    data: Path, augment: Sequence[str] | str, settings: FullSettings, count: int
+    data: Path, augment: Sequence[str] | str, settings: DataSettings, count: int
 ) -> AugmentPreview:
     """Read the names and the data set.
 
@@ -86,7 +86,7 @@ def open_augment_preview(
         raise InputError(f"count is {count}; it must be at least 1.")
     specs = [split_entry(entry)[1] for entry in augmentation_entries(augment)]
     named = {spec: make_augmentation(spec) for spec in specs}
-    videos: VideoSet = read_videos(data, settings.data)
+    videos: VideoSet = read_videos(data, settings)
     check_arms([ArmPlan(name, "none", each) for name, each in named.items()], len(videos.classes))
     few = spread_videos(videos.of_split("train"), max(count, 2))
     if not few:
@@ -95,8 +95,9 @@ def open_augment_preview(
 
 
 def draw_augmentations(
-    preview: AugmentPreview, out: Path, settings: FullSettings
-) -> tuple[Path, tuple[Path, ...]]:
+    preview: AugmentPreview, out: Path, prepare: PrepareSettings, engine: EngineSettings,
+    run: RunSettings,
+) -> tuple[Path, tuple[Path, ...]]:  # fmt: skip
     """Augment the clips as one batch, every probability at 1, and draw what came of each.
 
     Args:
@@ -104,7 +105,7 @@ def draw_augmentations(
         out: gets `augment.png`, a few frames of each clip before and after with the weights of its
             label, and `augment/NN.mp4`, the same side by side. Layers that are not there yet and
             are needed for masks go beside it, to `OUT-layers`, unless the settings name a store.
-        settings: of preparation, engine and run; the seed decides the draws.
+        prepare, engine, run: how masks are made, where that is needed; the seed decides the draws.
 
     Returns:
         The picture and the clips.
@@ -112,10 +113,11 @@ def draw_augmentations(
     Raises:
         L2AError: not one of the videos can be read.
     """
-    videos, batch = _read(preview, out, settings)
+    store = open_store(run, prepare, out.with_name(out.name + "-layers"))
+    videos, batch = _read(preview, store, make_engine(engine))
     names = ["as it is", *preview.augmentations]
     made = [batch] + [
-        _telling(batch, augmentation.always(), settings.run.seed)
+        _telling(batch, augmentation.always(), run.seed)
         for augmentation in preview.augmentations.values()
     ]
     count = min(preview.count, len(videos))
@@ -142,11 +144,8 @@ def draw_augmentations(
 _MARGIN = ((0, 0), (0, 0), (0, GAP), (0, 0))
 
 
-def _read(preview: AugmentPreview, out: Path, settings: FullSettings) -> tuple[list[Video], Batch]:
+def _read(preview: AugmentPreview, store: LayerMaker, engine: Engine) -> tuple[list[Video], Batch]:
     """The videos that can be read, and their clips."""
-    engine = make_engine(settings.engine)
-    place = settings.run.layers or out.with_name(out.name + "-layers")
-    store = LayerMaker(place, settings.prepare)
     videos = list(preview.videos)
     if preview.needs_masks:
         records, skipped = prepare_layers(store, videos, engine)

@@ -7,11 +7,8 @@ what the network will see is composited, and its label says what is really seen.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,10 +20,8 @@ from compositing.blend import blend
 from compositing.labels import LABEL_RULES, foreground_ratio, mix_labels
 from compositing.placement import IDENTITY, Window, apply, draw_placement
 from compositing.settings import CompositeSettings
-from l2a.augment import Augmentation
 from l2a.clips import ClipBank
-
-T = TypeVar("T")
+from train.loading import TensorBatch
 
 Scalar = TypeVar("Scalar", np.uint8, np.bool_)
 
@@ -34,13 +29,16 @@ Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(TensorBatch):
     """Clips uint8 `[B, T, h, w, 3]` RGB and soft labels float32 `[B, num_classes]`; where they are
     asked for, masks bool `[B, T, h, w]` of what acts in each clip."""
 
     clips: Tensor
     labels: Tensor
     masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -174,41 +172,3 @@ def join(first: Batch, second: Batch) -> Batch:
         masks = torch.cat([first.masks, second.masks])
     clips = torch.cat([first.clips, second.clips])
     return Batch(clips, torch.cat([first.labels, second.labels]), masks)
-
-
-def augmented(batch: Batch, augmentation: Augmentation, seed: Sequence[int]) -> Batch:
-    """A batch as an augmentation makes it; `seed` alone decides what it draws."""
-    number = int(np.random.default_rng(seed).integers(2**63))
-    clips, labels = augmentation(
-        batch.clips.permute(0, 4, 1, 2, 3), batch.labels, batch.masks,
-        torch.Generator().manual_seed(number),
-    )  # fmt: skip
-    return Batch(clips.permute(0, 2, 3, 4, 1), labels)
-
-
-def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
-    """Indices `start … start + count` of an endless sequence of shuffled passes over `total`.
-
-    Any stretch can be asked for without what came before, so a resumed run draws the same.
-    """
-    wanted = np.arange(start, start + count)
-    # A stream of its own: [seed, pass] orders the real clips of that epoch, and where there are as
-    # many pairs as clips, each clip would stand beside the same composite in every epoch.
-    passes = {
-        int(p): np.random.default_rng([seed, int(p), 0, 3]) for p in np.unique(wanted // total)
-    }
-    orders = {p: rng.permutation(total) for p, rng in passes.items()}
-    return np.array([orders[int(i // total)][i % total] for i in wanted], dtype=np.int64)
-
-
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Yield `items`, made by a thread that works at most `depth` items ahead of the consumer.
-
-    An error is raised here, at the place of the item that it prevented.
-    """
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting = deque(thread.submit(next, iterator, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, iterator, end))
-            yield cast(T, item)

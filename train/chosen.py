@@ -9,13 +9,14 @@ from typing import Any
 
 from compositing.engines import Engine, make_engine
 from compositing.making import LayerMaker
+from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError
-from l2a.formats import read_videos
+from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair, read_pairs
 from l2a.progress import say
 from l2a.videos import Skipped, Video
-from train.settings.full import FullSettings
-from train.workspace import prepare_layers
+from train.opening import open_store, prepare_layers
+from train.settings.full import RunSettings
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,29 @@ class Chosen:
         return skipped
 
 
-def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> Chosen:
+def open_chosen(
+    data: Path,
+    pairs: Path,
+    out: Path,
+    settings: DataSettings,
+    prepare: PrepareSettings,
+    engine: EngineSettings,
+    run: RunSettings,
+) -> Chosen:
     """Read a pairs file and the data set that it was chosen from, and find the layers.
 
     Args:
         data: the data set's folder.
         pairs: the pairs file.
         out: where the results go; layers that lie nowhere yet go beside it, to `OUT-layers`.
-        settings: of data, preparation, engine and run.
+        settings, prepare, engine, run: the groups that say how.
 
     Raises:
         InputError: a file is not there or wrong, the pairs are of another data set, or a back end
             cannot be made; nothing is written.
     """
     rows, meta = read_pairs(pairs)
-    found = read_videos(data, settings.data)
+    found = read_videos(data, settings)
     videos = {video.id: video for video in found.of_split("train")}
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
@@ -70,8 +79,6 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
             f"{pairs} names {strange[0]}, which is no training video of {data}; "
             f"give the data set and the split that the pairs were chosen from."
         )
-    beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    store = LayerMaker(
-        settings.run.layers or (beside if beside.is_dir() else own), settings.prepare
-    )
-    return Chosen(rows, meta, videos, found.classes, store, make_engine(settings.engine))
+    places = pairs.parent / "layers", out.with_name(out.name + "-layers")
+    store = open_store(run, prepare, *places)
+    return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))

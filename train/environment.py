@@ -8,18 +8,17 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2a.checkpoints import with_prefix, without_prefix
-from l2a.networks import VideoNetwork, to_input
+from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import last_layer_credit
 from semantic_match.pool import Pool
 from train.batches import Augment, Batch, ClipSource
-from train.classifier import soft_loss
-
-# Clips in one pass through a network when nothing is learned from them.
-_FORWARD_BATCH = 32
+from train.classifier import EVALUATION_BATCH
+from train.objectives.supervised import Supervised
+from train.settings.full import StageOneSettings
 
 
 class Features(Protocol):
@@ -66,23 +65,22 @@ class TrainedFeatures:
     Args:
         trunk: clips ─► features, on its device; its parameters get gradients.
         source: of the clips.
-        table: float32 [N, D]; only the columns behind the trunk's own (label agreement) are used.
+        table: float32 [N, D]; only the columns after the trunk's own (label agreement) are used.
     """
 
-    def __init__(self, trunk: nn.Module, source: ClipSource, table: Tensor) -> None:
+    def __init__(self, trunk: Trunk, source: ClipSource, table: Tensor) -> None:
         self._trunk, self._source, self._table = trunk.eval(), source, table
-        self._device = next(trunk.parameters()).device
+        self._device = trunk.device
 
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Features`; with a gradient to the trunk where gradients are on."""
         unique, where = rows.unique(return_inverse=True)
         clips = self._source.real(unique.numpy()).clips
-        size = len(clips) if torch.is_grad_enabled() else _FORWARD_BATCH
-        own = torch.cat(
-            [self._trunk(to_input(part.to(self._device))) for part in clips.split(size)]
-        )
-        behind = self._table[rows][:, own.shape[1] :].to(self._device)
-        return torch.cat([own[where.to(self._device)], behind], dim=1)
+        size = len(clips) if torch.is_grad_enabled() else EVALUATION_BATCH
+        parts = (self._trunk.to_input(part.to(self._device)) for part in clips.split(size))
+        own = torch.cat([self._trunk(part) for part in parts])
+        rest = self._table[rows][:, own.shape[1] :].to(self._device)
+        return torch.cat([own[where.to(self._device)], rest], dim=1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The trunk's weights."""
@@ -96,8 +94,9 @@ class TrainedFeatures:
 class CompositingEnvironment:
     """`selector.environment.Environment` on composites of real clips.
 
-    Rewards and credit are measured on `validation` rows that never change, so that losses of
-    different steps compare the pairs and not the clips.
+    The classifier's step is one of plain gradient descent on the supervised objective. Rewards and
+    credit are measured on `validation` rows that never change, so that losses of different steps
+    compare the pairs and not the clips.
     """
 
     def __init__(
@@ -108,9 +107,8 @@ class CompositingEnvironment:
         features: Features,
         labels: Tensor,
         validation: NDArray[np.int64],
-        lr: float,
+        stage: StageOneSettings,
         flip: bool,
-        fresh_head: bool = True,
     ) -> None:
         """
         Args:
@@ -120,11 +118,9 @@ class CompositingEnvironment:
             features: what the Selector sees of the bank's rows.
             labels: float32 `[N, E]`, the label vector of every row of the bank.
             validation: bank rows of the validation subset.
-            lr: learning rate of the classifier's step.
+            stage: the learning rate of the classifier's step, and whether to begin, and begin
+                again at each restart, with a head of zeros.
             flip: mirror composites at random.
-            fresh_head: begin, and begin again at each restart, with a last layer of zeros. A head
-                that has seen the real clips is sure of them by heart, and its gradients tell
-                little of what a composite would teach.
         """
         self._network = network
         self._source = source
@@ -132,25 +128,25 @@ class CompositingEnvironment:
         self._features = features
         self._labels = labels
         self._flip = flip
-        self._device = next(network.parameters()).device
-        if fresh_head:
-            with torch.no_grad():
-                for parameter in network.head.parameters():
-                    parameter.zero_()
-        self._optimizer = torch.optim.SGD(network.parameters(), lr=lr)
+        self._device = network.device
+        self._objective = Supervised()
+        if stage.fresh_head:
+            network.fresh_head()
+        self._optimizer = torch.optim.SGD(network.parameters(), lr=stage.environment_lr)
         self._start = self._weights()
         real = source.real(validation)
         self._val_clips = real.clips
         self._val_labels = real.labels.to(self._device)
+        self._seen: tuple[Tensor, Tensor] | None = None
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs, uniformly over the pool; see `Environment.sample`."""
         seed = int(torch.randint(2**62, (1,), generator=generator))
         rows = torch.from_numpy(self._pool.sample(count, np.random.default_rng(seed)))
-        described = self._features(rows.flatten()).unflatten(0, rows.shape)
+        features = self._features(rows.flatten()).unflatten(0, rows.shape)
         labels = self._labels[rows]
         return PairBatch(
-            rows, torch.from_numpy(self._source.labels)[rows], described[:, 0], described[:, 1],
+            rows, torch.from_numpy(self._source.labels)[rows], features[:, 0], features[:, 1],
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
@@ -171,22 +167,23 @@ class CompositingEnvironment:
         first = start
         for subset in chosen[:, needed]:
             if losses:
-                self._network.load_state_dict(start)
+                self._put_back(start)
             self._network.train()
+            self._seen = None
             self._optimizer.zero_grad(set_to_none=True)
-            part = Batch(clips.clips[subset], clips.labels[subset])
-            soft_loss(self._network, part).backward()
+            part = Batch(clips.clips[subset], clips.labels[subset]).to(self._device)
+            self._objective.loss(self._network, part).total.backward()
             self._optimizer.step()
             losses.append(self._validation_loss())
             if len(losses) == 1 and several:
                 first = self._weights()
         if several:
-            self._network.load_state_dict(start if wanted.roll_back else first)
+            self._put_back(start if wanted.roll_back else first)
         return StepResult(torch.tensor(losses), before, credit)
 
     def restart(self) -> None:
         """Put the classifier back to where its warming up left it."""
-        self._network.load_state_dict(self._start)
+        self._put_back(self._start)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights of classifier and trunk: the optimiser has no momentum, sampling no memory."""
@@ -195,16 +192,20 @@ class CompositingEnvironment:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state_dict`."""
-        self._network.load_state_dict(without_prefix("network.", state))
+        self._put_back(without_prefix("network.", state))
         self._features.load_state_dict(without_prefix("features.", state))
 
     def _weights(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self._network.state_dict().items()}
 
+    def _put_back(self, weights: Mapping[str, Tensor]) -> None:
+        self._network.load_state_dict(weights)
+        self._seen = None
+
     @torch.inference_mode()
     def _credit(self, composites: Batch) -> Tensor:
         """Credit of each composite under the classifier as it is before the step."""
-        val_features, val_probabilities = self._forward(self._val_clips)
+        val_features, val_probabilities = self._on_validation()
         features, probabilities = self._forward(composites.clips)
         return last_layer_credit(
             val_probabilities, self._val_labels, val_features,
@@ -213,17 +214,24 @@ class CompositingEnvironment:
 
     @torch.inference_mode()
     def _validation_loss(self) -> float:
-        _, probabilities = self._forward(self._val_clips)
+        _, probabilities = self._on_validation()
         likelihood = (probabilities * self._val_labels).sum(dim=1)
         return float(-likelihood.clamp_min(1e-12).log().mean())
 
+    def _on_validation(self) -> tuple[Tensor, Tensor]:
+        """`_forward` of the validation clips, once for each state of the classifier: what the loss
+        after a step was measured on is what the next step's credit is reckoned with."""
+        if self._seen is None:
+            self._seen = self._forward(self._val_clips)
+        return self._seen
+
     def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Last-layer features `[n, D]` and probabilities `[n, C]` of uint8 clips, in order."""
-        self._network.eval()
+        network = self._network.eval()
         features = torch.cat(
             [
-                self._network.trunk(to_input(part.to(self._device)))
-                for part in clips.split(_FORWARD_BATCH)
+                network.pool(network.forward_features(network.to_input(part.to(self._device))))
+                for part in clips.split(EVALUATION_BATCH)
             ]
         )
-        return features, self._network.head(features).softmax(dim=1)
+        return features, network.head(features).softmax(dim=1)

@@ -10,7 +10,6 @@ from pathlib import Path
 from compositing.clipfolder import refuse_foreign, refuse_less
 from compositing.export import ExportReport, Material, PairList, export_pairs, met_budget
 from compositing.forecast import Forecast, forecast_export
-from compositing.layers import LayerStore
 from compositing.settings import ExportSettings
 from l2a.errors import InputError
 from l2a.files import fingerprint, read_json
@@ -20,13 +19,14 @@ from l2a.progress import progress
 from l2a.runs import SPEED_ONLY, Run
 from l2a.videos import Video
 from train.chosen import Chosen, open_chosen
+from train.opening import open_store
 from train.reuse import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
 
-# A choice of more pairs by the same Selector is told by the rest of its settings; where data and
-# weights lie may change, and their names and checksums are compared in other places.
-_FREE = SPEED_ONLY | {"budget", "layers", "data", "selector", "export"}
+# A choice of more pairs by the same Selector is recognised by the rest of its settings; where data
+# and weights lie may change, and their names and checksums are compared in other places.
+_FREE = SPEED_ONLY | {"budget", "layers", "bank", "data", "selector", "export"}
 
 
 def export_chosen(
@@ -52,7 +52,7 @@ def export_chosen(
         pairs, budget = _choose(data, out, source, settings), None
     else:
         pairs = source
-    chosen = open_chosen(data, pairs, out, settings)
+    chosen = _opened(data, pairs, out, settings)
     count = met_budget(chosen.rows, budget)
     rows, spares = smaller_choice(chosen.rows, read_spares(pairs), count)
     with progress("export", "clips") as report:
@@ -84,17 +84,15 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
         videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        store = LayerStore(
-            settings.run.layers or _first_selection(out) / "layers", settings.prepare
-        )
+        store = open_store(settings.run, settings.prepare, _first_selection(out) / "layers")
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
     else:
-        chosen = open_chosen(data, pairs, out, settings)
-        videos, store = dict(chosen.videos), chosen.store.store  # it makes nothing
+        chosen = _opened(data, pairs, out, settings)
+        videos, store = dict(chosen.videos), chosen.store
         count = met_budget(chosen.rows, budget)
         rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)
-    material = Material(videos, (), store, tuple(videos.values()))
+    material = Material(videos, (), store.store, tuple(videos.values()))  # it makes no layers
     return forecast_export(
         rows, material, out, settings.composite, settings.export, count=count, workers=workers
     )
@@ -113,6 +111,12 @@ def check_out(data: Path, out: Path) -> None:
             "give --out a folder outside of it."
         )
     refuse_foreign(out)
+
+
+def _opened(data: Path, pairs: Path, out: Path, settings: FullSettings) -> Chosen:
+    return open_chosen(
+        data, pairs, out, settings.data, settings.prepare, settings.engine, settings.run
+    )
 
 
 def selection_folder(out: Path, budget: int | None) -> Path:

@@ -1,4 +1,4 @@
-"""Planted bad videos: does a Selector find what is known to be wrong?
+"""Mislabelled videos: does a Selector find what is known to be wrong?
 
 Some training videos get each other's classes, in a copy of the labels that only stage one sees. A
 pair is bad when its foreground is one of them, because the label it lends is wrong.
@@ -13,40 +13,40 @@ from numpy.typing import NDArray
 
 from l2a.errors import InputError
 from train.batches import ClipSource
-from train.workspace import Workspace
+from train.prepared import PreparedData
 
 
 def exchange_labels(
-    space: Workspace, share: float, seed: int
-) -> tuple[Workspace, NDArray[np.bool_]]:
+    prepared: PreparedData, share: float, seed: int
+) -> tuple[PreparedData, NDArray[np.bool_]]:
     """Give a share of the training videos another class.
 
     Args:
-        space: left as it is.
+        prepared: left as it is.
         share: of the training videos, 0..1; at least one and never all are exchanged.
         seed: which ones, and which classes they get.
 
     Returns:
-        The workspace with the copied labels, and bool [N]: which rows of the bank carry a wrong
+        The data set with the copied labels, and bool [N]: which rows of the bank carry a wrong
         one. Every class is as likely as it is among the exchanged videos.
 
     Raises:
         InputError: there is one class only.
     """
-    if len(space.videos.classes) < 2:
+    if len(prepared.videos.classes) < 2:
         raise InputError(
             f"probe is {share}, but the data set has one class and so no other to give a video; "
             "leave probe out."
         )
     rng = np.random.default_rng([seed, 5])
-    labels, rows = space.source.labels.copy(), space.rows["train"]
+    labels, rows = prepared.source.labels.copy(), prepared.rows["train"]
     count = min(max(round(share * len(rows)), 1), len(rows) - 1)
     chosen = rng.permutation(rows)[:count]
-    labels[chosen] = _deranged(labels[chosen], len(space.videos.classes), rng)
+    labels[chosen] = _deranged(labels[chosen], len(prepared.videos.classes), rng)
     wrong = np.zeros(len(labels), bool)
     wrong[chosen] = True
-    source: ClipSource = dataclasses.replace(space.source, labels=labels)
-    return dataclasses.replace(space, source=source), wrong
+    source: ClipSource = dataclasses.replace(prepared.source, labels=labels)
+    return dataclasses.replace(prepared, source=source), wrong
 
 
 def _deranged(

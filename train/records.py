@@ -18,16 +18,17 @@ from compositing.preview import SHEET, VIDEOS, spread_videos
 from compositing.settings import CompositeSettings
 from compositing.strips import Made, draw_strip
 from l2a.errors import InputError
-from l2a.files import fingerprint, read_json, write_json
+from l2a.files import read_json, write_json
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
+from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
 from selector.rank import Selection
 from semantic_match.match import without_partner
 from semantic_match.picture import draw_map
-from train.settings.full import FullSettings
+from train.origin import Origin
+from train.prepared import Matching, PreparedData
 from train.tracking import Tracker
-from train.workspace import Matching, Workspace
 
 POOL_SAMPLE = "pool_sample.parquet"
 
@@ -47,9 +48,7 @@ class Choice:
     sample_logits: Tensor
 
 
-def write_selection(
-    path: Path, choice: Choice, space: Workspace, settings: FullSettings, data: Path
-) -> None:
+def write_selection(path: Path, choice: Choice, prepared: PreparedData, origin: Origin) -> None:
     """Write chosen pairs and spare ones, best first, with the settings that an export needs.
 
     Beside them goes `POOL_SAMPLE`, a file of the same kind with the sample of the pool.
@@ -57,7 +56,7 @@ def write_selection(
     selection = choice.selection
     sample, rows, spares = (
         [
-            _scored(space, f, b, float(omega), float(logit))
+            _scored(prepared, f, b, float(omega), float(logit))
             for (f, b), omega, logit in zip(pairs, omegas, logits, strict=True)
         ]
         for pairs, omegas, logits in (
@@ -66,69 +65,62 @@ def write_selection(
             (selection.spares.pairs, selection.spares.omega, selection.spares.logits),
         )
     )
-    meta = pairs_meta(settings, data, len(rows), "sample")
-    write_pairs(path.with_name(POOL_SAMPLE), sample, meta)
+    write_pairs(path.with_name(POOL_SAMPLE), sample, origin.meta(len(rows), "sample"))
     extra = {
-        "clips": space.bank.fingerprint,
+        "clips": prepared.bank.fingerprint,
         "threshold": selection.threshold,
         "considered": selection.considered,
         "caps": None if selection.caps is None else asdict(selection.caps),
         "caps_doubled": selection.relaxed,
         "passed_over": selection.passed_over,
         "passed_over_more": selection.passed_over_more,
-        "balance": settings.rank.balance,
-        "scoring": settings.rank.scoring,
+        **origin.rank,
     }
-    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "selector") | extra, spares)
+    write_pairs(path, rows, origin.meta(len(rows), "selector") | extra, spares)
 
 
-def is_chosen(run: Run, space: Workspace) -> bool:
-    """Whether the run has its pairs and their pictures, chosen from the videos it has now.
+def chosen_before(run: Run, prepared: PreparedData) -> NDArray[np.int64] | None:
+    """Bank rows int64 `[n, 2]` of the pairs that the run has chosen from the videos it has now.
 
     Ask when the run's settings are fixed: other settings have been refused then.
+
+    Returns:
+        None where there are none, or they were chosen from other videos, or their pictures are not
+        there, which are drawn last.
     """
     path = run.path("pairs.parquet")
     if not (path.is_file() and run.path("composites.png").is_file()):
-        return False
-    return bool(read_pairs(path)[1].get("clips") == space.bank.fingerprint)
+        return None
+    pairs, meta = read_pairs(path)
+    if meta.get("clips") != prepared.bank.fingerprint:
+        return None
+    say(f"{path} was chosen before from these videos, with these settings")
+    row = prepared.bank.row
+    rows = [(row(pair.foreground), row(pair.background)) for pair in pairs]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
 def write_random(
-    path: Path, pairs: NDArray[np.int64], space: Workspace, settings: FullSettings, data: Path
+    path: Path, pairs: NDArray[np.int64], prepared: PreparedData, origin: Origin
 ) -> None:
     """Write pairs that no Selector has scored: every ω is 0.5, which says nothing."""
-    rows = [_scored(space, f, b, 0.5, 0.0) for f, b in pairs]
-    write_pairs(path, rows, pairs_meta(settings, data, len(rows), "random") | {"threshold": 0.5})
+    rows = [_scored(prepared, f, b, 0.5, 0.0) for f, b in pairs]
+    write_pairs(path, rows, origin.meta(len(rows), "random") | {"threshold": 0.5})
 
 
-def _scored(space: Workspace, f: int, b: int, omega: float, logit: float) -> ScoredPair:
-    ids, labels, classes = space.bank.ids, space.source.labels, space.videos.classes
+def _scored(prepared: PreparedData, f: int, b: int, omega: float, logit: float) -> ScoredPair:
+    ids, labels, classes = prepared.bank.ids, prepared.source.labels, prepared.videos.classes
     return ScoredPair(ids[f], ids[b], omega, logit, classes[labels[f]], classes[labels[b]])
 
 
-def pairs_meta(settings: FullSettings, data: Path, budget: int, selection: str) -> dict[str, Any]:
-    """What a pairs file says of itself: enough to composite its pairs as they were chosen."""
-    groups = (settings.data, settings.prepare, settings.composite)
-    kept = {name: value for group in groups for name, value in asdict(group).items()}
-    kept["annotations"] = kept["annotations"] and str(kept["annotations"])
-    return {
-        "data_set": data.name,
-        "budget": budget,
-        "selection": selection,
-        "seed": settings.run.seed,
-        "fingerprint": fingerprint(settings.flat()),
-        "settings": kept,
-    }
-
-
-def write_matching(run: Run, space: Workspace, matching: Matching) -> None:
+def write_matching(run: Run, prepared: PreparedData, matching: Matching) -> None:
     """Write the table of matched classes, and draw the map.
 
     Raises:
         InputError: results were made with another table. The settings may be the same: a file of
             matches or an embedder's weights can change behind their name.
     """
-    classes = space.videos.classes
+    classes = prepared.videos.classes
     rows = [
         {
             "foreground": classes[match.foreground],
@@ -177,28 +169,30 @@ def _flaws(record: LayerRecord) -> tuple[bool, bool]:
     return bool(record.foreground_unfit), bool(record.background_unfit)
 
 
-def draw_composites(run: Run, space: Workspace) -> None:
+def draw_composites(run: Run, prepared: PreparedData) -> None:
     """Show the best pairs of five foreground classes: a strip, and videos for TensorBoard."""
     pairs, meta = read_pairs(run.path("pairs.parquet"))
     best: dict[str, ScoredPair] = {}
     for pair in pairs:
         best.setdefault(pair.foreground_class, pair)
     chosen = list(best.values())[:5]
-    items = (made(pair, space, space.source.settings, meta) for pair in chosen)
+    items = (made(pair, prepared, prepared.source.settings, meta) for pair in chosen)
     draw_strip(run.path("composites.png"), items, times=2)
     with Tracker(run.path("tensorboard")) as tracker:
         for pair in chosen:
-            rows = np.array([[space.bank.row(pair.foreground), space.bank.row(pair.background)]])
-            clip = space.source.composites(rows).clips[0].numpy()
+            rows = np.array(
+                [[prepared.bank.row(pair.foreground), prepared.bank.row(pair.background)]]
+            )
+            clip = prepared.source.composites(rows).clips[0].numpy()
             tracker.video(f"composites/{pair.foreground_class} on {pair.background_class}", clip, 0)
 
 
 def made(
-    pair: ScoredPair, space: Workspace, settings: CompositeSettings, meta: Mapping[str, Any]
+    pair: ScoredPair, prepared: PreparedData, settings: CompositeSettings, meta: Mapping[str, Any]
 ) -> Made:
     """A pair's composite at full size as an export has it, with the layers it was made of."""
-    foreground = space.store.load(space.video(pair.foreground))
-    background = space.store.load(space.video(pair.background))
+    foreground = prepared.store.load(prepared.video(pair.foreground))
+    background = prepared.store.load(prepared.video(pair.background))
     omega = None if meta["selection"] == "random" else pair.omega
     composite = make_composite(foreground, background, settings, omega=omega, seed=meta["seed"])
     return Made(foreground, background, composite)

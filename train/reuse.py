@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compositing.engines import make_engine
-from compositing.making import LayerMaker
-from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import write_json, written_whole
-from l2a.progress import say
 from l2a.runs import Run
-from train.classifier import predict
+from semantic_match.embed import make_embedder
+from train.choosing import Chooser, settled_budget
+from train.classifier import load_classifier, predict
 from train.metrics import Metrics, draw_confusion, measure
-from train.records import draw_composites, is_chosen, write_matching, write_selection
+from train.opening import open_data
+from train.origin import Origin
+from train.recipe import SelectorRecipe
 from train.settings.full import FullSettings
-from train.stage_two import load_classifier
 from train.transfer import Reuse, open_selector
-from train.two_stage import (
-    check_matches,
-    check_networks,
-    choose,
-    open_store,
-    settled_budget,
-    trained_scorer,
-)
-from train.workspace import build_matching, build_workspace, open_videos
+from train.two_stage import check_matches, check_networks, choose_run, match_run, prepare_run
 
 
 def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
@@ -55,35 +47,24 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     """
     pick_device(settings.classifier.device)
     if reuse.finetune:
-        check_networks(settings)
-    store, engine = open_store(out, settings), make_engine(settings.engine)
-    videos = open_videos(data, settings.data, settings.run.seed)
-    reused = open_selector(reuse, settings, videos.classes)
-    scorer, settings = reused.scorer, reused.settings
-    check_matches(videos, settings.match)
+        check_networks(settings.classifier, settings.stage_one)
+    make_embedder(settings.match.embedder)
+    opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
+    recipe = SelectorRecipe.of(settings)
+    reused = open_selector(
+        reuse, recipe, settings.clips, settings.match.embedder, opened.videos.classes
+    )
+    settings = replace(settings, selector=reused.settings)
+    check_matches(opened.videos, settings.match)
     run = Run.open(out, "select", settings.flat() | {"data": data, **reused.facts})
-    with run.stage("prepare"):
-        space = build_workspace(
-            run.folder, videos, store, settings.clips, settings.composite, engine
-        )
-        run.write_skipped(space.videos.skipped)
-        run.write_unfit(unfit_rows(space.records.values()))
-    with run.stage("match"):
-        matching = build_matching(space, settings.match)
-        write_matching(run, space, matching)
-        budget = settled_budget(settings, space, matching)
+    prepared = prepare_run(run, opened, settings.clips, settings.composite)
+    matching = match_run(run, prepared, settings.match)
+    budget = settled_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
-    path = run.path("pairs.parquet")
-    if is_chosen(run, space):
-        say(f"{path} was chosen before from these videos, with these settings")
-        return path
-    if reuse.finetune:
-        scorer = trained_scorer(run, space, matching, settings, scorer)
-    with run.stage("select"):
-        selection = choose(scorer, space, matching, settings, budget)
-        write_selection(path, selection, space, settings, data)
-        draw_composites(run, space)
-    return path
+    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    further = SelectorRecipe.of(settings) if reuse.finetune else None
+    choose_run(run, chooser, Origin.of(settings, data), settings.engine, reused.trained, further)
+    return run.path("pairs.parquet")
 
 
 def evaluate(
@@ -96,33 +77,34 @@ def evaluate(
         out: the run folder; it gets metrics.json, predictions.csv and confusion.png.
         classifier: a `classifier.safetensors` that `l2a train` wrote.
         subset: "test", "val" or "train"; only its videos are decoded.
+        settings: of data, engine, run, and of where the classifier runs.
 
     Raises:
         InputError: the classifier or the data are wrong, or do not go together.
     """
     network, card = load_classifier(classifier)
     classes = tuple(card["classes"])
-    videos = open_videos(data, settings.data, settings.run.seed, (subset,)).only(subset)
-    if strange := sorted(set(videos.classes) - set(classes)):
+    # No layers are made: back ends that are there on every machine stand for those of none.
+    prepare = PrepareSettings(segmenter="motion", inpainter="temporal")
+    opened = open_data(data, out, settings.data, prepare, settings.engine, settings.run, (subset,))
+    opened = replace(opened, videos=opened.videos.only(subset))
+    if strange := sorted(set(opened.videos.classes) - set(classes)):
         raise InputError(
             f"{data} has the class {strange[0]}, which {classifier} was not trained on; "
             f"train a classifier on this data set."
         )
+    device = pick_device(settings.classifier.device)
     run = Run.open(
         out, "evaluate",
         settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
     )  # fmt: skip
-    engine = make_engine(settings.engine)
-    store = LayerMaker(run.path("layers"), PrepareSettings())
-    space = build_workspace(
-        run.folder, videos, store, ClipSettings(**card["clips"]), CompositeSettings(),
-        engine, layers=False, needed=(subset,),
-    )  # fmt: skip
-    run.write_skipped(space.videos.skipped)
-    rows = space.rows[subset]
-    logits = predict(network.to(pick_device(settings.classifier.device)), space.source, rows)
-    here = np.array([classes.index(name) for name in space.videos.classes], dtype=np.int64)
-    labels = here[space.source.labels[rows]]
+    prepared = opened.prepare(ClipSettings(**card["clips"]), CompositeSettings(), layers=False)
+    run.write_skipped(prepared.videos.skipped)
+    rows = prepared.rows[subset]
+    network.place(device, settings.classifier.precision)
+    logits = predict(network, prepared.source, rows)
+    here = np.array([classes.index(name) for name in prepared.videos.classes], dtype=np.int64)
+    labels = here[prepared.source.labels[rows]]
     metrics = measure(logits, labels, classes)
     write_json(run.path("metrics.json"), metrics.to_json())
     draw_confusion(run.path("confusion.png"), metrics, classes)
@@ -130,5 +112,5 @@ def evaluate(
         writer = csv.writer(file)
         writer.writerow(("video", "class", "predicted"))
         for row, label, guess in zip(rows, labels, logits.argmax(axis=1), strict=True):
-            writer.writerow((space.bank.ids[row], classes[label], classes[guess]))
+            writer.writerow((prepared.bank.ids[row], classes[label], classes[guess]))
     return metrics

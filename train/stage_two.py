@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.augment import Augmentation
-from l2a.checkpoints import load_tensors, save_tensors
 from l2a.devices import pick_device
-from l2a.errors import InputError
 from l2a.files import read_json, write_json
-from l2a.networks import VideoNetwork, build_network
-from l2a.progress import progress
-from train.arms import arm_title
-from train.classifier import Diet, fit, make_classifier, predict
-from train.metrics import Metrics, measure
+from l2a.progress import Report, progress
+from train.arms import ArmPlan, arm_title
+from train.classifier import make_classifier, predict, save_classifier
+from train.loading import Loading
+from train.metrics import measure
+from train.mix import MixedBatches, TrainingMix
+from train.objectives.supervised import Supervised
+from train.parallel import SideBySide
+from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
-from train.workspace import Workspace
+from train.trainer import Trainer
 
 # Far apart, so that the repeats of neighbouring seeds share no stream of random numbers.
 _SEED_STRIDE = 1_000
@@ -57,92 +58,127 @@ class Arm:
         return statistics.stdev(top1) if len(top1) > 1 else 0.0
 
 
-def run_arm(
-    name: str,
-    pairs: NDArray[np.int64],
-    space: Workspace,
-    settings: ClassifierSettings,
-    stage: StageTwoSettings,
-    folder: Path,
-    seed: int,
-    augmentation: Augmentation | None = None,
-) -> Arm:
-    """Train and test the classifier `stage.repeats` times; finished repeats are not run again.
+@dataclass(frozen=True)
+class Training:
+    """One training of an arm.
 
-    Args:
-        name: the arm's name; its files go to `folder` / "name-repeat", with "_" for each ":".
+    Attributes:
+        plan: the arm.
         pairs: bank rows of the pairs to composite, int64 `[m, 2]`; `m` may be 0.
-        folder: where results and checkpoints go.
-        seed: the first repeat's seed.
-        augmentation: what is done to each batch; None for nothing.
+        repeat: from 0.
     """
-    per_batch = stage.composites_per_batch or settings.batch_size
-    diet = Diet(space.rows["train"], pairs, per_batch, stage.replace_real, augmentation)
-    results = []
-    for repeat in range(stage.repeats):
-        place = folder / f"{name.replace(':', '_')}-{repeat}"
-        done = place / "metrics.json"
-        if not done.is_file():
-            metrics = _train_once(
-                f"{name} {repeat + 1}/{stage.repeats}", diet, space, settings, place,
-                seed + _SEED_STRIDE * repeat,
-            )  # fmt: skip
-            write_json(done, metrics.to_json())
-            (place / "state.safetensors").unlink(missing_ok=True)
-        results.append(read_json(done))
-    return Arm(name, tuple(results))
+
+    plan: ArmPlan
+    pairs: NDArray[np.int64]
+    repeat: int
+
+    @property
+    def folder(self) -> str:
+        """Its folder's name: "name-repeat", with "_" for each ":"."""
+        return f"{self.plan.name.replace(':', '_')}-{self.repeat}"
 
 
-def _train_once(
-    title: str,
-    diet: Diet,
-    space: Workspace,
-    settings: ClassifierSettings,
-    place: Path,
-    seed: int,
-) -> Metrics:
-    device = pick_device(settings.device)
-    network = make_classifier(settings, len(space.videos.classes), seed, device)
-    with progress(f"train {title}", "epochs") as report, Tracker(place / "tensorboard") as tracker:
+@dataclass(frozen=True)
+class StageTwo:
+    """What all arms have in common.
 
-        def on_epoch(epoch: int, figures: dict[str, float]) -> None:
-            tracker.scalars("classifier", figures, epoch)
-            report(epoch + 1, settings.epochs)
+    Attributes:
+        prepared: the data set.
+        classifier: how a classifier is trained.
+        stage: how composites join the real clips, and how often it is trained.
+        folder: where results and states go.
+        seed: the first repeat's.
+        workers: as `--workers` says: without a GPU, trainings at a time; with one, processes that
+            make batches.
+    """
 
-        fit(
-            network, space.source, diet, settings, epochs=settings.epochs, seed=seed,
-            checkpoint=place / "state.safetensors", on_epoch=on_epoch,
+    prepared: PreparedData
+    classifier: ClassifierSettings
+    stage: StageTwoSettings
+    folder: Path
+    seed: int
+    workers: int = 0
+
+    def run(
+        self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
+    ) -> tuple[Arm, ...]:
+        """Train and test a classifier `stage.repeats` times for each arm; finished trainings are
+        not run again.
+
+        Args:
+            plans: the arms.
+            pairs: `ArmPlan.pairs` ─► bank rows of the pairs to composite, int64 `[m, 2]`.
+        """
+        trainings = [
+            Training(plan, pairs[plan.pairs], repeat)
+            for plan in plans
+            for repeat in range(self.stage.repeats)
+        ]
+        device = pick_device(self.classifier.device)
+        together = SideBySide.of(self.workers, len(trainings), device)
+        left = [training for training in trainings if not self._done(training).is_file()]
+        if together.processes > 1 and len(left) > 1:
+            # The long ones first, so that no core waits for one that began last.
+            left.sort(key=lambda training: len(training.pairs) == 0)
+            with progress("train", "classifiers") as report:
+                report(len(trainings) - len(left), len(trainings))
+                # Each takes its share of the cores as it is: batches come from a thread.
+                ended = together.map(replace(self, workers=1).train_quietly, left)
+                for done, _ in enumerate(ended, len(trainings) - len(left) + 1):
+                    report(done, len(trainings))
+        else:
+            for training in left:
+                title = f"train {training.plan.name} {training.repeat + 1}/{self.stage.repeats}"
+                with progress(title, "epochs") as report, together.here():
+                    self.train(training, report)
+        return tuple(self._arm(plan.name, trainings) for plan in plans)
+
+    def train(self, training: Training, report: Report) -> None:
+        """Train and test once, and write what came of it; `report` is told the epochs."""
+        settings, prepared, plan = self.classifier, self.prepared, training.plan
+        place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
+        device, classes = pick_device(settings.device), prepared.videos.classes
+        mix = TrainingMix(
+            prepared.rows["train"], training.pairs,
+            self.stage.composites_per_batch or settings.batch_size, self.stage.replace_real,
+            plan.augmentation,
         )  # fmt: skip
-    rows = space.rows["test"]
-    metrics = measure(
-        predict(network, space.source, rows), space.source.labels[rows], space.videos.classes
-    )
-    save_classifier(place / "classifier.safetensors", network, space)
-    return metrics
+        network = make_classifier(settings, len(classes), seed, device)
+        objective = Supervised()
+        trainer = Trainer(
+            network, objective,
+            MixedBatches(
+                prepared.source, mix, settings.batch_size, settings.flip, seed, settings.epochs
+            ),
+            settings, seed=seed, loading=Loading.of(self.workers, device),
+            state=place / "state.safetensors",
+        )  # fmt: skip
+        with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
 
+            def on_epoch(epoch: int, figures: dict[str, float]) -> None:
+                tracker.scalars("classifier", figures, epoch)
+                report(epoch + 1, settings.epochs)
 
-def save_classifier(path: Path, network: VideoNetwork, space: Workspace) -> None:
-    """Write a classifier with its classes and clip geometry: safetensors with a JSON header."""
-    card = {
-        "network": network.name,
-        "classes": list(space.videos.classes),
-        "clips": vars(space.bank.settings),
-    }
-    save_tensors(path, network.state_dict(), card)
+            trainer.train(on_epoch)
+        network, rows = objective.final(network), prepared.rows["test"]
+        metrics = measure(
+            predict(network, prepared.source, rows), prepared.source.labels[rows], classes
+        )
+        save_classifier(place / "classifier.safetensors", network, classes, prepared.bank.settings)
+        write_json(self._done(training), metrics.to_json())
+        (place / "state.safetensors").unlink(missing_ok=True)
 
+    def train_quietly(self, training: Training) -> None:
+        """`train` in a process beside others, all of which would write to one screen."""
+        self.train(training, lambda done, total: None)
 
-def load_classifier(path: Path) -> tuple[VideoNetwork, Mapping[str, Any]]:
-    """Read what `save_classifier` wrote: the network, and its card (network, classes, clips).
+    def _done(self, training: Training) -> Path:
+        """The file that a training writes when all else is written."""
+        return self.folder / training.folder / "metrics.json"
 
-    Raises:
-        InputError: the file is absent, damaged, or no classifier of ours.
-    """
-    tensors, card = load_tensors(path)
-    if not isinstance(card, dict) or not {"network", "classes", "clips"} <= card.keys():
-        raise InputError(f"{path} is not a classifier that `l2a train` saved; name another file.")
-    network = build_network(card["network"], len(card["classes"]))
-    network.load_state_dict(tensors)
-    return network, card
+    def _arm(self, name: str, trainings: Sequence[Training]) -> Arm:
+        own = [training for training in trainings if training.plan.name == name]
+        return Arm(name, tuple(read_json(self._done(training)) for training in own))
 
 
 def table(arms: list[Arm], clips: int) -> str:

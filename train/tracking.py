@@ -153,7 +153,7 @@ CURVES = (
 _STILL = 1e-5
 
 
-def told(
+def moving_charts(
     curves: Sequence[Mapping[str, float]],
 ) -> Iterator[tuple[str, Mapping[str, list[tuple[int, float]]]]]:
     """The charts that tell something: title, and figure ─► points (step, value).
@@ -185,7 +185,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
     """
     from matplotlib.figure import Figure
 
-    charts = list(told(curves))
+    charts = list(moving_charts(curves))
     wide = 2 if len(charts) == len(CURVES) else max(1, len(charts))
     figure = Figure(figsize=(5.5 * wide, 6.5 if wide == 2 else 4), layout="constrained")
     for place, (name, lines) in enumerate(charts, 1):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
+from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.files import file_sha256
 from l2a.progress import say
@@ -13,8 +14,9 @@ from selector.checkpoint import WEIGHTS_NAME, selector_folder
 from selector.hub import find_selector
 from selector.settings import SelectorSettings
 from semantic_match.embed import make_embedder
-from train.settings.full import FullSettings, StageOneSettings
-from train.stage_one import Scorer, check_scorer, load_scorer
+from train.recipe import SelectorRecipe
+from train.settings.full import StageOneSettings
+from train.trained_selector import TrainedSelector, load_trained_selector
 
 _SHOWN = 16
 """Digits of a checksum that `run.yaml` keeps."""
@@ -38,14 +40,14 @@ class Reused:
     """A Selector that fits the data set at hand.
 
     Attributes:
-        scorer: the Selector and its trunk.
-        settings: those given, with the network that the Selector has.
+        trained: the Selector and its trunk.
+        settings: of the network that the Selector has.
         facts: what `run.yaml` keeps of it. The checksum notices another Selector under the same
             name: one that was trained anew, or a branch that moved.
     """
 
-    scorer: Scorer
-    settings: FullSettings
+    trained: TrainedSelector
+    settings: SelectorSettings
     facts: Mapping[str, Any]
 
 
@@ -53,28 +55,31 @@ NOT_REUSED: Mapping[str, Any] = {"selector": None, "finetune_selector": False}
 """The facts of a run that trains its own."""
 
 
-def open_selector(reuse: Reuse, settings: FullSettings, classes: Sequence[str]) -> Reused:
+def open_selector(
+    reuse: Reuse, recipe: SelectorRecipe, clips: ClipSettings, embedder: str,
+    classes: Sequence[str],
+) -> Reused:  # fmt: skip
     """Load a Selector, and check all that it must have in common with the data set.
 
     Args:
         reuse: which one.
-        settings: its clip geometry and embedder must be the Selector's. What it says of the
-            Selector's network is not used, because the checkpoint decides; a note says so where
-            another than the default was asked for.
+        recipe: where it is to run. What it says of the Selector's network is not used, because the
+            checkpoint decides; a note says so where another than the default was asked for.
+        clips, embedder: geometry and embedder in use, which must be the Selector's.
         classes: of the data set; any in embedding mode, the Selector's own in one-hot mode.
 
     Raises:
         InputError: it cannot be had, is damaged, or does not fit; the message says in what.
     """
     given, folder = reuse.selector, find_selector(reuse.selector)
-    device = pick_device(settings.classifier.device)
-    scorer = load_scorer(folder, settings.clips, device, given)
-    check_scorer(scorer, make_embedder(settings.match.embedder), classes)
-    own = scorer.card.config.settings
-    for name, value in _asked_for(settings.selector, own):
+    device = pick_device(recipe.classifier.device)
+    trained = load_trained_selector(folder, clips, device, recipe.classifier.precision, given)
+    trained.check(make_embedder(embedder), classes)
+    own = trained.card.config.settings
+    for name, value in _asked_for(recipe.selector, own):
         say(f"note: {name} {value} is not used; the Selector {given} has {getattr(own, name)}")
     for name in ("trunk", "trunk_weights"):
-        value = getattr(settings.stage_one, name)
+        value = getattr(recipe.stage, name)
         if value != getattr(StageOneSettings(), name):
             say(f"note: {name} {value} is not used; the Selector {given} brings its own trunk")
     checksum = file_sha256(selector_folder(folder) / WEIGHTS_NAME)
@@ -83,7 +88,7 @@ def open_selector(reuse: Reuse, settings: FullSettings, classes: Sequence[str]) 
         "finetune_selector": reuse.finetune,
         "selector_weights": checksum[:_SHOWN],
     }
-    return Reused(scorer, replace(settings, selector=own), facts)
+    return Reused(trained, own, facts)
 
 
 def _asked_for(given: SelectorSettings, own: SelectorSettings) -> list[tuple[str, Any]]:

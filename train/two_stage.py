@@ -7,38 +7,41 @@ where it stopped, with the same result.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from compositing.engines import make_engine
 from compositing.export import ExportReport, Material, PairList, export_pairs
-from compositing.making import LayerMaker
 from compositing.records import unfit_rows
+from compositing.settings import CompositeSettings, EngineSettings, ExportSettings
+from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import write_json, write_text, written_whole
-from l2a.formats import read_videos
+from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
 from l2a.progress import progress, say
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
-from selector.caps import SelectionLimits, even_caps
-from selector.rank import describe, select_random, select_top
-from selector.score import PairScorer
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
-from train.arms import check_arms, plan_arms
+from train.arms import ArmPlan, check_arms, plan_arms
+from train.choosing import Chooser, settled_budget
 from train.metrics import Metrics, draw_confusion
+from train.mix import NO_PAIRS
+from train.opening import Opened, open_data
+from train.origin import Origin
+from train.prepared import Matching, PreparedData, build_matching
+from train.recipe import SelectorRecipe
 from train.records import (
-    Choice,
+    chosen_before,
     draw_composites,
     draw_sheet,
     write_matching,
@@ -46,16 +49,11 @@ from train.records import (
     write_selection,
 )
 from train.report import NAME, write_report
-from train.settings.full import FullSettings
-from train.stage_one import Scorer, all_features, described, label_vectors, run_stage_one
-from train.stage_two import Arm, run_arm, table
+from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
+from train.stage_one import run_stage_one
+from train.stage_two import Arm, StageTwo, table
+from train.trained_selector import TrainedSelector
 from train.transfer import NOT_REUSED, Reuse, open_selector
-from train.workspace import Matching, Workspace, build_matching, build_workspace, open_videos
-
-_NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
-
-_SAMPLED = 2000
-"""Pairs of the pool that are scored and kept for comparison with the chosen ones."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
 
     Args:
         data: the data set's folder.
-        out: the run folder; one that the same call made is gone on with.
+        out: the run folder; the same call continues the one that it made.
         settings: everything that can be set.
         reuse: a Selector to use, or to begin with, instead of a new one.
 
@@ -94,82 +92,82 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     """
     plans = plan_arms(settings.stage_two)
     kinds = {plan.pairs for plan in plans}
-    composites = kinds != {"none"}
-    layers = composites or any(plan.needs_masks for plan in plans)
     if reuse and reuse.finetune and "selector" not in kinds:
         raise InputError(
             f"--finetune-selector trains a Selector, and --selection {plans[0].name} asks none; "
             "leave one of the two out."
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.
-    pick_device(settings.classifier.device)
-    check_networks(settings)
-    store, engine = open_store(out, settings), make_engine(settings.engine)
-    videos = open_videos(data, settings.data, settings.run.seed)
-    check_arms(plans, len(videos.classes))
-    scorer, facts = None, NOT_REUSED
+    opened = _open(data, out, settings, plans)
+    given, facts = None, NOT_REUSED
     if reuse:
-        reused = open_selector(reuse, settings, videos.classes)
-        scorer, settings, facts = reused.scorer, reused.settings, reused.facts
-    if composites:
-        check_matches(videos, settings.match)
+        reused = open_selector(reuse, SelectorRecipe.of(settings), settings.clips,
+                               settings.match.embedder, opened.videos.classes)  # fmt: skip
+        given, facts = reused.trained, reused.facts
+        settings = replace(settings, selector=reused.settings)
+    if kinds != {"none"}:
+        check_matches(opened.videos, settings.match)
     run = Run.open(out, "train", settings.flat() | {"data": data, **facts})
-    with run.stage("prepare"):
-        space = build_workspace(
-            run.folder, videos, store, settings.clips, settings.composite, engine,
-            layers=layers,
-        )  # fmt: skip
-        if run.write_skipped(space.videos.skipped):
-            say(f"{len(space.videos.skipped)} videos skipped; {run.path('skipped.csv')} says why")
-        run.write_unfit(unfit_rows(space.records.values()))
-        if layers:
-            draw_sheet(run.path("contact_sheet.png"), store, space.videos, space.records)
-    pairs = {"none": _NO_PAIRS}
-    if composites:
-        with run.stage("match"):
-            matching = build_matching(space, settings.match)
-            write_matching(run, space, matching)
-            budget = settled_budget(settings, space, matching)
-        run.fix_settings()
-        if "random" in kinds:
-            pairs["random"] = random_pairs(space, matching, settings, budget)
-        if "selector" in kinds:
-            if scorer is None or (reuse and reuse.finetune):
-                scorer = trained_scorer(run, space, matching, settings, scorer)
-            with run.stage("select"):
-                choice = choose(scorer, space, matching, settings, budget)
-                pairs["selector"] = choice.selection.pairs
-                write_selection(run.path("pairs.parquet"), choice, space, settings, data)
-        else:
-            write_random(run.path("pairs.parquet"), pairs["random"], space, settings, data)
-        draw_composites(run, space)
+    layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
+    prepared = prepare_run(
+        run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
+    )
+    pairs = {"none": NO_PAIRS}
+    if kinds != {"none"}:
+        further = reuse is not None and reuse.finetune
+        recipe = SelectorRecipe.of(settings) if given is None or further else None
+        pairs |= _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
-        arms = tuple(
-            run_arm(
-                plan.name, pairs[plan.pairs], space, settings.classifier, settings.stage_two,
-                run.path("stage_two"), settings.run.seed, plan.augmentation,
-            )
-            for plan in plans
+        stage = StageTwo(
+            prepared, settings.classifier, settings.stage_two, run.path("stage_two"),
+            settings.run.seed, settings.engine.workers,
         )  # fmt: skip
-    if settings.stage_two.export and composites:
+        arms = stage.run(plans, pairs)
+    if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
-            export_run(run, space, settings)
-    summary = summarise(run, arms, space)
+            export_run(run, prepared, settings.data, settings.composite, settings.export,
+                       settings.engine)  # fmt: skip
+    summary = summarise(run, arms, prepared)
     with run.stage("report"):
         write_report(run.folder)
     return summary
 
 
-def open_store(out: Path, settings: FullSettings) -> LayerMaker:
-    """The run's layer store, or the one that the settings name; its back ends can be made.
-
-    Raises:
-        InputError: a back end is unknown, or its files are not there; so is the embedder.
-    """
-    store = LayerMaker(settings.run.layers or out / "layers", settings.prepare)
+def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
+    """Open all that a training works on, and check what else can be known of it now."""
+    pick_device(settings.classifier.device)
+    check_networks(settings.classifier, settings.stage_one)
     make_embedder(settings.match.embedder)
-    return store
+    opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
+    check_arms(plans, len(opened.videos.classes))
+    return opened
+
+
+def _pairs(
+    run: Run,
+    prepared: PreparedData,
+    settings: FullSettings,
+    origin: Origin,
+    kinds: Collection[str],
+    given: TrainedSelector | None,
+    recipe: SelectorRecipe | None,
+) -> dict[str, NDArray[np.int64]]:
+    """The stages from matching to the chosen pairs: bank rows int64 `[n, 2]` of each of `kinds`.
+
+    From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
+    """
+    matching = match_run(run, prepared, settings.match)
+    budget = settled_budget(settings.stage_two.budget, prepared, matching)
+    run.fix_settings()
+    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    pairs = {"random": chooser.at_random()} if "random" in kinds else {}
+    if "selector" in kinds:
+        pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
+    else:
+        write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
+        draw_composites(run, prepared)
+    return pairs
 
 
 def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
@@ -182,136 +180,110 @@ def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
     match_classes(videos.classes, vectors, settings.matches)
 
 
-def settled_budget(settings: FullSettings, space: Workspace, matching: Matching) -> int:
-    """The budget asked for, or a composite for each training clip as far as the pool goes."""
-    asked, pool = settings.stage_two.budget, len(matching.pool)
-    if asked is None:
-        return min(len(space.rows["train"]), pool)
-    if asked > pool:
-        raise InputError(
-            f"The budget is {asked} pairs and the pool holds {pool}; lower --budget, or match "
-            "more classes with --matches."
-        )
-    return asked
+def prepare_run(
+    run: Run, opened: Opened, clips: ClipSettings, composite: CompositeSettings, *,
+    layers: bool = True, sheet: bool = False,
+) -> PreparedData:  # fmt: skip
+    """The stage that makes layers and clips, and lists what was left out, with the reason.
 
-
-def trained_scorer(
-    run: Run, space: Workspace, matching: Matching, settings: FullSettings, start: Scorer | None
-) -> Scorer:
-    """Stage one in a run's folder: a new Selector, or `start` trained further."""
-    with run.stage("stage one"):
-        return run_stage_one(
-            space, matching, settings, run.path("stage_one"), run.path("selector"), start
-        )
-
-
-def choose(
-    scorer: Scorer, space: Workspace, matching: Matching, settings: FullSettings, budget: int
-) -> Choice:
-    """The best pairs of the pool under the budget, its caps and its balance, and some to spare.
-
-    Beside them some pairs of the whole pool, so that one sees what the chosen ones stand out from.
-    The engine ray scores on its cluster; local scores here, on the Selector's device.
+    Args:
+        run, opened: the run and its data set.
+        clips, composite, layers: as `Opened.prepare` takes them.
+        sheet: draw a contact sheet of the layers.
     """
-    plain = all_features(scorer.trunk, space, matching.rows)
-    features = described(plain, space, matching.rows, scorer.card.config)
-    vectors = label_vectors(matching, scorer.card.config.labels, len(space.videos.classes))
-    labels = vectors[torch.from_numpy(space.source.labels)]
-    with progress("select", "pairs") as report:
-        selection = select_top(
-            matching.pool,
-            PairScorer(scorer.selector, features, labels, settings.rank.scoring),
-            budget,
-            _limits(space, matching, settings, budget),
-            spares=10 + budget // 20,
-            # PyTorch takes all cores by itself: the engine local has nothing to add.
-            spread=make_engine(settings.engine) if settings.engine.engine == "ray" else None,
-            report=report,
-        )
-    say(describe(selection, space.videos.classes))
-    sample, logits = _sample(scorer, features, labels, matching, settings)
-    return Choice(selection, sample, logits)
+    with run.stage("prepare"):
+        prepared = opened.prepare(clips, composite, layers=layers)
+        if run.write_skipped(prepared.videos.skipped):
+            count = len(prepared.videos.skipped)
+            say(f"{count} videos skipped; {run.path('skipped.csv')} says why")
+        run.write_unfit(unfit_rows(prepared.records.values()))
+        if sheet:
+            path = run.path("contact_sheet.png")
+            draw_sheet(path, opened.store, prepared.videos, prepared.records)
+    return prepared
 
 
-def _sample(
-    scorer: Scorer, features: Tensor, labels: Tensor, matching: Matching, settings: FullSettings
-) -> tuple[NDArray[np.int64], Tensor]:
-    """Pairs drawn uniformly from the pool, each once: int64 `[n, 2]`, and their logits `[n]`."""
-    pool, rng = matching.pool, np.random.default_rng([settings.run.seed, 6])
-    pairs = pool.pairs(rng.choice(len(pool), min(_SAMPLED, len(pool)), replace=False))
-    # Their videos alone: a large pool's would be projected again, and here, not on the cluster.
-    rows, within = np.unique(pairs, return_inverse=True)
-    used = torch.from_numpy(rows)
-    scores = PairScorer(scorer.selector, features[used], labels[used], settings.rank.scoring)
-    return pairs, scores(np.arange(len(pairs)), within.reshape(pairs.shape)).cpu()
+def match_run(run: Run, prepared: PreparedData, settings: MatchSettings) -> Matching:
+    """The stage that matches classes and makes the pool."""
+    with run.stage("match"):
+        matching = build_matching(prepared, settings)
+        write_matching(run, prepared, matching)
+    return matching
 
 
-def random_pairs(
-    space: Workspace, matching: Matching, settings: FullSettings, budget: int
+def choose_run(
+    run: Run,
+    chooser: Chooser,
+    origin: Origin,
+    engine: EngineSettings,
+    given: TrainedSelector | None,
+    recipe: SelectorRecipe | None,
 ) -> NDArray[np.int64]:
-    """As many pairs of the same pool under the same caps and balance, at random."""
-    drawn = select_random(
-        matching.pool,
-        budget,
-        np.random.default_rng([settings.run.seed, 3]),
-        _limits(space, matching, settings, budget),
-    )
-    return drawn.pairs
+    """The stages from a Selector to its pairs; what an earlier call has chosen is read.
+
+    Args:
+        run: its settings are fixed.
+        chooser: of the pool.
+        origin: what the pairs file says of itself.
+        engine: spreads the scoring.
+        given: a Selector from before.
+        recipe: how a new one is trained, or `given` further; None takes `given` as it is.
+
+    Returns:
+        Bank rows of the chosen pairs, int64 `[n, 2]`, best first.
+    """
+    before = chosen_before(run, chooser.prepared)
+    if before is not None:
+        return before
+    trained = given
+    if recipe is not None:
+        with run.stage("stage one"):
+            trained = run_stage_one(
+                chooser.prepared, chooser.matching, recipe, run.path("stage_one"),
+                run.path("selector"), given,
+            )  # fmt: skip
+    if trained is None:
+        raise ValueError("Give a Selector, or a recipe to train one.")
+    with run.stage("select"):
+        choice = chooser.best(trained, engine)
+        write_selection(run.path("pairs.parquet"), choice, chooser.prepared, origin)
+        draw_composites(run, chooser.prepared)
+    return choice.selection.pairs
 
 
-def _limits(
-    space: Workspace, matching: Matching, settings: FullSettings, budget: int
-) -> SelectionLimits:
-    """What bounds a choice from this pool, beside the budget."""
-    foregrounds, backgrounds = matching.foregrounds, matching.backgrounds
-    able = [set(space.source.labels[side].tolist()) for side in (foregrounds, backgrounds)]
-    matches = sum(m.foreground in able[0] and m.background in able[1] for m in matching.matches)
-    caps = even_caps(budget, len(foregrounds), len(backgrounds), matches, settings.rank)
-    weights = _weights(space, settings)
-    return SelectionLimits(space.source.labels, caps, space.recordings, weights)
-
-
-def _weights(space: Workspace, settings: FullSettings) -> NDArray[np.int64] | None:
-    """How the budget is split among the foreground classes, int64 `[C]`; None leaves it open."""
-    count = len(space.videos.classes)
-    if settings.rank.balance == "none":
-        return None
-    if settings.rank.balance == "equal":
-        return np.ones(count, dtype=np.int64)
-    return np.bincount(space.source.labels[space.rows["train"]], minlength=count)
-
-
-def export_run(run: Run, space: Workspace, settings: FullSettings) -> ExportReport:
+def export_run(
+    run: Run, prepared: PreparedData, data: DataSettings, composite: CompositeSettings,
+    export: ExportSettings, engine: EngineSettings,
+) -> ExportReport:  # fmt: skip
     """Write the run's pairs as an augmented data set to RUN/export."""
     path = run.path("pairs.parquet")
     pairs, meta = read_pairs(path)
     originals: tuple[Video, ...] = ()
-    if settings.export.include_real != "no":
+    if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
-        originals = read_videos(space.videos.root, settings.data).of_split("train")
+        originals = read_videos(prepared.videos.root, data).of_split("train")
     with progress("export", "clips") as report:
         done = export_pairs(
             PairList(pairs, meta, read_spares(path)),
             Material(
-                {video.id: video for video in space.videos.videos}, space.videos.classes,
-                space.store, originals,
+                {video.id: video for video in prepared.videos.videos}, prepared.videos.classes,
+                prepared.store, originals,
             ),
-            run.path("export"), settings.composite, settings.export,
-            engine=make_engine(settings.engine), progress=report,
+            run.path("export"), composite, export, engine=make_engine(engine), progress=report,
         )  # fmt: skip
     say(f"export: {done}")
     return done
 
 
-def summarise(run: Run, arms: Sequence[Arm], space: Workspace) -> Summary:
+def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
     """Write metrics.json, the classifier, the confusion matrix; make the table."""
     main = run.path("stage_two", f"{arms[0].name}-0")
     with written_whole(run.path("classifier.safetensors")) as aside:
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
-    draw_confusion(run.path("confusion.png"), first, space.videos.classes)
+    draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
     content = {
-        "classes": list(space.videos.classes),
+        "classes": list(prepared.videos.classes),
         "test_clips": first.n,
         "arms": {
             arm.name: {"top1_mean": arm.mean, "top1_sd": arm.spread, "repeats": list(arm.results)}
@@ -324,9 +296,8 @@ def summarise(run: Run, arms: Sequence[Arm], space: Workspace) -> Summary:
     return Summary(tuple(arms), text, run.folder)
 
 
-def check_networks(settings: FullSettings) -> None:
+def check_networks(classifier: ClassifierSettings, stage: StageOneSettings) -> None:
     """Fail now on an unknown network, or weights that are absent, damaged or of another one."""
-    classifier, stage = settings.classifier, settings.stage_one
     wanted = {(classifier.network, classifier.weights)}
     if stage.trunk != "classifier":
         wanted.add((stage.trunk, stage.trunk_weights))

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from l2a.augment import VideoMix
 from l2a.augment.base import Batch, draws_of
 from l2a.augment.cut import VideoMixMode
 from l2a.media import resize_frames, sample_indices
-from l2a.networks import VideoNetwork, to_input
+from l2a.networks import VideoNetwork
 from train.batches import ClipSource
 from train.classifier import predict
 from train.report.films import picture_uri
@@ -71,24 +71,9 @@ def activation_maps(network: VideoNetwork, inputs: Tensor) -> Tensor | None:
 
     Returns:
         float32 [B, C, T', H', W'], as coarse as the last feature map; None where the trunk does not
-        end with an average over space and time, so that there is no such map.
+        pool by an average over space and time, so that there is no such map.
     """
-    pools = [m for m in network.trunk.modules() if isinstance(m, nn.AdaptiveAvgPool3d)]
-    if not pools:
-        return None
-    seen: list[Tensor] = []
-    hook = pools[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        features = network.trunk(inputs)
-    finally:
-        hook.remove()
-    maps = seen[-1]
-    means = maps.mean(dim=(2, 3, 4))
-    if means.shape != features.shape:
-        return None
-    if not torch.allclose(means, features, atol=1e-4, rtol=1e-3):
-        return None
-    return torch.einsum("bdthw,cd->bcthw", maps, network.head.weight)
+    return network.class_maps(network.forward_features(inputs))
 
 
 def activations(
@@ -109,7 +94,6 @@ def activations(
         One for each of `MODES`, fewer where there are too few clips, none where they are of one
         class; None where the network has no such map.
     """
-    device = next(network.parameters()).device
     rng = np.random.default_rng([seed, 7])
     rows = rng.permutation(rows)[:_CANDIDATES]
     right = predict(network, source, rows).argmax(axis=1) == source.labels[rows]
@@ -118,7 +102,7 @@ def activations(
     pairs = _pairs(rows, source.labels)
     for mode, pair in zip(MODES[: len(pairs)], pairs, strict=True):
         mixed, pasted, labels = _mix(source, pair, mode, seed)
-        inputs = to_input(mixed[None].to(device))
+        inputs = network.to_input(mixed[None].to(network.device))
         maps = activation_maps(network, inputs)
         if maps is None:
             return None

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from train.tracking import told
+from train.tracking import moving_charts
 
 # Colours that stand for a variable of the style sheet until the chart is written.
 _INK, _LINE = "#010101", "#010102"
@@ -58,7 +58,7 @@ def curve_charts(curves: Sequence[Mapping[str, float]]) -> list[Chart]:
         curves: figures of each step, as `selector.reinforce.train_selector` logs them.
     """
     charts = []
-    for title, lines in told(curves):
+    for title, lines in moving_charts(curves):
         with _Drawing(title, "step") as drawing:
             drawing.axes.xaxis.get_major_locator().set_params(integer=True)
             for number, (key, points) in enumerate(lines.items()):

@@ -14,11 +14,12 @@ from l2a.devices import pick_device
 from l2a.errors import InputError
 from train.arms import arm_title
 from train.batches import ClipSource
+from train.classifier import load_classifier
 from train.report.activation import activations
 from train.report.charts import arms_chart
 from train.report.source import Section, Source
 from train.settings.full import ClassifierSettings
-from train.stage_two import load_classifier, standard_error
+from train.stage_two import standard_error
 
 _MATRIX = 24
 """Classes up to which a matrix of them is readable."""
@@ -113,11 +114,11 @@ def confusion(source: Source) -> Section:
 def maps(source: Source) -> Section:
     """Where the classifier looks in clips of the test split that VideoMix cut together."""
     path = source.folder / "classifier.safetensors"
-    folders = [index.parent for index in (source.folder / "bank").glob("*/index.json")]
-    if not path.is_file() or len(folders) != 1:
+    folder = source.bank
+    if not path.is_file() or folder is None:
         return None
     network, card = load_classifier(path)
-    classes, bank = card["classes"], ClipBank.open(folders[0])
+    classes, bank = card["classes"], ClipBank.open(folder)
     if bank.settings != ClipSettings(**card["clips"]):
         return "The clips are not those that the classifier was trained on."
     shown = set(np.array(bank.ids)[bank.state[:] != RowState.UNREADABLE].tolist())
@@ -132,11 +133,12 @@ def maps(source: Source) -> Section:
     rows, of_rows = np.array(list(labels)), np.zeros(len(bank), np.int64)
     of_rows[rows] = list(labels.values())
     clips = ClipSource(bank, of_rows, len(classes), bank.settings.crop, CompositeSettings())
+    settings = source.group(ClassifierSettings)
     try:
-        device = pick_device(source.group(ClassifierSettings).device)
+        device = pick_device(settings.device)
     except InputError:  # the run was made on another machine
         device = pick_device("auto")
-    network = network.to(device).eval()
+    network = network.place(device, settings.precision).eval()
     found = activations(network, clips, rows, source.settings["seed"])
     if found is None:
         return (

@@ -19,6 +19,7 @@ from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair, read_pairs
 from l2a.runs import Run
 from l2a.videos import VideoSet, carve_validation
+from train.opening import BANK_RECORD
 from train.records import POOL_SAMPLE
 from train.settings.full import RunSettings
 
@@ -117,6 +118,16 @@ class Source:
         gone = {row["video"] for row in self.table("skipped.csv")}
         kept = tuple(video for video in videos.videos if video.id not in gone)
         return dataclasses.replace(videos, videos=kept)
+
+    @property
+    def bank(self) -> Path | None:
+        """The folder of the clips that the run used; None where it is not there any more."""
+        record = self.json(BANK_RECORD)
+        if record is None:  # an earlier version kept one bank, in the run
+            own = [index.parent for index in (self.folder / "bank").glob("*/index.json")]
+            return own[0] if len(own) == 1 else None
+        place = self.folder / record["folder"]
+        return place if (place / "index.json").is_file() else None
 
     @property
     def store(self) -> LayerStore:

@@ -158,10 +158,13 @@ class RunSettings:
     Attributes:
         seed: all randomness follows from it.
         layers: a layer store to use and extend; by default the run keeps its own.
+        bank: a folder of clips at training size to use and extend, which runs share; by default
+            the run keeps its own.
     """
 
     seed: int = 0
     layers: Path | None = None
+    bank: Path | None = None
 
     def __post_init__(self) -> None:
         # Generators take no negative number; epochs and repeats are added to multiples of it.

@@ -1,0 +1,128 @@
+"""The one way in: banks are found, shared, and never removed; features are computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_data import write_tiny
+
+from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
+from l2a.clips import ClipSettings
+from l2a.errors import InputError
+from l2a.files import read_json
+from l2a.formats import DataSettings
+from l2a.networks import build_trunk
+from train import features
+from train.features import all_features, trunk_checksum
+from train.opening import BANK_RECORD, open_data, open_store
+from train.prepared import PreparedData
+from train.settings.full import RunSettings
+
+SMALL = ClipSettings(num_frames=4, height=32, width=40, crop=32)
+LARGE = ClipSettings(num_frames=4, height=36, width=40, crop=32)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "data", train_groups=2)
+
+
+def prepare(
+    data: Path, out: Path, clips: ClipSettings = SMALL, bank: Path | None = None, seed: int = 0
+) -> PreparedData:
+    opened = open_data(
+        data, out, DataSettings(), PrepareSettings(), EngineSettings(workers=1),
+        RunSettings(seed=seed, bank=bank),
+    )  # fmt: skip
+    return opened.prepare(clips, CompositeSettings(), layers=False)
+
+
+def test_runs_share_a_bank_and_none_removes_anothers(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "banks"
+    first = prepare(data, tmp_path / "one", bank=shared)
+    frames = np.array(first.bank.frames)
+    other = prepare(data, tmp_path / "two", LARGE, bank=shared)
+    assert other.bank.folder != first.bank.folder
+    monkeypatch.setattr("compositing.bank.read_frames", None)  # nothing is decoded any more
+    again = prepare(data, tmp_path / "three", bank=shared)
+    assert again.bank.folder == first.bank.folder
+    assert np.array_equal(again.bank.frames, frames)
+    assert len(list(shared.iterdir())) == 2
+    assert not (tmp_path / "three" / "bank").exists()
+    record = read_json(tmp_path / "three" / BANK_RECORD)
+    assert Path(record["folder"]) == first.bank.folder == shared.resolve() / first.bank.fingerprint
+
+
+def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(
+    data: Path, tmp_path: Path
+) -> None:
+    first = prepare(data, tmp_path)
+    second = prepare(data, tmp_path, LARGE)
+    assert first.bank.folder.parent == second.bank.folder.parent == tmp_path / "bank"
+    assert read_json(tmp_path / BANK_RECORD) == {"folder": f"bank/{second.bank.fingerprint}"}
+    assert np.array(prepare(data, tmp_path).bank.frames).any()
+    assert len(list((tmp_path / "bank").iterdir())) == 2
+
+
+def test_another_file_of_the_same_name_is_another_clip_in_a_shared_bank(
+    data: Path, tmp_path: Path
+) -> None:
+    copy = write_tiny(tmp_path / "copy", train_groups=2)
+    shared = tmp_path / "banks"
+    first = prepare(copy, tmp_path / "one", bank=shared)
+    one, other = sorted((copy / "videos" / "JumpRope").iterdir())[:2]
+    one.write_bytes(other.read_bytes())
+    assert prepare(copy, tmp_path / "two", bank=shared).bank.folder != first.bank.folder
+
+
+def test_features_are_computed_once_for_each_trunk_and_kept_beside_the_bank(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(data, tmp_path)
+    torch.manual_seed(0)
+    trunk, other = build_trunk("tiny3d").eval(), build_trunk("tiny3d").eval()
+    found = all_features(trunk, prepared)
+    rows = prepared.rows["train"]
+    inputs = trunk.to_input(prepared.source.real(rows).clips)
+    with torch.inference_mode():
+        torch.testing.assert_close(found[rows], trunk(inputs), atol=1e-5, rtol=1e-4)
+    rest = np.setdiff1d(np.arange(len(prepared.bank)), rows)
+    assert not found[rest].any()
+    assert not torch.equal(all_features(other, prepared), found)
+    files = {path.stem for path in (prepared.bank.folder / "features").iterdir()}
+    assert files == {trunk_checksum(trunk), trunk_checksum(other)}
+    monkeypatch.setattr(features, "trunk_features", None)
+    assert torch.equal(all_features(trunk, prepare(data, tmp_path)), found)
+
+
+def test_a_trunks_checksum_is_of_all_that_its_features_depend_on() -> None:
+    torch.manual_seed(0)
+    trunk = build_trunk("tiny3d")
+    seen = {trunk_checksum(trunk)}
+    assert trunk_checksum(trunk) in seen
+    with torch.no_grad():
+        trunk.get_submodule("1").running_mean[0] += 1  # type: ignore[index, operator]
+    seen.add(trunk_checksum(trunk))
+    trunk.precision = "bfloat16"
+    seen.add(trunk_checksum(trunk))
+    trunk.mean = (0.5, 0.5, 0.5)
+    seen.add(trunk_checksum(trunk))
+    assert len(seen) == 4
+
+
+def test_the_store_is_the_one_named_or_the_first_that_is_there(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    places = (tmp_path / "absent", there, tmp_path / "last")
+    prepare = PrepareSettings()
+    assert open_store(RunSettings(), prepare, *places).folder == there
+    assert open_store(RunSettings(), prepare, places[0], places[2]).folder == places[2]
+    named = RunSettings(layers=tmp_path / "named")
+    assert open_store(named, prepare, *places).folder == tmp_path / "named"
+    with pytest.raises(InputError, match="'nobody'"):
+        open_store(RunSettings(), PrepareSettings(segmenter="nobody"), there)

@@ -1,0 +1,75 @@
+"""Trunk features of videos: computed once per video and trunk, and kept beside the bank.
+
+A pair only looks its two rows up. Stage one, the choice, and a later export with the same Selector
+all find them by the checksum of the trunk's weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from l2a.checkpoints import load_tensors, save_tensors
+from l2a.networks import Trunk
+from selector.agreement import label_agreement
+from selector.network import SelectorConfig
+from train.classifier import trunk_features
+from train.prepared import Matching, PreparedData
+
+
+def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
+    """Trunk features float32 `[N, D]` of the bank's training videos; zeros elsewhere.
+
+    Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
+    """
+    path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
+    if path.is_file():
+        return load_tensors(path)[0]["features"]
+    rows = prepared.rows["train"]
+    found = torch.from_numpy(trunk_features(trunk, prepared.source, rows))
+    features = torch.zeros(len(prepared.bank), found.shape[1])
+    features[torch.from_numpy(rows)] = found
+    save_tensors(path, {"features": features})
+    return features
+
+
+def trunk_checksum(trunk: Trunk) -> str:
+    """Sixteen hexadecimal digits of all that a trunk's features depend on beside the clips: its
+    kind, its weights, its normalisation and its precision (SHA-256)."""
+    digest = hashlib.sha256(repr((type(trunk), trunk.mean, trunk.std, trunk.precision)).encode())
+    for name, value in sorted(trunk.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def selector_inputs(
+    features: Tensor, prepared: PreparedData, matching: Matching, config: SelectorConfig
+) -> Tensor:
+    """What the Selector sees of videos: their features, followed by label agreement.
+
+    Args:
+        features: float32 `[N, F]`, of `all_features`.
+        prepared: with the labels that agreement is about.
+        matching: agreement is among the videos that may stand in a pair.
+        config: of the Selector; without an agreement scale the features stay as they are.
+
+    Returns:
+        float32 `[N, config.input_dim]`; agreement is 0 for a video that stands in no pair.
+    """
+    if not config.agreement_scale:
+        return features
+    used = torch.from_numpy(matching.rows)
+    column = torch.zeros(len(features), 1)
+    classes = torch.from_numpy(prepared.source.labels)[used]
+    column[used, 0] = label_agreement(features[used], classes)
+    return torch.cat([features, column], dim=1)
+
+
+def label_vectors(matching: Matching, labels: str, num_classes: int) -> Tensor:
+    """How each class enters the Selector: float32 `[C, E]`, name embeddings or one-hot rows."""
+    if labels == "one-hot":
+        return torch.eye(num_classes)
+    return torch.from_numpy(matching.vectors)

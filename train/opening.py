@@ -1,0 +1,213 @@
+"""The one way in: data set, layers, engine and bank are opened here, for every command.
+
+`open_data` says what is wrong with a command before anything is computed or written;
+`Opened.prepare` then gives both stages what they work on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.bank import fill_bank
+from compositing.engines import Engine, make_engine
+from compositing.layers import LayerRecord
+from compositing.making import LayerMaker
+from compositing.records import unfit_counts
+from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
+from l2a.clips import ClipBank, ClipSettings
+from l2a.errors import InputError
+from l2a.files import fingerprint, hold_folder, source_mark, write_json
+from l2a.formats import DataSettings, read_videos
+from l2a.progress import progress, say
+from l2a.videos import Skipped, Video, VideoSet, carve_validation
+from train.batches import ClipSource
+from train.prepared import PreparedData
+from train.settings.full import RunSettings
+
+NEEDED = ("train", "test")
+"""The splits without which nothing can be trained and measured."""
+
+BANK_RECORD = "bank.json"
+"""A run's file that says where its clips lie."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set, and what its videos are prepared with; nothing is computed yet.
+
+    Attributes:
+        folder: the run's, which need not be there yet.
+        videos: with their validation split.
+        store: of layers; its back ends can be made.
+        engine: spreads the work.
+        shared_banks: where clips are looked for and kept for other runs too; None keeps them in
+            the run.
+        needed: the splits of which at least one video must be readable.
+    """
+
+    folder: Path
+    videos: VideoSet
+    store: LayerMaker
+    engine: Engine
+    shared_banks: Path | None = None
+    needed: Sequence[str] = NEEDED
+
+    def prepare(
+        self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True
+    ) -> PreparedData:
+        """Make layers of the training videos, and fill a bank with the clips of all; resumable.
+
+        Only training videos get layers, so that no composite can ever use another split's video.
+        A bank is found by the fingerprint of all that its contents depend on, and never removed:
+        other runs may read it.
+
+        Args:
+            clips: geometry of the clips.
+            composite: how pairs are composited.
+            layers: False leaves segmentation and inpainting out; nothing can be composited then.
+
+        Raises:
+            InputError: of a split that is needed no video can be read, or another command is
+                filling the same bank.
+        """
+        used = self.videos.of_split("train", "val", "test")
+        records: dict[str, LayerRecord] = {}
+        skipped: tuple[Skipped, ...] = ()
+        if layers:
+            train = self.videos.of_split("train")
+            records, skipped = prepare_layers(self.store, train, self.engine)
+        bank = self._bank(used, clips, records)
+        with progress("clips", "videos") as report:
+            skipped += fill_bank(bank, used, self.store, set(records), self.engine, report)
+        videos = self.videos.without(dict.fromkeys(skipped))
+        rows = {
+            split: np.array([bank.row(v.id) for v in videos.of_split(split)], dtype=np.int64)
+            for split in ("train", "val", "test")
+        }
+        for split in self.needed:
+            if len(rows[split]) == 0:
+                self._refuse(split, videos)
+        labels = _labels(bank, videos)
+        source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
+        return PreparedData(videos, bank, source, rows, records, self.store)
+
+    def _bank(
+        self, used: Sequence[Video], clips: ClipSettings, records: Mapping[str, LayerRecord]
+    ) -> ClipBank:
+        """The bank of these clips, new or as an earlier filling left it."""
+        # Videos without layers, when there are none at all, depend on no setting of preparation.
+        prepare = self.store.settings if records else None
+        parts = [self.videos.fingerprint(), clips, prepare, sorted(records)]
+        if self.shared_banks is not None:
+            # Other runs' files may carry the same names.
+            made_from = {video.id: source_mark(video.path) for video in used}
+            made_from |= {id_: record.fingerprint for id_, record in records.items()}
+            parts.append(made_from)
+        mark = fingerprint(parts)
+        # A run that is moved takes its own bank with it.
+        named = self.shared_banks.resolve() / mark if self.shared_banks else Path("bank", mark)
+        place = self.folder / named
+        bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
+        if self.shared_banks is not None and bank.pending():
+            hold_folder(place)
+        write_json(self.folder / BANK_RECORD, {"folder": str(named)})
+        return bank
+
+    def _refuse(self, split: str, videos: VideoSet) -> None:
+        wanted = {video.id for video in self.videos.of_split(split)}
+        first = next(row for row in videos.skipped if row.id in wanted)
+        raise InputError(
+            f"Not one {split} video of {videos.root} could be read, such as {first.id} "
+            f"({first.reason}); `l2a check {videos.root}` lists them all."
+        )
+
+
+def open_data(
+    data: Path,
+    out: Path,
+    settings: DataSettings,
+    prepare: PrepareSettings,
+    engine: EngineSettings,
+    run: RunSettings,
+    needed: Sequence[str] = NEEDED,
+) -> Opened:
+    """Open all that a command works on; nothing is computed or written.
+
+    Args:
+        data: the data set's folder.
+        out: the run's folder.
+        settings, prepare, engine, run: the groups that say how.
+        needed: the splits without which the command can do nothing.
+
+    Raises:
+        InputError: it is no data set, has no video of a split that is needed, or a back end is
+            unknown, or its files are not there.
+    """
+    store = open_store(run, prepare, out / "layers")
+    worker = make_engine(engine)
+    videos = open_videos(data, settings, run.seed, needed)
+    return Opened(out, videos, store, worker, run.bank, needed)
+
+
+def open_store(run: RunSettings, prepare: PrepareSettings, *places: Path) -> LayerMaker:
+    """The layer store that the settings name; else the first of `places` that is there, or the
+    last of them, to be made.
+
+    Raises:
+        InputError: a back end is unknown, or its files are not there.
+    """
+    there = (place for place in places if place.is_dir())
+    return LayerMaker(run.layers or next(there, places[-1]), prepare)
+
+
+def open_videos(
+    data: Path, settings: DataSettings, seed: int, needed: Sequence[str] = NEEDED
+) -> VideoSet:
+    """Read a data set, carve validation out of train by group, and say what was found.
+
+    Raises:
+        InputError: it is no data set, or has no video of a split that is needed.
+    """
+    videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
+    counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))
+    say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")
+    for note in videos.notes:
+        say(f"note: {note}")
+    for split in needed:
+        if not videos.of_split(split):
+            raise InputError(f"{data} has no {split} videos; check --split and --annotations.")
+    return videos
+
+
+def prepare_layers(
+    store: LayerMaker, videos: Sequence[Video], engine: Engine
+) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
+    """Segment and inpaint each video once; returns the records by id, and what was skipped.
+
+    Says how many videos are fit, and how many are not, by kind of reason.
+    """
+    with progress("prepare", "videos") as report:
+        done = store.prepare(videos, engine, report)
+    fit_f = sum(not record.foreground_unfit for record in done.records)
+    fit_b = sum(not record.background_unfit for record in done.records)
+    say(
+        f"layers: {done.made} made, {done.reused} reused, {len(done.skipped)} skipped; "
+        f"{fit_f} fit as foreground, {fit_b} as background"
+    )
+    if unfit := unfit_counts(done.records):
+        say(f"unfit: {unfit}")
+    return {record.id: record for record in done.records}, done.skipped
+
+
+def _labels(bank: ClipBank, videos: VideoSet) -> NDArray[np.int64]:
+    """The class index of each row of the bank; 0 where its video was skipped."""
+    index_of = {name: index for index, name in enumerate(videos.classes)}
+    labels = np.zeros(len(bank), dtype=np.int64)
+    for video in videos.of_split("train", "val", "test"):
+        labels[bank.row(video.id)] = index_of[video.label]
+    return labels

@@ -1,0 +1,101 @@
+"""Several trainings at a time on a machine without a GPU.
+
+Small networks gain little from a second core: its threads wait for each other at every layer. As
+many trainings side by side as there are cores, each on a thread of its own, waste nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from typing import TypeVar
+
+import torch
+
+from compositing.engines.process import settle
+from l2a.errors import L2AError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """How trainings share the cores.
+
+    Attributes:
+        processes: trainings at a time; 1 trains in this process.
+        threads: of each. It follows from how many trainings there are in all, not from how many
+            are left, so that a run that goes on computes as one that was not disturbed.
+    """
+
+    processes: int
+    threads: int
+
+    @classmethod
+    def of(cls, workers: int, trainings: int, device: torch.device) -> SideBySide:
+        """What `--workers` (0: one per core) means for some trainings on a device.
+
+        A GPU takes them one by one.
+        """
+        cores = _cores()
+        if device.type != "cpu":
+            return cls(1, torch.get_num_threads())
+        processes = max(1, min(workers or cores, trainings))
+        if processes == 1:
+            return cls(1, torch.get_num_threads())
+        return cls(processes, max(1, cores // processes))
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Compute in this process on as many threads as a process of its own would."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield `function(item)` for each item, in the order in which they end.
+
+        An error, or a signal to this process, ends the others at once: a training keeps its state.
+
+        Raises:
+            L2AError: a process died.
+        """
+        others = set(active_children())
+        # Started afresh, because a fork copies the locks of the threads that are there.
+        pool = ProcessPoolExecutor(
+            min(self.processes, len(items)), mp_context=get_context("spawn"),
+            initializer=_begin, initargs=(self.threads,),
+        )  # fmt: skip
+        try:
+            for future in as_completed([pool.submit(function, item) for item in items]):
+                yield future.result()
+        except BaseException as error:
+            for child in set(active_children()) - others:
+                child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise L2AError(
+                    "A process that trained a classifier died, perhaps because the memory did not "
+                    "suffice; the same command goes on, with --workers 1 one by one."
+                ) from None
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(threads: int) -> None:
+    settle()
+    torch.set_num_threads(threads)
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,162 @@
+"""What both stages work on: clips at training size with their layers, and the pool of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compositing.layers import LayerRecord
+from compositing.making import LayerMaker
+from l2a.clips import ClipBank
+from l2a.errors import InputError
+from l2a.progress import say
+from l2a.videos import Video, VideoSet
+from semantic_match.doubts import weak_matches, weak_sentence
+from semantic_match.embed import embed_classes, make_embedder
+from semantic_match.match import ClassMatch, match_classes
+from semantic_match.pool import Pool
+from semantic_match.scenes import (
+    UnlikeMatch,
+    sample_rows,
+    scene_descriptor,
+    unlike_matches,
+    unlike_sentence,
+)
+from semantic_match.settings import MatchSettings
+from train.batches import ClipSource
+
+Side = Literal["foreground", "background"]
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A data set, prepared: what both stages work on.
+
+    Attributes:
+        videos: the data set with its validation split, without the videos that were skipped.
+        bank: every video's clip; training videos also with mask and background.
+        source: batches of the bank's clips and composites.
+        rows: split ─► bank rows of its readable videos, int64.
+        records: id ─► what the layer store says of a training video.
+    """
+
+    videos: VideoSet
+    bank: ClipBank
+    source: ClipSource
+    rows: dict[str, NDArray[np.int64]]
+    records: dict[str, LayerRecord]
+    store: LayerMaker
+
+    def video(self, video_id: str) -> Video:
+        """The video of an id."""
+        return self._by_id[video_id]
+
+    @cached_property
+    def recordings(self) -> NDArray[np.int64]:
+        """The recording of each row of the bank, int64 `[N]`: clips of one group share it."""
+        groups = [self._by_id[id_].group if id_ in self._by_id else "" for id_ in self.bank.ids]
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Video]:
+        return {video.id: video for video in self.videos.videos}
+
+    def usable_rows(self, side: Side) -> NDArray[np.int64]:
+        """Bank rows of the training videos that are fit for one side of a pair."""
+        records = [(int(row), self.records.get(self.bank.ids[row])) for row in self.rows["train"]]
+        unfit = f"{side}_unfit"
+        usable = [row for row, record in records if record and not getattr(record, unfit)]
+        return np.array(usable, dtype=np.int64)
+
+    def rows_by_class(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """`rows`, apart by class, in the order of the classes."""
+        labels = self.source.labels[rows]
+        return [rows[labels == index] for index in range(len(self.videos.classes))]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Classes, their embeddings and the pool that follows.
+
+    Attributes:
+        embedder: its name and a checksum of its weights.
+        specification: what was asked for, such as "1" or "above:0.5+same-class".
+        vectors: float32 `[C, E]`, unit rows: the embedding of each class name.
+        matches: which class lends its scenes to which.
+        foregrounds, backgrounds: bank rows of the fit training videos of each side, int64.
+        pool: pairs of bank rows: fit foregrounds of a class with fit backgrounds of its matches.
+    """
+
+    embedder: str
+    specification: str
+    vectors: NDArray[np.float32]
+    matches: tuple[ClassMatch, ...]
+    foregrounds: NDArray[np.int64]
+    backgrounds: NDArray[np.int64]
+    pool: Pool = field(repr=False)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The bank rows that may stand in a pair, ascending, int64."""
+        return np.union1d(self.foregrounds, self.backgrounds)
+
+
+def build_matching(prepared: PreparedData, settings: MatchSettings) -> Matching:
+    """Embed the class names, match the classes and make the pool of fit pairs."""
+    embedder = make_embedder(settings.embedder)
+    classes = prepared.videos.classes
+    vectors = embed_classes(classes, embedder)
+    matches = match_classes(classes, vectors, settings.matches)
+    if doubt := weak_sentence(classes, weak_matches(matches, settings.matches), len(matches)):
+        say(f"note: {doubt}")
+    foregrounds = prepared.usable_rows("foreground")
+    backgrounds = prepared.usable_rows("background")
+    if doubt := unlike_sentence(classes, _unlike(prepared, backgrounds, matches)):
+        say(f"note: {doubt}")
+    pool = _pool(prepared, foregrounds, backgrounds, matches)
+    counts = f"{len(foregrounds)} foregrounds and {len(backgrounds)} backgrounds"
+    if len(pool) == 0:
+        raise InputError(
+            f"No pair can be composited from {counts} that are fit; look at the contact sheet, and "
+            f"try another segmenter, wider limits or more --matches than {settings.matches}."
+        )
+    say(f"pool: {len(pool)} pairs of {counts}")
+    return Matching(
+        embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool
+    )
+
+
+def _unlike(
+    prepared: PreparedData, backgrounds: NDArray[np.int64], matches: Sequence[ClassMatch]
+) -> list[UnlikeMatch]:
+    """The matches whose clean backgrounds do not bear out what their names say."""
+    count, classes = len(prepared.videos.classes), prepared.source.labels
+    rows = backgrounds[sample_rows(classes[backgrounds], count)]
+    if len(rows) == 0:
+        return []
+    scenes = [scene_descriptor(prepared.bank.backgrounds[row, 0]) for row in rows]
+    return unlike_matches(np.stack(scenes), classes[rows], count, matches)
+
+
+def rematch(matching: Matching, prepared: PreparedData) -> Matching:
+    """The same matches of classes with the pool that the labels of `prepared` make."""
+    pool = _pool(prepared, matching.foregrounds, matching.backgrounds, matching.matches)
+    return replace(matching, pool=pool)
+
+
+def _pool(
+    prepared: PreparedData,
+    foregrounds: NDArray[np.int64],
+    backgrounds: NDArray[np.int64],
+    matches: Sequence[ClassMatch],
+) -> Pool:
+    sides = [
+        [rows.tolist() for rows in prepared.rows_by_class(side)]
+        for side in (foregrounds, backgrounds)
+    ]
+    return Pool(sides[0], sides[1], matches)

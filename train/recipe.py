@@ -1,0 +1,44 @@
+"""What a Selector's training takes beside the data: the groups of settings that stage one uses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from selector.settings import ReinforceSettings, SelectorSettings
+from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
+
+
+@dataclass(frozen=True)
+class SelectorRecipe:
+    """How a Selector is trained.
+
+    Attributes:
+        classifier: whose validation loss teaches it.
+        stage: of stage one.
+        selector: sizes of the Selector.
+        reinforce: how it is trained.
+        seed: all randomness follows from it.
+        workers: processes that make the batches of the warming up, as `--workers` says.
+    """
+
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    stage: StageOneSettings = field(default_factory=StageOneSettings)
+    selector: SelectorSettings = field(default_factory=SelectorSettings)
+    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
+    seed: int = 0
+    workers: int = 0
+
+    @classmethod
+    def of(cls, settings: FullSettings) -> SelectorRecipe:
+        """The groups of a command that has them all."""
+        return cls(
+            settings.classifier, settings.stage_one, settings.selector, settings.reinforce,
+            settings.run.seed, settings.engine.workers,
+        )  # fmt: skip
+
+    def flat(self) -> dict[str, object]:
+        """Every setting by its name."""
+        groups = (self.classifier, self.stage, self.selector, self.reinforce)
+        return {name: v for group in groups for name, v in asdict(group).items()} | {
+            "seed": self.seed
+        }

@@ -1,0 +1,226 @@
+"""The trainer: loop, optimiser, schedule and the state to go on from, whatever is learned.
+
+Everything that is random follows from (seed, step), so that a training that was killed and goes on
+ends with the bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from l2a.checkpoints import (
+    load_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    save_tensors,
+    with_prefix,
+    without_prefix,
+)
+from l2a.errors import L2AError
+from l2a.networks import VideoNetwork
+from l2a.progress import say
+from train.loading import Loading, StepBatches, TensorBatch, load_steps
+from train.objectives import Loss, Objective
+from train.settings.full import ClassifierSettings
+
+SECONDS_BETWEEN_STATES = 20.0
+"""An interrupted training loses at most this much, and writing costs a small share of the time."""
+
+_LAYOUT = 2
+"""Version of the state file. The first, which had no such entry, counted whole epochs."""
+
+B = TypeVar("B", bound=TensorBatch)
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with its number, from 0, and the figures to show: the mean loss and the
+objective's own figures, the learning rate of the last step, and clips a second."""
+
+
+class Trainer(Generic[B]):
+    """One training: make it, which restores its state, then `train`.
+
+    Attributes:
+        step: the next one, from 0 over all epochs; above 0 where the training goes on.
+    """
+
+    def __init__(
+        self, network: VideoNetwork, objective: Objective[B], batches: StepBatches[B],
+        settings: ClassifierSettings, *, seed: int, loading: Loading | None = None,
+        state: Path | None = None,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            network: on the device to train on; it is trained in place.
+            objective: what is minimised.
+            batches: of every step of the training.
+            settings: of optimiser and schedule.
+            seed: what dropout and stochastic depth hide follows from it, and from the step.
+            loading: who makes the batches; a thread, if not given.
+            state: where to keep the state while the training runs. What an earlier call left
+                there is restored; the state of an earlier version only where its training was
+                finished, else the training begins anew and says so.
+        """
+        self.network, self.objective, self._batches = network, objective, batches
+        self._settings, self._seed, self._state = settings, seed, state
+        self._loading = loading or Loading()
+        self._tally = _Tally(torch.zeros((), device=network.device))
+        self._optimiser = make_optimiser([*network.parameters(), *objective.parameters()], settings)
+        self.step = self._restore()
+        self._schedule = make_schedule(self._optimiser, len(batches), self.step)
+
+    @property
+    def epoch(self) -> int:
+        """The next epoch to be reported."""
+        return self.step // max(1, self._batches.steps_per_epoch)
+
+    def train(self, on_epoch: OnEpoch = lambda epoch, figures: None) -> None:
+        """Train to the end.
+
+        Raises:
+            L2AError: the loss is no longer a number.
+        """
+        device, per_epoch = self.network.device, self._batches.steps_per_epoch
+        self.network.train()
+        saved = self._tally.started = time.monotonic()
+        # Dropout and stochastic depth draw from the global generators, which others use too.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for batch in load_steps(self._batches, self._loading, self.step):
+                torch.manual_seed(_mixed(self._seed, self.step))
+                rate = float(self._schedule.get_last_lr()[0])
+                self._tally.add(self._learn(batch.to(device)), len(batch))
+                self.step += 1
+                if self.step % per_epoch == 0:
+                    on_epoch(self.epoch - 1, self._figures(rate))
+                    self._tally = _Tally(torch.zeros((), device=device))
+                done = self.step == len(self._batches)
+                if done or time.monotonic() - saved > SECONDS_BETWEEN_STATES:
+                    self._save()
+                    saved = time.monotonic()
+
+    def _learn(self, batch: B) -> Loss:
+        """One step of gradient descent."""
+        loss = self.objective.loss(self.network, batch, self.step)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        self._optimiser.step()
+        self._schedule.step()
+        self.objective.after_step(self.network, self.step)
+        return loss
+
+    def _figures(self, rate: float) -> dict[str, float]:
+        means = self._tally.means()
+        if not math.isfinite(means["loss"]):
+            raise L2AError(
+                f"The training loss is {means['loss']} in epoch {self.epoch - 1}; lower lr "
+                f"({self._settings.lr})."
+            )
+        return means | {"lr": rate, "clips_per_second": self._tally.clips_per_second()}
+
+    def _save(self) -> None:
+        if self._state is None:
+            return
+        tensors = (
+            with_prefix("network.", self.network.state_dict())
+            | with_prefix("objective.", self.objective.state_dict())
+            | optimizer_tensors(self._optimiser, "optimiser.")
+            | with_prefix("tally.", self._tally.sums)
+        )
+        values = {"layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps}
+        save_tensors(self._state, tensors, values)
+
+    def _restore(self) -> int:
+        """Put back the state that `_save` kept; returns the next step."""
+        if self._state is None or not self._state.is_file():
+            return 0
+        tensors, values = load_tensors(self._state)
+        if values.get("layout") != _LAYOUT:
+            return self._restore_first_layout(tensors, values)
+        self.network.load_state_dict(without_prefix("network.", tensors))
+        self.objective.load_state_dict(without_prefix("objective.", tensors))
+        restore_optimizer(self._optimiser, tensors, "optimiser.")
+        sums = without_prefix("tally.", tensors)
+        device = self.network.device
+        self._tally.sums = {name: value.to(device) for name, value in sums.items()}
+        self._tally.steps = values["steps_in_tally"]
+        return int(values["step"])
+
+    def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:
+        """A finished training of an earlier version is kept; an unfinished one begins anew."""
+        if values.get("epochs_done", 0) * self._batches.steps_per_epoch < len(self._batches):
+            say(
+                f"note: {self._state} was left by an earlier version in the middle of a training, "
+                "which begins anew"
+            )
+            return 0
+        self.network.load_state_dict(without_prefix("network.", tensors))
+        return len(self._batches)
+
+
+def make_optimiser(parameters: Iterable[nn.Parameter], settings: ClassifierSettings) -> SGD:
+    """Stochastic gradient descent with momentum and weight decay (Sec. 5.1)."""
+    return SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def make_schedule(optimiser: Optimizer, steps: int, first: int = 0) -> LambdaLR:
+    """The learning rate falls to 0 along half a cosine over ALL steps of a training (Sec. 5.1).
+
+    Args:
+        optimiser: with the rate to begin with in its groups.
+        steps: of the whole training.
+        first: the next step, where a training goes on.
+    """
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
+    return LambdaLR(optimiser, lambda step: cosine(step, steps), last_epoch=first - 1)
+
+
+def cosine(step: int, steps: int) -> float:
+    """The share of the learning rate at `step` of `steps`: from 1 to 0 along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
+
+
+@dataclass
+class _Tally:
+    """Sums over the steps of an epoch; they stay on the device, which need not be waited for."""
+
+    zero: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    clips: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, loss: Loss, clips: int) -> None:
+        """Add a step's figures."""
+        for name, value in {"loss": loss.total, **loss.figures}.items():
+            self.sums[name] = self.sums.get(name, self.zero) + value.detach()
+        self.steps += 1
+        self.clips += clips
+
+    def means(self) -> dict[str, float]:
+        """Mean figures over the steps."""
+        return {name: float(value) / self.steps for name, value in self.sums.items()}
+
+    def clips_per_second(self) -> float:
+        """Since this process began or went on with the epoch."""
+        return self.clips / max(time.monotonic() - self.started, 1e-9)
+
+
+def _mixed(seed: int, step: int) -> int:
+    """A seed of the global generator; SeedSequence keeps neighbouring seeds and steps apart."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
