@@ -27,12 +27,12 @@ from compositing.pictures import (
     WARNING,
     UInt8,
     draw_contact_sheet,
+    evenly,
     fitted,
     font,
     parts_at,
     plain,
     put,
-    spread,
     why_unfit,
     wrapped,
 )
@@ -43,7 +43,7 @@ from compositing.strips import (
     Made,
     draw_blocks,
     draw_table,
-    middle,
+    middle_frame,
     side_by_side,
     strip_block,
 )
@@ -117,14 +117,14 @@ def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
         classes.setdefault(video.label, []).append(video)
     members = list(classes.values())
     if len(members) > count:
-        members = [members[i] for i in spread(count, len(members))]
+        members = [members[i] for i in evenly(count, len(members))]
     shares = [0] * len(members)
     for _ in range(count):
         open_ = [i for i, own in enumerate(members) if shares[i] < len(own)]
         if open_:
             shares[min(open_, key=lambda i: shares[i])] += 1
     return [
-        own[i] for own, share in zip(members, shares, strict=True) for i in spread(share, len(own))
+        own[i] for own, share in zip(members, shares, strict=True) for i in evenly(share, len(own))
     ]
 
 
@@ -185,11 +185,11 @@ def preview_lines(preview: LayerPreview, videos: int) -> list[str]:
     records, seen = report.records, len(report.records) + len(report.skipped)
     lines = [f"{row.id}: skipped: {row.reason}" for row in report.skipped]
     lines += [f"{record.id}: {why}" for record in records if (why := why_unfit(record))]
-    fronts = sum(not record.foreground_unfit for record in records)
-    behinds = sum(not record.background_unfit for record in records)
+    foregrounds = sum(not record.foreground_unfit for record in records)
+    backgrounds = sum(not record.background_unfit for record in records)
     lines.append(
-        f"{seen} of {videos} training videos: {fronts} fit as foreground, {behinds} as background, "
-        f"{len(report.skipped)} skipped"
+        f"{seen} of {videos} training videos: {foregrounds} fit as foreground, "
+        f"{backgrounds} as background, {len(report.skipped)} skipped"
     )
     done = report.made + len(report.skipped)
     if seen == videos:
@@ -322,7 +322,7 @@ class _Work:
     def __call__(self, item: tuple[int, ScoredPair]) -> _Shown | str:
         number, row = item
         try:
-            front, behind = (
+            foreground, background = (
                 self.store.load(self.videos[id_]) for id_ in (row.foreground, row.background)
             )
         except UnreadableVideo as error:
@@ -330,23 +330,23 @@ class _Work:
         name = f"{number:02}-{_slug(row.foreground_class)}-on-{_slug(row.background_class)}"
         clips, cells, block = [], [], None
         for way, settings in self.ways.items():
-            made = self._make(row, front, behind, settings)
+            made = self._make(row, foreground, background, settings)
             clips.append(self.clips / (f"{name}.{_slug(way)}.mp4" if way else f"{name}.mp4"))
             _write_clip(clips[-1], side_by_side(made, height=_HEIGHT), made.composite.fps)
             if settings == self.settings:
                 block = strip_block(made, times=2, height=110)
             if way:
-                cells.append(middle(made))
+                cells.append(middle_frame(made))
             del made
         assert block is not None, "the settings' own way is among the ways"
         return _Shown(row, block, tuple(cells), tuple(clips))
 
     def _make(
-        self, row: ScoredPair, front: Layers, behind: Layers, settings: CompositeSettings
+        self, row: ScoredPair, foreground: Layers, background: Layers, settings: CompositeSettings
     ) -> Made:
         omega = row.omega if self.scored else None
-        composite = make_composite(front, behind, settings, omega=omega, seed=self.seed)
-        return Made(front, behind, composite)
+        composite = make_composite(foreground, background, settings, omega=omega, seed=self.seed)
+        return Made(foreground, background, composite)
 
 
 def _lost(item: tuple[int, ScoredPair]) -> _Shown | str:

@@ -33,7 +33,7 @@ from compositing.preview import (
 )
 from compositing.records import LayerRecord, Layers, PrepareReport
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_table, middle, side_by_side
+from compositing.strips import Made, draw_table, middle_frame, side_by_side
 from l2a.cli import main
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings, read_videos
@@ -544,7 +544,7 @@ def test_the_middle_of_a_composite_is_one_where_the_actor_is_seen() -> None:
         mask[list(moments)] = True
         layers = replace(front, mask=mask, background=front.frames)
         composite = make_composite(layers, layers, CompositeSettings())
-        assert (middle(Made(layers, layers, composite), height=15) == wanted).all(), moments
+        assert (middle_frame(Made(layers, layers, composite), height=15) == wanted).all(), moments
 
 
 def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from compositing.bank import fill_bank
 from compositing.engines import make_engine
 from compositing.layers import LayerStore
-from compositing.pictures import GAP, INK, LINE, PAPER, fitted, font, outlined, plain, spread
+from compositing.pictures import GAP, INK, LINE, PAPER, evenly, fitted, font, outlined, plain
 from compositing.preview import spread_videos
 from compositing.settings import CompositeSettings
 from l2a.augment import Augmentation, make_augmentation
@@ -194,7 +194,7 @@ def _weights(label: Sequence[float], classes: Sequence[str]) -> str:
 
 def _shown(batch: Batch, i: int) -> Frames:
     """A few frames of clip `i`, uint8 [_SHOWN, h, w, 3], with the outline of its mask if known."""
-    moments = spread(_SHOWN, batch.clips.shape[1])
+    moments = evenly(_SHOWN, batch.clips.shape[1])
     frames = batch.clips[i].numpy()[moments]
     if batch.masks is None:
         return frames
