@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Entry = TypeVar("Entry", np.uint8, np.float32)
 
 CHROMA = 0.3
 """How far a and b go where L goes all the way. The mean colour of a scene is that of its lawn or
@@ -42,6 +45,10 @@ _TO_XYZ = (
     / _WHITE[:, None]
 )
 """Linear light of R, G, B ─► X, Y, Z, each over its white (ITU-R BT.709, D65)."""
+
+# Maps of 0..1 to steps of the tables, with half a step added for the rounding.
+_TO_XYZ_STEPS = np.column_stack([_TO_XYZ * _STEPS, np.full(3, 0.5)])
+_TO_RGB_STEPS = np.column_stack([np.linalg.inv(_TO_XYZ) * _STEPS, np.full(3, 0.5)])
 
 _TO_LAB = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float64)
 """The cube roots of X, Y, Z ─► L in 0..100, a, b, with the offsets in the last column."""
@@ -92,9 +99,11 @@ def match_colour(
         wide = np.stack([cv2.dilate(shape, square) for shape in mask.astype(np.uint8)])
         actor = np.flatnonzero(wide)
     change = _change_of_roots(gain, offset)
+    whole = pixels.view("V3").ravel()  # a pixel as one value: copied at once
     for start in range(0, len(actor), _AT_ONCE):
         where = actor[start : start + _AT_ONCE]
-        pixels[where] = _from_roots(cv2.transform(_to_roots(pixels.take(where, axis=0)), change))
+        roots = _to_roots(pixels.take(where, axis=0))
+        np.put(whole, where, _from_roots(cv2.transform(roots, change)).view("V3"))
     return matched
 
 
@@ -154,22 +163,18 @@ def _to_roots(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB uint8 [N, 3] ─► Lab's cube roots of X, Y and Z: float32 [N, 1, 3]."""
     tables = _tables()
     light = cv2.LUT(np.ascontiguousarray(pixels).reshape(-1, 1, 3), tables.linear)
-    return tables.roots.take(_steps(cv2.transform(light, _in_steps(_TO_XYZ))))
+    return _looked_up(tables.roots, cv2.transform(light, _TO_XYZ_STEPS))
 
 
 def _from_roots(roots: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Back to RGB uint8 [N, 3]; colours that no screen shows are clipped."""
-    straight = (roots - np.float32(4 / 29)) * np.float32(3 * _KINK**2)
-    xyz = np.where(roots > _KINK, roots * roots * roots, straight)
-    light = cv2.transform(xyz, _in_steps(np.linalg.inv(_TO_XYZ)))
-    return _tables().levels.take(_steps(light)).reshape(-1, 3)
+    """Back to RGB uint8 [N, 1, 3]; colours that no screen shows are clipped."""
+    xyz = roots * roots
+    xyz *= roots
+    low = roots < _KINK
+    xyz[low] = (roots[low] - np.float32(4 / 29)) * np.float32(3 * _KINK**2)
+    return _looked_up(_tables().levels, cv2.transform(xyz, _TO_RGB_STEPS))
 
 
-def _in_steps(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A map of 0..1 as one to steps of the tables, half a step added for the rounding."""
-    return np.column_stack([matrix * _STEPS, np.full(3, 0.5)])
-
-
-def _steps(values: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Positions in the tables."""
-    return np.clip(values, 0, _STEPS).astype(np.int32)
+def _looked_up(table: NDArray[Entry], steps: NDArray[np.float32]) -> NDArray[Entry]:
+    """The entries at these steps, of the first or the last where they lie outside."""
+    return table.take(steps.astype(np.intp), mode="clip")

@@ -81,7 +81,7 @@ def fit_foreground(
 def shadows(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows [H] and which columns [W] a mask [T, H, W] touches in any frame."""
     seen: NDArray[np.bool_] = np.bitwise_or.reduce(mask, axis=0)
-    return seen.any(axis=1), seen.any(axis=0)
+    return np.bitwise_or.reduce(seen, axis=1), np.bitwise_or.reduce(seen, axis=0)
 
 
 def _standing(touched: NDArray[np.bool_], whole: int, width: int) -> int:

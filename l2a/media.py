@@ -34,6 +34,10 @@ COMPLETE = 0.9
 SQUARE = (0.1, 10.0)
 """Width over height of a pixel that is believed: anamorphic video lies within 0.5..2."""
 
+_NEARLY_SQUARE = 0.01
+"""So much beside square is what encoders note when they round a width to even pixels (1280:1279):
+to blur every frame for a column that nobody misses would be no gain."""
+
 NARROWEST = 8
 """Rows and columns that must be left of a frame that is scaled down."""
 
@@ -346,9 +350,9 @@ def _first_moving(container: Any, path: Path) -> Any:
 
 
 def _pixel_shape(stream: Any, path: Path) -> Fraction:
-    """Width over height of the stream's pixels; 1 where it says nothing."""
+    """Width over height of the stream's pixels; 1 where it says nothing, or next to it."""
     declared = stream.sample_aspect_ratio
-    if not declared:
+    if not declared or abs(declared - 1) < _NEARLY_SQUARE:
         return Fraction(1)
     if not SQUARE[0] <= declared <= SQUARE[1]:
         shape = f"{declared.numerator}:{declared.denominator}"

