@@ -34,7 +34,8 @@ class Composite:
             was placed, with soft edges counted by their weight.
         provenance: what made it, as JSON can hold it: foreground, background, foreground_class,
             background_class, omega, lam, gamma, seed, placement (None where nothing was moved),
-            every field of the settings, settings (their fingerprint), versions.
+            ratio (of the foreground's aspect ratio to the background's: 1 where pixel lies on
+            pixel), every field of the settings, settings (their fingerprint), versions.
     """
 
     frames: NDArray[np.uint8]
@@ -71,13 +72,9 @@ def make_composite(
     shown = ping_pong(foreground.times, background.times)
     canvas = background.background[shown]
     placement = placement_of_pair(settings, seed, foreground.video.id, background.video.id)
-    made = composite_pair(
-        Side(foreground.frames, foreground.mask),
-        Side(canvas, background.mask[shown]),
-        settings,
-        placement=placement,
-        out=canvas,
-    )
+    side_f = Side(foreground.frames, foreground.mask)
+    side_b = Side(canvas, background.mask[shown])
+    made = composite_pair(side_f, side_b, settings, placement=placement, out=canvas)
     provenance = {
         "foreground": foreground.video.id,
         "background": background.video.id,
@@ -88,6 +85,7 @@ def make_composite(
         "gamma": made.visible,
         "seed": seed,
         "placement": placement.record(),
+        "ratio": round(side_f.shape / side_b.shape, 6),
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": dict(_versions()),

@@ -148,6 +148,7 @@ def test_provenance_says_what_made_it():
         "gamma": 0.5,
         "seed": 5,
         "placement": None,
+        "ratio": 1.0,
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": made.provenance["versions"],

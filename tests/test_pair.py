@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 from banks import GEOMETRY, make_source
+from fake_export import IDS, ROWS, VIDEOS, FakeStore
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from compositing.blend import BLENDS
+from compositing.clipfolder import read_record, write_record
+from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip
+from compositing.engines.local import HERE
 from compositing.labels import LABEL_RULES, Rule
+from compositing.layers import Layers
 from compositing.pair import Side, composite_pair
 from compositing.placement import Placement
-from compositing.settings import CompositeSettings
+from compositing.settings import Blend, CompositeSettings, ExportSettings, LabelRule
 from l2a.clips import ClipBank, ClipSettings
 from l2a.media import resize_frames, resize_masks
+from l2a.videos import Video
 from train.batches import ClipSource
 
 PASTE = CompositeSettings()
@@ -173,9 +183,53 @@ def test_a_fourth_rule_of_the_same_formula_gives_the_same_label_in_a_pair(
     assert actor.removed == scene.mask.mean() > 0
 
 
+def test_the_tables_hold_what_can_be_set() -> None:
+    assert tuple(LABEL_RULES) == get_args(LabelRule)
+    assert tuple(BLENDS) == get_args(Blend)
+
+
 def test_what_a_rule_has_no_use_for_is_not_counted() -> None:
     made = composite_pair(ball_in(9, 9, 0.5, 0.5, 0.3), ball_in(9, 9, 0.5, 0.5, 0.3), PASTE)
     assert made.removed == 0
+
+
+# Clips of an export
+
+
+class OtherShape(FakeStore):
+    """The first video is half as wide as the others."""
+
+    def record(self, video_id: str) -> SimpleNamespace:
+        record = super().record(video_id)
+        record.width = record.width // 2 if video_id == IDS[0] else record.width
+        return record
+
+    def load(self, video: Video) -> Layers:
+        layers = super().load(video)
+        if video.id != IDS[0]:
+            return layers
+        part = slice(layers.frames.shape[2] // 2)
+        return replace(layers, frames=layers.frames[:, :, part], mask=layers.mask[:, :, part])
+
+
+@pytest.mark.parametrize(("kind", "still_good"), [(FakeStore, True), (OtherShape, False)])
+def test_a_clip_of_a_version_that_stretched_is_made_again(
+    tmp_path: Path, kind: type[FakeStore], still_good: bool
+) -> None:
+    """Such a version noted no ratio; where both videos have one shape its clip is good."""
+    store, pair = kind(), ROWS[0]
+    sides = VIDEOS[pair.foreground], VIDEOS[pair.background]
+    layers = tuple(store.record(video.id).fingerprint for video in sides)
+    export = ExportSettings(crf=30, preset="ultrafast")
+    shop = Workshop(store, tmp_path, CompositeSettings(), export, "settings", 3)
+    clip = Clip("clip", pair, *sides, layers, 0)
+    assert [why for _, why in make_clips(shop, [clip], HERE)] == [None]
+    assert reuse_clip(shop, clip)
+    record = read_record(tmp_path, "clip")
+    assert record is not None
+    old = {key: value for key, value in record.provenance.items() if key != "ratio"}
+    write_record(tmp_path, "clip", replace(record, provenance=old))
+    assert reuse_clip(shop, clip) == still_good
 
 
 # The bank knows the shapes of its videos

@@ -24,6 +24,7 @@ from compositing.pictures import WARNING, draw_contact_sheet, fitted, font, why_
 from compositing.preview import (
     SHEET,
     VIDEOS,
+    PairLook,
     best_pairs,
     every_blend,
     preview_layers,
@@ -430,14 +431,14 @@ def test_a_video_that_goes_between_preparing_and_drawing_costs_its_pairs(
     store = LayerStore(tmp_path / "layers", TINY)
     store.prepare([videos[id_] for row in rows for id_ in (row.foreground, row.background)])
     videos[rows[0].background].path.unlink()
-    settings = CompositeSettings()
-    done = preview_pairs(rows, videos, store, tmp_path / "look", settings, meta={})
+    look = PairLook(CompositeSettings(), {})
+    done = preview_pairs(rows, videos, store, tmp_path / "look", look)
     assert len(done.clips) == 1
     (sentence,) = done.skipped
     assert rows[0].background in sentence
     assert "not there any more" in sentence
     with pytest.raises(L2AError, match="not there any more"):
-        preview_pairs(rows[:1], videos, store, tmp_path / "look", settings, meta={})
+        preview_pairs(rows[:1], videos, store, tmp_path / "look", look)
 
 
 def test_the_omega_of_random_pairs_is_not_shown(data: Path, tmp_path: Path) -> None:
