@@ -28,6 +28,8 @@ def fill_bank(
 ) -> tuple[Skipped, ...]:
     """Write the rows of the bank that are not there yet.
 
+    Every clip is squeezed to the bank's size, and its video's aspect ratio noted beside it.
+
     Frame numbers are chosen once per video, from its times, and used for frames, mask and
     background alike, so that nothing shifts against anything. A video's frames do not depend on
     whether it is in `layered`.
@@ -67,7 +69,7 @@ def fill_bank(
             if not clip.details:
                 bank.mark_unreadable(row, clip.reason)
         else:
-            bank.write(row, clip.frames, clip.masks, clip.background)
+            bank.write(row, clip.frames, clip.masks, clip.background, aspect=clip.aspect)
         report(done, len(bank))
     # What strikes all videos is no fault of theirs: it is mended, and they are tried again.
     refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
@@ -82,6 +84,7 @@ class _Clip:
     frames: NDArray[np.uint8]
     masks: NDArray[np.bool_] | None
     background: NDArray[np.uint8] | None
+    aspect: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class _Cut:
             resize_frames(layers.frames[chosen], size),
             resize_masks(layers.mask[chosen], size),
             resize_frames(layers.background[chosen], size),
+            _aspect(layers.frames),
         )
 
     def _alone(self, video: Video) -> _Clip:
@@ -110,7 +114,13 @@ class _Cut:
         source = read_frames(video.path, max_frames=how.max_frames, max_side=how.max_side)
         chosen = sample_indices(source.times, self.settings.num_frames)
         size = (self.settings.height, self.settings.width)
-        return _Clip(resize_frames(source.frames[chosen], size), None, None)
+        frames = resize_frames(source.frames[chosen], size)
+        return _Clip(frames, None, None, _aspect(source.frames))
+
+
+def _aspect(frames: NDArray[np.uint8]) -> float:
+    """Width over height of frames [T, H, W, 3] with square pixels."""
+    return frames.shape[2] / frames.shape[1]
 
 
 def _crashed(video: Video) -> _Clip | Failure:

@@ -7,25 +7,25 @@ free. `blend` is for one clip, and does what the settings ask for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from compositing.colour import match_colour
-from compositing.labels import foreground_ratio
+from compositing.fitting import shadows
+from compositing.poisson import REACH, clone
 from compositing.settings import Blend, CompositeSettings
 
 Frames = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
-BlendFunction = Callable[[Frames, Masks, Frames, CompositeSettings], float]
+BlendFunction = Callable[[Frames, Masks, Frames, float], float]
 
-_ERODED = 3
-"""Pixels by which `cv2.seamlessClone` shrinks a mask before it looks at the source."""
-
-_MARGIN = _ERODED + 2
-"""Pixels around a frame, so that no widened mask touches the border."""
+_AT_ONCE = 1 << 16
+"""Pixels that are mixed in one go: few enough for the processor's cache."""
 
 
 def composite_clip(
@@ -68,13 +68,17 @@ def paste(
         ValueError: the shapes or types do not fit each other, or `canvas` is not contiguous.
     """
     _check(foreground, mask, canvas)
+    _masked_copy(foreground, mask, canvas)
+
+
+def _masked_copy(foreground: Frames, mask: Masks, canvas: Frames) -> None:
     if not mask.size:
         return
     # OpenCV's masked copy runs at memory speed; np.where and boolean indexing visit pixels one by
-    # one (benchmarks/composite_speed.py).
+    # one, and exclusive ors of all bytes take twice as long (benchmarks/composite_speed.py).
     height, width = mask.shape[-2:]
     shown = mask.view(np.uint8)
-    if foreground.flags.c_contiguous and mask.flags.c_contiguous:
+    if all(array.flags.c_contiguous for array in (foreground, mask, canvas)):
         # All frames stacked on top of each other.
         stacked = (-1, width)
         cv2.copyTo(
@@ -109,9 +113,19 @@ def blend(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSe
         ValueError: the shapes or types do not fit each other, or `canvas` is not contiguous.
     """
     _check(foreground, mask, canvas)
-    reach = _ERODED + 1 if settings.blend == "poisson" else 0
-    actor = match_colour(foreground, mask, canvas, settings.match_colour, reach=reach)
-    return BLENDS[settings.blend](actor, mask, canvas, settings)
+    method = BLENDS[settings.blend]
+    edge = settings.feather * mask.shape[1]
+    if method.copies and not settings.match_colour:
+        return method.put(foreground, mask, canvas, edge) / max(mask.size, 1)
+    rows, columns = shadows(mask)
+    if not rows.any():
+        return 0.0
+    # Everything happens in the mask's box over all frames and a few pixels around it.
+    box = (slice(None), _span(rows, method.reach + 1), _span(columns, method.reach + 1))
+    actor = match_colour(
+        foreground[box], mask[box], canvas, settings.match_colour, reach=method.reach
+    )
+    return method.put(actor, mask[box], canvas[box], edge) / mask.size
 
 
 def soft_weight(mask: Masks, width: float) -> NDArray[np.float32]:
@@ -132,66 +146,89 @@ def soft_weight(mask: Masks, width: float) -> NDArray[np.float32]:
     """
     if width <= 0.5:
         return mask.astype(np.float32)
-    distance = np.empty(mask.shape, np.float32)
-    for source, target in zip(np.ascontiguousarray(mask).view(np.uint8), distance, strict=True):
-        # OpenCV counts only pixels of the frame as outside, never what lies beyond its border.
-        cv2.distanceTransform(source, cv2.DIST_L2, cv2.DIST_MASK_5, dst=target)
-    return np.clip((distance - np.float32(0.5)) / np.float32(width), 0, 1)
+    # OpenCV counts only pixels of the picture as outside, never what lies beyond its border. All
+    # frames are measured in one picture: between them lies so much inside that none sees the next.
+    count, height, columns = mask.shape
+    between = math.ceil(width) + 1
+    stacked = np.ones((count, height + between, columns), np.uint8)
+    stacked[:, :height] = mask
+    distance = cv2.distanceTransform(
+        stacked.reshape(-1, columns), cv2.DIST_L2, cv2.DIST_MASK_5
+    ).reshape(stacked.shape)
+    weight = np.asarray(distance[:, :height] - np.float32(0.5), np.float32)
+    weight *= np.float32(1 / width)
+    return np.clip(weight, 0, 1, out=weight)
 
 
-def _paste(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSettings) -> float:
-    paste(foreground, mask, canvas)
-    return float(foreground_ratio(mask))
+def _paste(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
+    _masked_copy(foreground, mask, canvas)
+    # A crop of a larger array is counted without a copy.
+    return float(np.count_nonzero(mask))
 
 
-def _feather(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSettings) -> float:
-    """Eq. 1 with `soft_weight` in the place of the binary mask."""
-    width = settings.feather * mask.shape[1]
-    if width <= 0.5 or not mask.any():
-        return _paste(foreground, mask, canvas, settings)
-    # Everything happens in the box of the mask and the pixel around it, which says where edges are.
-    box = (slice(None), *_box(mask, 1))
-    weight = soft_weight(mask[box], width)
-    behind = canvas[box]
-    stacked = (-1, behind.shape[2], 3)
-    flat = weight.reshape(stacked[:2])
-    canvas[box] = cv2.blendLinear(
-        np.ascontiguousarray(foreground[box]).reshape(stacked),
-        np.ascontiguousarray(behind).reshape(stacked),
-        flat,
-        1 - flat,
-    ).reshape(behind.shape)
-    return float(weight.sum(dtype=np.float64) / mask.size)
+def _feather(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
+    """Eq. 1 with `soft_weight` in the place of the binary mask, in fixed point."""
+    if edge <= 0.5:
+        return _paste(foreground, mask, canvas, edge)
+    step = max(1, _AT_ONCE // mask[0].size)
+    parts = [slice(start, start + step) for start in range(0, len(mask), step)]
+    return sum(_mix(foreground[part], mask[part], canvas[part], edge) for part in parts)
 
 
-def _poisson(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSettings) -> float:
-    """Poisson Image Editing (Pérez et al., SIGGRAPH 2003), frame by frame, by OpenCV.
+def _mix(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
+    weight = soft_weight(mask, edge)
+    # In units of 1/128, so that products with a difference of grey levels fit into 16 bits: at most
+    # a level beside the exact sum, and none where the weight is 0 or 1.
+    units = (weight * np.float32(128) + np.float32(0.5)).astype(np.int16)
+    flat = units.reshape(-1, units.shape[2])
+    under = canvas.astype(np.int16)
+    mixed = foreground.astype(np.int16)
+    mixed -= under
+    mixed *= cv2.merge([flat] * 3).reshape(mixed.shape)
+    mixed += 64
+    mixed >>= 7
+    mixed += under
+    np.copyto(canvas, mixed, casting="unsafe")
+    return float(weight.sum(dtype=np.float64))
 
-    `cv2.seamlessClone` shrinks the mask by three pixels, which at training size is all of an arm,
-    and smears the actor's colours over the whole box around the mask. So the mask is widened
-    by three pixels before, and only what lies in the mask itself is taken from the result.
-    """
-    square = np.ones((3, 3), np.uint8)
-    inner = (slice(_MARGIN, -_MARGIN),) * 2
+
+def _poisson(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
+    """Poisson Image Editing, frame by frame (`poisson.clone`)."""
     for source, shape, target in zip(foreground, mask, canvas, strict=True):
-        if not shape.any():
-            continue
-        hole = np.pad(shape, _MARGIN).astype(np.uint8) * np.uint8(255)
-        hole = cv2.dilate(hole, square, iterations=_ERODED)
-        left, top, width, height = cv2.boundingRect(hole)
-        cloned = cv2.seamlessClone(
-            _framed(source),
-            _framed(target),
-            hole,
-            (left + width // 2, top + height // 2),  # where it already is
-            cv2.NORMAL_CLONE,
-        )
-        paste(cloned[inner], shape, target)
-    return float(foreground_ratio(mask))
+        if shape.any():
+            clone(source, shape, target)
+    return float(np.count_nonzero(mask))
 
 
-BLENDS: Mapping[Blend, BlendFunction] = {"paste": _paste, "feather": _feather, "poisson": _poisson}
-"""Blend ─► function of (foreground, mask, canvas, settings) that writes to the canvas and gives γ.
+@dataclass(frozen=True, slots=True)
+class BlendMethod:
+    """A way for the foreground to meet the background.
+
+    Attributes:
+        name: as the settings have it.
+        put: function of (foreground, mask, canvas, width of a soft edge in pixels) that writes to
+            the canvas, and gives the sum of the weights with which the foreground is seen. It gets
+            the mask's box over all frames with `reach` + 1 pixels around it, or whole frames.
+        reach: pixels past the mask at which it looks at the foreground; there, colours are matched
+            along.
+        copies: it copies pixels and mixes none, which is fastest over whole frames.
+    """
+
+    name: Blend
+    put: BlendFunction
+    reach: int = 0
+    copies: bool = False
+
+
+BLENDS: Mapping[str, BlendMethod] = {
+    method.name: method
+    for method in (
+        BlendMethod("paste", _paste, copies=True),
+        BlendMethod("feather", _feather),
+        BlendMethod("poisson", _poisson, reach=REACH),
+    )
+}
+"""Name ─► blend.
 
 - paste: Eq. 1, as in the paper.
 - feather: a soft edge, `feather` of the height wide, inside the mask.
@@ -200,20 +237,10 @@ BLENDS: Mapping[Blend, BlendFunction] = {"paste": _paste, "feather": _feather, "
 """
 
 
-def _box(mask: Masks, around: int) -> tuple[slice, slice]:
-    """Rows and columns of a mask's bounding box over all frames, `around` pixels wider."""
-    seen: Masks = np.bitwise_or.reduce(mask, axis=0)
-    rows, columns = (
-        slice(max(int(at[0]) - around, 0), int(at[-1]) + 1 + around)
-        for at in (np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0)))
-    )
-    return rows, columns
-
-
-def _framed(frame: Frames) -> Frames:
-    """A frame with its border repeated `_MARGIN` pixels outwards."""
-    margins = (_MARGIN,) * 4
-    return np.asarray(cv2.copyMakeBorder(frame, *margins, cv2.BORDER_REPLICATE), np.uint8)
+def _span(touched: NDArray[np.bool_], around: int) -> slice:
+    """From the first to the last position that is touched (bool [N]), `around` pixels wider."""
+    found = np.flatnonzero(touched)
+    return slice(max(int(found[0]) - around, 0), int(found[-1]) + 1 + around)
 
 
 def _check(foreground: Frames, mask: Masks, canvas: Frames) -> None:

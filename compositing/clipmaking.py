@@ -58,7 +58,9 @@ Failures = dict[str, SkippedPair]
 def reuse_clip(shop: Workshop, clip: Clip) -> bool:
     """Whether an earlier try made this very clip; its score and seed become today's.
 
-    The layers may be others today, and so may the placement, which follows from the seed.
+    The layers may be others today, and so may the placement, which follows from the seed. Clips of
+    versions that stretched foregrounds to the background's shape note no ratio: they are others
+    where it is not 1.
     """
     record = read_record(shop.out, clip.name)
     if record is None or record.layers != clip.layers:
@@ -67,6 +69,10 @@ def reuse_clip(shop: Workshop, clip: Clip) -> bool:
         shop.composite, shop.seed, clip.pair.foreground, clip.pair.background
     )
     if record.provenance["placement"] != placement.record():
+        return False
+    of_f, of_b = (shop.store.record(video.id) for video in (clip.foreground, clip.background))
+    ratio = of_f.width / of_f.height / (of_b.width / of_b.height)
+    if record.provenance.get("ratio", 1.0) != round(ratio, 6):
         return False
     today = {**record.provenance, "omega": clip.pair.omega, "seed": shop.seed}
     if today != record.provenance:
@@ -86,7 +92,7 @@ def make_clips(
     def on_crash(clips: Sequence[Clip]) -> Failures:
         return {
             clip.name: skipped_pair(
-                clip.pair, "the process that made it died twice, for want of memory?"
+                clip.pair, "the process that made it died twice; its memory may not have sufficed"
             )
             for clip in clips
             if not reuse_clip(shop, clip)

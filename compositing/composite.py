@@ -1,8 +1,8 @@
 """Composites: the foreground of one video on the emptied background of another, whole and in time.
 
-This is the full-size way, for export and for pictures: every frame, at the video's own size.
-Training composites short clips of one size, batch by batch (`train/batches.py`), with the same
-placements, blends and label rules.
+This is the full-size way, for export and for pictures: every frame, at the background's own size.
+Training takes short clips of one size out of a bank (`train/batches.py`); the pixels and the label
+of a pair are made by the same function (`pair.composite_pair`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.blend import blend
-from compositing.labels import LABEL_RULES, foreground_ratio
 from compositing.layers import Background, Foreground, Layers
-from compositing.placement import apply, placement_of_pair
+from compositing.pair import Side, composite_pair
+from compositing.placement import placement_of_pair
 from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
-from l2a.media import resize_frames, resize_masks
 from l2a.runs import versions
 
 
@@ -36,7 +34,8 @@ class Composite:
             was placed, with soft edges counted by their weight.
         provenance: what made it, as JSON can hold it: foreground, background, foreground_class,
             background_class, omega, lam, gamma, seed, placement (None where nothing was moved),
-            every field of the settings, settings (their fingerprint), versions.
+            ratio (of the foreground's aspect ratio to the background's: 1 where pixel lies on
+            pixel), every field of the settings, settings (their fingerprint), versions.
     """
 
     frames: NDArray[np.uint8]
@@ -56,10 +55,11 @@ def make_composite(
 ) -> Composite:
     """Composite a pair: all frames of the foreground, in the size of the background.
 
-    The foreground is stretched to the background's frame, so that a pixel of one lies on the
-    pixel of the other, as in the paper, and from there it is placed; the background plays to and
-    fro for as long as the foreground lasts (`to_and_fro`). The placement follows from `seed` and
-    the pair alone, so that composites can be made in any order.
+    Where both have one aspect ratio, a pixel of one lies on the pixel of the other, as in the
+    paper; else the foreground is fitted by its height (`fitting.fit_foreground`). From there it is
+    placed. The background plays forwards and backwards for as long as the foreground lasts
+    (`ping_pong`). The placement follows from `seed` and the pair alone, so that composites can be
+    made in any order.
 
     Args:
         foreground: of V_f.
@@ -69,35 +69,31 @@ def make_composite(
         omega: ω of the pair, for the provenance.
         seed: of the run that chose the pair; None draws the placement of seed 0.
     """
-    shown = to_and_fro(foreground.times, background.times)
+    shown = ping_pong(foreground.times, background.times)
     canvas = background.background[shown]
-    size = (canvas.shape[1], canvas.shape[2])
     placement = placement_of_pair(settings, seed, foreground.video.id, background.video.id)
-    frames, mask = apply(
-        resize_frames(foreground.frames, size), resize_masks(foreground.mask, size), placement
-    )
-
-    gamma = blend(frames, mask, canvas, settings)
-    removed = float(foreground_ratio(background.mask[shown]))
-    lam = float(LABEL_RULES[settings.label_rule](gamma, removed, settings.alpha))
+    side_f = Side(foreground.frames, foreground.mask)
+    side_b = Side(canvas, background.mask[shown])
+    made = composite_pair(side_f, side_b, settings, placement=placement, out=canvas)
     provenance = {
         "foreground": foreground.video.id,
         "background": background.video.id,
         "foreground_class": foreground.video.label,
         "background_class": background.video.label,
         "omega": omega,
-        "lam": lam,
-        "gamma": gamma,
+        "lam": made.lam,
+        "gamma": made.visible,
         "seed": seed,
         "placement": placement.record(),
+        "ratio": round(side_f.shape / side_b.shape, 6),
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": dict(_versions()),
     }
-    return Composite(canvas, foreground.fps, lam, gamma, provenance)
+    return Composite(made.frames, foreground.fps, made.lam, made.visible, provenance)
 
 
-def to_and_fro(
+def ping_pong(
     foreground_times: NDArray[np.float64], background_times: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Which background frame stands behind each foreground frame.

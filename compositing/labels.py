@@ -6,6 +6,7 @@ Everything works on one clip and on whole batches alike: leading dimensions are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,18 +85,35 @@ def _actor(visible: ArrayLike, removed: ArrayLike, alpha: float) -> Share:
     return mixing_weight(np.divide(pasted, both, out=np.zeros_like(both), where=both > 0), alpha)
 
 
-LABEL_RULES: Mapping[LabelRule, LabelRuleFunction] = {
-    "mixed": _mixed,
-    "foreground": _foreground,
-    "actor": _actor,
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How λ follows from what is seen.
+
+    Attributes:
+        name: as the settings have it.
+        formula: λ from (γ of the visible foreground, γ of what was removed from the background,
+            α); takes and gives arrays of any one shape, or plain numbers.
+        needs_removed: whether the second number counts; where it does not, it need not be known.
+    """
+
+    name: LabelRule
+    formula: LabelRuleFunction
+    needs_removed: bool = False
+
+
+LABEL_RULES: Mapping[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule("mixed", _mixed),
+        Rule("foreground", _foreground),
+        Rule("actor", _actor, needs_removed=True),
+    )
 }
-"""Label rule ─► λ from (γ of the visible foreground, γ of what was removed from the background, α).
+"""Name ─► label rule.
 
 - mixed: Eq. 8 on the visible foreground, as in the paper's main setting.
 - foreground: λ = 1, as in the paper's few-shot setting.
 - actor: Eq. 8 on the visible foreground's share of all that acts: visible / (visible + removed).
   The scene alone carries no action, so what was removed is what the background's label lost. No
   foreground at all gives λ = 0.
-
-All take and give arrays of any one shape, or plain numbers.
 """

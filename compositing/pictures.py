@@ -91,19 +91,19 @@ def parts_at(one: Layers, moments: NDArray[np.int64], height: int) -> tuple[UInt
         Of each uint8 [n, height, W, 3], RGB, undistorted. The outline is drawn at this size, so
         that it is as clear on a large video as on a small one.
     """
-    size = fit(one.frames, height)
+    size = size_at(one.frames, height)
     frames = resize_frames(one.frames[moments], size)
     masks = resize_masks(one.mask[moments], size)
     pictures = [outlined(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
     return frames, np.stack(pictures), resize_frames(one.background[moments], size)
 
 
-def spread(count: int, among: int) -> list[int]:
+def evenly(count: int, among: int) -> list[int]:
     """The middles of `count` equal parts of 0..`among` − 1, ascending."""
     return [(2 * i + 1) * among // (2 * count) for i in range(count)]
 
 
-def fit(frames: NDArray[np.generic], height: int) -> tuple[int, int]:
+def size_at(frames: NDArray[np.generic], height: int) -> tuple[int, int]:
     """The size (height, width) that frames or masks [T, H, W, ...] have at that height."""
     return height, max(1, round(frames.shape[2] * height / frames.shape[1]))
 
@@ -152,16 +152,16 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
 
 def why_unfit(record: LayerRecord) -> str:
     """Why a video is unfit, for people; "" when it can stand on both sides of a pair."""
-    front, behind = record.foreground_unfit, record.background_unfit
-    if front and behind.startswith(front):
-        return f"unfit: {behind}"
-    sides = {"foreground": front, "background": behind}
+    foreground, background = record.foreground_unfit, record.background_unfit
+    if foreground and background.startswith(foreground):
+        return f"unfit: {background}"
+    sides = {"foreground": foreground, "background": background}
     return "; ".join(f"unfit as {side}: {why}" for side, why in sides.items() if why)
 
 
 def _row(one: Layers, moments: int, height: int) -> list[UInt8]:
-    chosen = np.array(spread(moments, len(one.frames)))
+    chosen = np.array(evenly(moments, len(one.frames)))
     # Wider than 16:9: lower, so that one panorama does not make every column wide.
-    low = round(height * min(1.0, height * 16 / 9 / fit(one.frames, height)[1]))
+    low = round(height * min(1.0, height * 16 / 9 / size_at(one.frames, height)[1]))
     parts = parts_at(one, chosen, max(1, low))
     return [part[moment] for moment in range(moments) for part in parts]

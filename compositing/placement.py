@@ -1,7 +1,8 @@
 """Where the foreground stands in the scene: the same place as in its own, or one drawn at random.
 
 Sample first, then apply: a generator makes a small record, which is replayed on frames and mask
-alike and stored with the composite.
+alike and stored with the composite. What the record says is about the scene's frame, in which
+`fitting.fit_foreground` has stood the foreground before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from compositing.fitting import Fitted, shadows
 from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
 
@@ -82,39 +84,36 @@ def placement_of_pair(
     return draw_placement(settings, np.random.default_rng(int(digest, 16)))
 
 
-def apply(
-    frames: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    placement: Placement,
-    window: Window | None = None,
+def place_foreground(
+    fitted: Fitted, placement: Placement, window: Window | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Place a foreground: one affine map for all frames; what leaves the frame is cut off.
+    """Place a foreground in the scene: one affine map for all frames; what leaves it is cut off.
 
     Frames are interpolated bilinearly, the mask by nearest neighbour. A shift that would carry the
-    middle of the mask's box out of the frame ends where that middle meets the border, so that no
+    middle of the mask's box out of the scene ends where that middle meets the border, so that no
     foreground is lost altogether.
 
     Args:
-        frames: uint8 [T, H, W, 3], RGB.
-        mask: bool [T, H, W].
+        fitted: the foreground as it stands in the scene by itself.
         placement: what to do.
-        window: the part of the frame that is wanted, h x w pixels; all of it when not given. What
+        window: the part of the scene that is wanted, h x w pixels; all of it when not given. What
             a shift brings into the window is there, as if the whole had been placed and then cut.
 
     Returns:
-        Frames uint8 [T, h, w, 3] and mask bool [T, h, w]. With `IDENTITY` or an empty mask the
-        inputs themselves, or views of them.
+        Frames uint8 [T, h, w, 3] and mask bool [T, h, w]; beyond the foreground's own frame its
+        border is repeated, and not masked. Where nothing moves, the inputs themselves, or views of
+        them.
     """
-    if placement == IDENTITY or not mask.any():
-        return (frames, mask) if window is None else (frames[:, *window], mask[:, *window])
-    height, width = mask.shape[1:]
+    height, width = fitted.scene
     rows, columns = window or (slice(0, height), slice(0, width))
+    if placement == IDENTITY or not fitted.mask.any():
+        return _cut(fitted, rows, columns)
     size = (rows.stop - rows.start, columns.stop - columns.start)
-    (step_y, y_0), (step_x, x_0) = _way_back(mask, placement)
-    y_0, x_0 = y_0 + step_y * rows.start, x_0 + step_x * columns.start
+    (step_y, y_0), (step_x, x_0) = _way_back(fitted, placement)
+    y_0, x_0 = y_0 + step_y * rows.start, x_0 + step_x * columns.start - fitted.left
 
-    placed = np.empty((len(frames), *size, 3), np.uint8)
-    for source, target in zip(frames, placed, strict=True):
+    placed = np.empty((len(fitted.frames), *size, 3), np.uint8)
+    for source, target in zip(fitted.frames, placed, strict=True):
         cv2.warpAffine(
             source,
             np.array([[step_x, 0, x_0], [0, step_y, y_0]]),
@@ -125,23 +124,48 @@ def apply(
         )
     from_y = np.floor(step_y * np.arange(size[0]) + y_0 + 0.5).astype(np.int64)
     from_x = np.floor(step_x * np.arange(size[1]) + x_0 + 0.5).astype(np.int64)
-    inside = np.outer((from_y >= 0) & (from_y < height), (from_x >= 0) & (from_x < width))
-    moved = mask[:, from_y.clip(0, height - 1)][:, :, from_x.clip(0, width - 1)]
-    return placed, moved & inside
+    return placed, _picked(fitted.mask, from_y, from_x)
+
+
+def _cut(
+    fitted: Fitted, rows: slice, columns: slice
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A part of the scene with the foreground where it stands by itself."""
+    start, stop = columns.start - fitted.left, columns.stop - fitted.left
+    width = fitted.mask.shape[2]
+    if start >= 0 and stop <= width:
+        return fitted.frames[:, rows, start:stop], fitted.mask[:, rows, start:stop]
+    from_x = np.arange(start, stop)
+    # Few columns are copied rather than picked one by one: the same pixels, far faster.
+    inner = fitted.frames[:, rows, max(start, 0) : max(stop, 0)]
+    if inner.shape[2]:
+        around = (max(-start, 0), max(stop - width, 0))
+        frames = np.pad(inner, ((0, 0), (0, 0), around, (0, 0)), "edge")
+    else:
+        frames = fitted.frames[:, rows][:, :, from_x.clip(0, width - 1)]
+    return frames, _picked(fitted.mask[:, rows], np.arange(rows.stop - rows.start), from_x)
+
+
+def _picked(
+    mask: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """A mask [T, H, W] at some rows and columns, false where there are none."""
+    height, width = mask.shape[1:]
+    inside = np.outer((rows >= 0) & (rows < height), (columns >= 0) & (columns < width))
+    return mask[:, rows.clip(0, height - 1)][:, :, columns.clip(0, width - 1)] & inside
 
 
 def _way_back(
-    mask: NDArray[np.bool_], placement: Placement
+    fitted: Fitted, placement: Placement
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """From a pixel of the result to where it comes from: the step and the start of y and of x.
+    """From a pixel of the result to the scene's pixel it comes from: step and start of y and of x.
 
     y ↦ step · y + start, and so for x, where a pixel's centre has whole coordinates.
     """
-    height, width = mask.shape[1:]
-    seen: NDArray[np.bool_] = np.bitwise_or.reduce(mask, axis=0)
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    height, width = fitted.scene
+    rows, columns = (np.flatnonzero(side) for side in shadows(fitted.mask))
     top, bottom = float(rows[0]) - 0.5, float(rows[-1]) + 0.5
-    feet = float(columns[0] + columns[-1]) / 2
+    feet = float(columns[0] + columns[-1]) / 2 + fitted.left
     if placement.flip:
         feet = width - 1 - feet
     middle = bottom + placement.scale * (top - bottom) / 2

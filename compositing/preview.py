@@ -28,12 +28,12 @@ from compositing.pictures import (
     WARNING,
     UInt8,
     draw_contact_sheet,
+    evenly,
     fitted,
     font,
     parts_at,
     plain,
     put,
-    spread,
     why_unfit,
     wrapped,
 )
@@ -44,7 +44,7 @@ from compositing.strips import (
     Made,
     draw_blocks,
     draw_table,
-    middle,
+    middle_frame,
     side_by_side,
     strip_block,
 )
@@ -118,14 +118,14 @@ def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
         classes.setdefault(video.label, []).append(video)
     members = list(classes.values())
     if len(members) > count:
-        members = [members[i] for i in spread(count, len(members))]
+        members = [members[i] for i in evenly(count, len(members))]
     shares = [0] * len(members)
     for _ in range(count):
         open_ = [i for i, own in enumerate(members) if shares[i] < len(own)]
         if open_:
             shares[min(open_, key=lambda i: shares[i])] += 1
     return [
-        own[i] for own, share in zip(members, shares, strict=True) for i in spread(share, len(own))
+        own[i] for own, share in zip(members, shares, strict=True) for i in evenly(share, len(own))
     ]
 
 
@@ -186,11 +186,11 @@ def preview_lines(preview: LayerPreview, videos: int) -> list[str]:
     records, seen = report.records, len(report.records) + len(report.skipped)
     lines = [f"{row.id}: skipped: {row.reason}" for row in report.skipped]
     lines += [f"{record.id}: {why}" for record in records if (why := why_unfit(record))]
-    fronts = sum(not record.foreground_unfit for record in records)
-    behinds = sum(not record.background_unfit for record in records)
+    foregrounds = sum(not record.foreground_unfit for record in records)
+    backgrounds = sum(not record.background_unfit for record in records)
     lines.append(
-        f"{seen} of {videos} training videos: {fronts} fit as foreground, {behinds} as background, "
-        f"{len(report.skipped)} skipped"
+        f"{seen} of {videos} training videos: {foregrounds} fit as foreground, "
+        f"{backgrounds} as background, {len(report.skipped)} skipped"
     )
     done = report.made + len(report.skipped)
     if seen == videos:
@@ -231,15 +231,34 @@ def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:
     return {**ways, "feather, colours matched": matched}
 
 
+@dataclass(frozen=True, slots=True)
+class PairLook:
+    """How the pairs of a preview are made.
+
+    Attributes:
+        settings: how a pair becomes a composite.
+        meta: of the pairs file; `seed` is used, as in an export, and `selection`: the ω of pairs
+            that were chosen at random says nothing and is left out of the pictures.
+        blends: also make every pair in `every_blend`.
+    """
+
+    settings: CompositeSettings
+    meta: Mapping[str, Any]
+    blends: bool = False
+
+    def ways(self) -> dict[str, CompositeSettings]:
+        """The ways to make each pair by name: the settings' own, nameless if it is no other."""
+        ways = every_blend(self.settings) if self.blends else {}
+        return ways if self.settings in ways.values() else {"": self.settings, **ways}
+
+
 def preview_pairs(
     rows: Sequence[ScoredPair],
     videos: Mapping[str, Video],
     store: LayerSource,
     out: Path,
-    settings: CompositeSettings,
+    look: PairLook,
     *,
-    meta: Mapping[str, Any],
-    blends: bool = False,
     engine: Engine = HERE,
     progress: Report | None = None,
 ) -> PairPreview:
@@ -249,11 +268,8 @@ def preview_pairs(
         rows: the pairs, in the order of the pictures.
         videos: id ─► video; all that `rows` name.
         store: holds the layers of all these videos.
-        out: gets `strip.png`, `clips/` and, with `blends`, `blends.png`.
-        settings: how a pair becomes a composite.
-        meta: of the pairs file; `seed` is used, as in an export, and `selection`: the ω of pairs
-            that were chosen at random says nothing and is left out of the pictures.
-        blends: also make every pair in `every_blend`.
+        out: gets `strip.png`, `clips/` and, with every blend, `blends.png`.
+        look: how the pairs are made.
         engine: spreads the work; it changes no byte of the result.
         progress: called as progress(pairs done, pairs in all).
 
@@ -262,11 +278,8 @@ def preview_pairs(
     """
     if not rows:
         raise L2AError("Not one pair could be made: their videos cannot be read.")
-    ways = every_blend(settings) if blends else {}
-    if settings not in ways.values():
-        ways = {"": settings, **ways}
-    scored = meta.get("selection") != "random"
-    work = _Work(videos, store, out / "clips", settings, ways, scored, meta.get("seed"))
+    ways = look.ways()
+    work = _MakePair(videos, store, out / "clips", look)
     numbered = list(enumerate(rows, 1))
     sizes = [
         pair_memory(store.record(row.foreground), store.record(row.background)) for row in rows
@@ -286,7 +299,7 @@ def preview_pairs(
     clips = [clip for each in shown for clip in each.clips]
     _remove_others(out / "clips", clips)
     draw_blocks(out / "strip.png", [each.block for each in shown])
-    table = out / "blends.png" if blends else None
+    table = out / "blends.png" if look.blends else None
     if table:
         titles = [(each.row.foreground_class, each.row.background_class) for each in shown]
         draw_table(table, [way for way in ways if way], titles, [each.cells for each in shown])
@@ -306,52 +319,52 @@ class _Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _MakePair:
     """Makes one pair: the task that engines spread. An answer in words is why it cannot be.
 
-    `settings` are among the ways; the nameless way is shown in the strip alone.
+    The nameless way is shown in the strip alone.
     """
 
     videos: Mapping[str, Video]
     store: LayerSource
     clips: Path
-    settings: CompositeSettings
-    ways: Mapping[str, CompositeSettings]
-    scored: bool
-    seed: int | None
+    look: PairLook
 
     def __call__(self, item: tuple[int, ScoredPair]) -> _Shown | str:
         number, row = item
         try:
-            front, behind = (
+            foreground, background = (
                 self.store.load(self.videos[id_]) for id_ in (row.foreground, row.background)
             )
         except UnreadableVideo as error:
             return str(error)
         name = f"{number:02}-{_slug(row.foreground_class)}-on-{_slug(row.background_class)}"
         clips, cells, block = [], [], None
-        for way, settings in self.ways.items():
-            made = self._make(row, front, behind, settings)
+        for way, settings in self.look.ways().items():
+            made = self._make(row, foreground, background, settings)
             clips.append(self.clips / (f"{name}.{_slug(way)}.mp4" if way else f"{name}.mp4"))
             _write_clip(clips[-1], side_by_side(made, height=_HEIGHT), made.composite.fps)
-            if settings == self.settings:
+            if settings == self.look.settings:
                 block = strip_block(made, times=2, height=110)
             if way:
-                cells.append(middle(made))
+                cells.append(middle_frame(made))
             del made
         assert block is not None, "the settings' own way is among the ways"
         return _Shown(row, block, tuple(cells), tuple(clips))
 
     def _make(
-        self, row: ScoredPair, front: Layers, behind: Layers, settings: CompositeSettings
+        self, row: ScoredPair, foreground: Layers, background: Layers, settings: CompositeSettings
     ) -> Made:
-        omega = row.omega if self.scored else None
-        composite = make_composite(front, behind, settings, omega=omega, seed=self.seed)
-        return Made(front, behind, composite)
+        meta = self.look.meta
+        omega = None if meta.get("selection") == "random" else row.omega
+        composite = make_composite(
+            foreground, background, settings, omega=omega, seed=meta.get("seed")
+        )
+        return Made(foreground, background, composite)
 
 
 def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
-    return "the process that made it died twice, for want of memory?"
+    return "the process that made it died twice; its memory may not have sufficed"
 
 
 def _write_layers(path: Path, one: Layers) -> None:

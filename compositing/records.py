@@ -213,10 +213,13 @@ def unfit_reasons(
 
 def pair_memory(front: LayerRecord, behind: LayerRecord) -> int:
     """Bytes that a pair's composite takes at full size, on its way to an encoder, at most."""
-    # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the resized foreground
-    # and mask, both of them placed, its colours matched, the canvas and the encoder's padded copy.
+    # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the fitted foreground and
+    # mask, which may be up to four times as wide as the scene, both of them placed, its colours
+    # matched, the canvas and the encoder's padded copy.
     layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
-    return layers + front.num_frames * behind.height * behind.width * 17
+    ratio = front.width / front.height / (behind.width / behind.height)
+    wide = 4 * min(max(ratio, 1.0), 4.0)
+    return layers + round(front.num_frames * behind.height * behind.width * (13 + wide))
 
 
 def reason_kind(reason: str) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from compositing.composite import Composite, to_and_fro
+from compositing.composite import Composite, ping_pong
 from compositing.layers import Layers
-from compositing.pictures import GAP, INK, PAPER, fit, fitted, font, plain, put, wrapped
+from compositing.pictures import GAP, INK, PAPER, fitted, font, plain, put, size_at, wrapped
 from l2a.files import written_whole
 from l2a.media import resize_frames, resize_masks, sample_indices
 
@@ -99,22 +99,22 @@ def side_by_side(item: Made, *, height: int = 240) -> Frames:
     Returns:
         uint8 [T, height, W, 3], RGB: all frames of the composite.
     """
-    front, behind, made = (
-        resize_frames(frames, fit(frames, height))
+    foreground, background, made = (
+        resize_frames(frames, size_at(frames, height))
         for frames in (item.foreground.frames, item.background.frames, item.composite.frames)
     )
-    shown = to_and_fro(item.foreground.times, item.background.times)
-    return np.concatenate([front, behind[shown], made], axis=2)
+    shown = ping_pong(item.foreground.times, item.background.times)
+    return np.concatenate([foreground, background[shown], made], axis=2)
 
 
-def middle(item: Made, *, height: int = 150) -> Frames:
+def middle_frame(item: Made, *, height: int = 150) -> Frames:
     """The composite's frame nearest to its middle that has a mask: uint8 [height, W, 3], RGB."""
     count = len(item.composite.frames)
     found = np.flatnonzero(item.foreground.mask.any(axis=(1, 2)))
     among = found if len(found) else np.arange(count)
     moment = among[np.abs(among - count // 2).argmin()]
     frames = item.composite.frames[moment : moment + 1]
-    return resize_frames(frames, fit(frames, height))[0]
+    return resize_frames(frames, size_at(frames, height))[0]
 
 
 def draw_table(
@@ -161,17 +161,17 @@ def draw_table(
 
 def _cells(item: Made, moments: NDArray[np.int64], height: int) -> list[Frames]:
     """The columns at some moments (int64 [n]): of each uint8 [n, height, its width, 3]."""
-    front, behind = item.foreground, item.background
-    shown = to_and_fro(front.times, behind.times)[moments]
-    mask = resize_masks(front.mask[moments], fit(front.mask, height))
+    foreground, background = item.foreground, item.background
+    shown = ping_pong(foreground.times, background.times)[moments]
+    mask = resize_masks(foreground.mask[moments], size_at(foreground.mask, height))
     pictures = (
-        front.frames[moments],
+        foreground.frames[moments],
         np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=-1),
-        behind.frames[shown],
-        behind.background[shown],
+        background.frames[shown],
+        background.background[shown],
         item.composite.frames[moments],
     )
-    return [resize_frames(frames, fit(frames, height)) for frames in pictures]
+    return [resize_frames(frames, size_at(frames, height)) for frames in pictures]
 
 
 def _title(composite: Composite) -> str:

@@ -244,7 +244,7 @@ def _preview_augmentations(arguments: Arguments, augment: Sequence[str] | str) -
 
 
 def _preview_pairs(arguments: Arguments, pairs: Path) -> None:
-    from compositing.preview import best_pairs, preview_pairs
+    from compositing.preview import PairLook, best_pairs, preview_pairs
     from l2a.runs import Run
     from train.chosen import open_chosen
 
@@ -261,8 +261,9 @@ def _preview_pairs(arguments: Arguments, pairs: Path) -> None:
     rows = [row for row in rows if not {row.foreground, row.background} & gone]
     with run.stage("preview"), progress("preview", "pairs") as report:
         done = preview_pairs(
-            rows, chosen.videos, chosen.store, out, settings.composite, meta=chosen.meta,
-            blends=wanted.every_blend, engine=chosen.engine, progress=report,
+            rows, chosen.videos, chosen.store, out,
+            PairLook(settings.composite, chosen.meta, wanted.every_blend),
+            engine=chosen.engine, progress=report,
         )  # fmt: skip
     for sentence in done.skipped:
         say(f"skipped {sentence}")

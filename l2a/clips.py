@@ -6,16 +6,22 @@ A bank is a folder:
     frames.npy       uint8 [N, T, H, W, 3]
     masks.npy        bool  [N, T, H, W]
     backgrounds.npy  uint8 [N, T, H, W, 3]
+    aspects.npy      float64 [N], of the videos
     state.npy        uint8 [N], of `RowState`
     skipped/         one small file for each unreadable video, with the reason
 
 The arrays are sparse files: what was never written takes no room on the disk. A row's state is
 written after its data, and both outlive a killed process, so that a filling goes on with the rows
 that were not done. Several processes may read, and write different rows, at the same time.
+
+All clips have one size, whatever the shape of their videos: like torchvision's references, a video
+is squeezed to it. Its aspect ratio is kept beside it, so that what is composited of two videos can
+have the right shape (`compositing.pair`).
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -30,8 +36,8 @@ from l2a.errors import InputError
 from l2a.files import read_json, write_json, write_text
 from l2a.videos import Skipped
 
-_LAYOUT = 1
-"""Version of the folder's layout; a bank of another version is refused."""
+_LAYOUT = 2
+"""Version of the folder's layout; a bank of another version is filled anew, never misread."""
 
 
 class RowState(IntEnum):
@@ -83,6 +89,7 @@ class ClipBank:
         frames: uint8 [N, T, H, W, 3], RGB; zeros where not written.
         masks: bool [N, T, H, W], the foreground; zeros without layers.
         backgrounds: uint8 [N, T, H, W, 3], RGB; zeros without layers.
+        aspects: float64 [N], width over height of each video as people see it; 0 where not written.
         state: uint8 [N], of `RowState`.
     """
 
@@ -100,13 +107,15 @@ class ClipBank:
             _open_array(folder / f"{name}.npy", mode, shape, dtype)
             for name, (shape, dtype) in _layout(len(self.ids), self.settings).items()
         ]
-        self.frames, self.masks, self.backgrounds, self.state = arrays
+        self.frames, self.masks, self.backgrounds, self.aspects, self.state = arrays
 
     @classmethod
     def create_or_resume(
         cls, folder: Path, ids: Sequence[str], settings: ClipSettings, fingerprint: str
     ) -> ClipBank:
         """Open a bank for writing: a new one, or the one that an earlier filling left.
+
+        A bank of another version of the layout is emptied and filled anew.
 
         Args:
             folder: where it lies, or will lie.
@@ -127,6 +136,9 @@ class ClipBank:
             "ids": list(ids),
         }
         path = folder / "index.json"
+        if path.exists() and read_json(path).get("layout") != _LAYOUT:
+            path.unlink()  # first: without an index, what else is there counts as nothing
+            shutil.rmtree(folder / "skipped", ignore_errors=True)
         if path.exists():
             if read_json(path) != index:
                 raise InputError(
@@ -180,6 +192,8 @@ class ClipBank:
         frames: npt.NDArray[np.uint8],
         masks: npt.NDArray[np.bool_] | None,
         background: npt.NDArray[np.uint8] | None,
+        *,
+        aspect: float | None = None,
     ) -> None:
         """Store a video's clip, with its layers or without.
 
@@ -188,6 +202,7 @@ class ClipBank:
             frames: uint8 [T, H, W, 3], RGB.
             masks: bool [T, H, W], or None.
             background: uint8 [T, H, W, 3], RGB; None exactly when `masks` is.
+            aspect: width over height of the video; W / H if not given: nothing was squeezed.
         """
         if (masks is None) != (background is None):
             raise ValueError("layers are masks and a background: give both or neither")
@@ -202,6 +217,7 @@ class ClipBank:
                 )
         for array, values in written:
             array[row] = values
+        self.aspects[row] = aspect or self.settings.width / self.settings.height
         self._set_state(row, RowState.FRAMES if masks is None else RowState.LAYERS)
 
     def mark_unreadable(self, row: int, reason: str) -> None:
@@ -223,6 +239,7 @@ def _layout(n: int, settings: ClipSettings) -> dict[str, tuple[tuple[int, ...], 
         "frames": ((*clip, 3), np.uint8),
         "masks": (clip, np.bool_),
         "backgrounds": ((*clip, 3), np.uint8),
+        "aspects": ((n,), np.float64),
         "state": ((n,), np.uint8),
     }
 

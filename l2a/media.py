@@ -31,6 +31,16 @@ Int64 = npt.NDArray[np.int64]
 COMPLETE = 0.9
 """A file that yields less than this share of the time it declares counts as truncated."""
 
+SQUARE = (0.1, 10.0)
+"""Width over height of a pixel that is believed: anamorphic video lies within 0.5..2."""
+
+_NEARLY_SQUARE = 0.01
+"""So much beside square is what encoders note when they round a width to even pixels (1280:1279):
+to blur every frame for a column that nobody misses would be no gain."""
+
+NARROWEST = 8
+"""Rows and columns that must be left of a frame that is scaled down."""
+
 # FFmpeg also "plays" text files, pictures, and play lists that name any file on the disk. Only real
 # containers are opened, so that no path inside a data file is ever followed.
 _CONTAINERS = "avi,mov,mp4,matroska,webm,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,mxf,rm,dv"
@@ -56,12 +66,14 @@ class Frames:
     """Decoded frames and when they are shown.
 
     Attributes:
-        frames: uint8 [T, H, W, 3], RGB, T >= 1.
+        frames: uint8 [T, H, W, 3], RGB, T >= 1, with square pixels.
         times: float64 [T], seconds, strictly ascending; the first is 0.
         fps: frames per second on average over these frames.
         numbers: int64 [T], ascending: which of the file's frames these are, where some were left
             out; None where these are all.
         num_decoded: how many frames the file has, where some were left out.
+        stored: (height, width) of the frames in the file, upright, before their pixels were made
+            square and the frames scaled down; None where they come from no file.
     """
 
     frames: UInt8
@@ -69,6 +81,7 @@ class Frames:
     fps: float
     numbers: Int64 | None = None
     num_decoded: int | None = None
+    stored: tuple[int, int] | None = None
 
     @property
     def indices(self) -> Int64:
@@ -86,6 +99,9 @@ def read_frames(
 ) -> Frames:
     """Decode a video file: upright (rotation metadata is applied) and in order of display.
 
+    Pixels that the file declares wider or narrower than high (its sample aspect ratio) are made
+    square by scaling the width alone, so that people have the shape that players show.
+
     A video with more than `max_frames` frames is decoded twice, first for its times alone, then
     for the frames chosen by `sample_indices`; never more than `max_frames` frames are in memory.
 
@@ -97,7 +113,9 @@ def read_frames(
 
     Raises:
         UnreadableVideo: the file is missing, empty, not a video, without pictures, ends in the
-            middle of a frame, or ends before `COMPLETE` of the time that it declares.
+            middle of a frame, ends before `COMPLETE` of the time that it declares, or has a shape
+            of which nothing is left: pixels outside of `SQUARE`, or fewer than `NARROWEST` rows
+            or columns once it is scaled down.
     """
     path = Path(path)
     if not path.is_file():
@@ -170,7 +188,7 @@ def write_video(
     H.264 with 4:2:0 chroma has even sizes only: an odd last row or column is repeated once, and who
     reads the file back crops it. Colours are BT.601, limited range, and tagged so: a reader that
     looks at tags and one that does not (OpenCV; FFmpeg's default is BT.601) see the same colours.
-    The same frames and settings give the same bytes.
+    Pixels are square, and declared so. The same frames and settings give the same bytes.
 
     Args:
         path: where to write.
@@ -180,6 +198,9 @@ def write_video(
         codec: FFmpeg's name of an encoder: libx264, or libx265.
         preset: x264's trade of time for size, "ultrafast" to "veryslow".
         tune: what x264 optimises for, such as "fastdecode"; nothing in particular if not given.
+
+    Raises:
+        UnreadableVideo: the encoder cannot do frames of this size, such as 20000 pixels wide.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {frames.shape}")
@@ -199,29 +220,40 @@ def write_video(
         stream.height, stream.width, stream.pix_fmt = *even.shape[1:3], "yuv420p"
         context = stream.codec_context
         context.thread_count = 1
+        context.sample_aspect_ratio = Fraction(1)
         context.options = {"crf": str(crf), "preset": preset, **_ENCODER}
         if tune:
             context.options |= {"tune": tune}
         context.color_range = ColorRange.MPEG
         context.colorspace = context.color_primaries = context.color_trc = 6  # SMPTE 170M
-        reformatter = VideoReformatter()
-        for index, pixels in enumerate(even):
-            frame = reformatter.reformat(
-                av.VideoFrame.from_ndarray(pixels, format="rgb24"),
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU601,
-                interpolation=_EXACT,
-                threads=1,
-            )
-            frame.pts = index
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
+        try:
+            _encode(out, stream, even)
+        except av.ExternalError as error:  # the encoder's own; a full disk is none
+            size = f"{frames.shape[2]}x{frames.shape[1]}"
+            reason = f"frames of {size} pixels cannot be encoded by {codec}"
+            raise UnreadableVideo(path, reason) from error
+
+
+def _encode(out: Any, stream: Any, frames: UInt8) -> None:
+    """Encode all frames into a container that is open for writing."""
+    reformatter = VideoReformatter()
+    for index, pixels in enumerate(frames):
+        frame = reformatter.reformat(
+            av.VideoFrame.from_ndarray(pixels, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=_EXACT,
+            threads=1,
+        )
+        frame.pts = index
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
 
 
 def _read(path: Path, max_frames: int | None, max_side: int | None) -> Frames:
-    to_rgb = _ToRGB(max_side)
-    kept: list[UInt8] = []
     decoded = _Decoding(path)
+    to_rgb = _ToRGB(decoded, max_side)
+    kept: list[UInt8] = []
     with closing(decoded.frames()) as source:
         for index, frame in enumerate(source):
             if max_frames is None or index < max_frames:
@@ -239,7 +271,7 @@ def _read(path: Path, max_frames: int | None, max_side: int | None) -> Frames:
         times = times[chosen]
     times = times - times[0]
     fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else decoded.rate
-    return Frames(_stack(kept), times, fps, numbers=chosen, num_decoded=total)
+    return Frames(_stack(kept), times, fps, numbers=chosen, num_decoded=total, stored=to_rgb.stored)
 
 
 class _Decoding:
@@ -248,6 +280,7 @@ class _Decoding:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rate = 25.0
+        self.pixel = Fraction(1)
         self._pts: list[float | None] = []
         self._declared = 0.0
         self._covered = 0.0
@@ -264,6 +297,7 @@ class _Decoding:
             stream = _first_moving(container, self.path)
             stream.codec_context.thread_count = 1
             self.rate = float(stream.average_rate or stream.guessed_rate or 25)
+            self.pixel = _pixel_shape(stream, self.path)
             own = self._declare(container, stream)
             for packet in container.demux():
                 if packet.pts is not None and (packet.stream is stream or not own):
@@ -331,29 +365,64 @@ def _first_moving(container: Any, path: Path) -> Any:
     raise UnreadableVideo(path, "it holds no video, only sound or data")
 
 
-class _ToRGB:
-    """Turns decoder frames into upright uint8 [H, W, 3], all of the first frame's size."""
+def _pixel_shape(stream: Any, path: Path) -> Fraction:
+    """Width over height of the stream's pixels; 1 where it says nothing, or next to it."""
+    declared = stream.sample_aspect_ratio
+    if not declared or abs(declared - 1) < _NEARLY_SQUARE:
+        return Fraction(1)
+    if not SQUARE[0] <= declared <= SQUARE[1]:
+        shape = f"{declared.numerator}:{declared.denominator}"
+        raise UnreadableVideo(path, f"it declares pixels of {shape}, which no picture has")
+    return Fraction(declared)
 
-    def __init__(self, max_side: int | None) -> None:
+
+class _ToRGB:
+    """Turns decoder frames into upright uint8 [H, W, 3] of square pixels, all of one size.
+
+    Attributes:
+        stored: (height, width) of the first frame in the file, upright; None before it came.
+    """
+
+    def __init__(self, decoded: _Decoding, max_side: int | None) -> None:
+        self.stored: tuple[int, int] | None = None
+        self._decoded = decoded
         self._max_side = max_side
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
+        self._coded: tuple[int, int] | None = None
 
     def __call__(self, frame: Any) -> UInt8:
-        height, width = self._size = self._size or (frame.height, frame.width)
+        coded = self._coded = self._coded or (frame.height, frame.width)
+        turns = round(frame.rotation / 90)
+        self.stored = self.stored or (coded[::-1] if turns % 2 else coded)
         rgb = self._reformatter.reformat(
             frame,
-            width=width,
-            height=height,
+            width=coded[1],
+            height=coded[0],
             format="rgb24",
             interpolation=_EXACT,
             threads=1,
         ).to_ndarray()
-        if self._max_side is not None and max(height, width) > self._max_side:
-            scale = self._max_side / max(height, width)
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+        height, width = self._square(coded)
+        if (height, width) != coded:
+            smaller = height * width < coded[0] * coded[1]
+            how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            rgb = cv2.resize(rgb, (width, height), interpolation=how)
+        return np.ascontiguousarray(np.rot90(rgb, turns))
+
+    def _square(self, coded: tuple[int, int]) -> tuple[int, int]:
+        """The size with square pixels and within the longest side: (height, width)."""
+        height, width = coded[0], max(1, round(coded[1] * self._decoded.pixel))
+        if self._max_side is None or max(height, width) <= self._max_side:
+            return height, width
+        scale = self._max_side / max(height, width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if min(size) < NARROWEST:
+            raise UnreadableVideo(
+                self._decoded.path,
+                f"its frames of {coded[1]}x{coded[0]} pixels are too narrow: scaled down to "
+                f"{self._max_side} they are {size[1]}x{size[0]}",
+            )
+        return size
 
 
 def _stack(frames: list[UInt8]) -> UInt8:

@@ -269,7 +269,8 @@ def test_feather_is_the_weighted_sum_wherever_the_mask_lies(place):
     weight = soft_weight(mask, 0.2 * 24)[..., None].astype(float)
     expected = weight * foreground + (1 - weight) * background
     canvas, _ = blended(foreground, mask, background, blend="feather", feather=0.2)
-    assert np.abs(canvas - expected).max() <= 0.51
+    assert np.abs(canvas - expected).max() <= 1.5  # fixed point: a level, and the rounding
+    assert np.abs(canvas - expected).mean() < 0.3
 
 
 def test_a_wider_edge_shows_less_of_the_foreground():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -72,6 +73,29 @@ def test_a_folder_of_other_content_is_refused(tmp_path: Path, changed: str) -> N
     fingerprint = "f2" if changed == "fingerprint" else "f1"
     with pytest.raises(InputError, match=f"{tmp_path} holds clips of other videos or settings"):
         ClipBank.create_or_resume(tmp_path, ids, settings, fingerprint)
+
+
+def test_the_shape_of_a_video_is_kept_beside_its_clip(tmp_path: Path) -> None:
+    bank = make(tmp_path)
+    bank.write(1, *clip(1), aspect=9 / 16)
+    bank.write(2, *clip(2))
+    assert ClipBank.open(tmp_path).aspects.tolist() == [0, 9 / 16, 11 / 9, 0]
+
+
+def test_a_bank_of_an_earlier_layout_is_filled_anew(tmp_path: Path) -> None:
+    """It knew no shapes: its rows would be composited as if all had the bank's own."""
+    bank = make(tmp_path)
+    bank.write(0, *clip(0))
+    bank.mark_unreadable(1, "the file is empty")
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps(index | {"layout": 1}))
+    (tmp_path / "aspects.npy").unlink()
+    with pytest.raises(InputError, match="another version"):
+        ClipBank.open(tmp_path)
+    again = make(tmp_path)
+    assert again.pending() == [0, 1, 2, 3]
+    assert not again.frames.any() and not again.skipped
+    assert not list((tmp_path / "skipped").glob("*"))
 
 
 @pytest.mark.parametrize("ids", [(), ("a", "b", "a")])

@@ -13,10 +13,11 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from compositing.blend import composite_clip
-from compositing.composite import make_composite, to_and_fro
+from compositing.composite import make_composite, ping_pong
+from compositing.fitting import Fitted, fit_foreground
 from compositing.layers import Layers
 from compositing.masks import from_json
-from compositing.placement import IDENTITY, Placement, apply, placement_of_pair
+from compositing.placement import IDENTITY, Placement, place_foreground, placement_of_pair
 from compositing.settings import CompositeSettings, PrepareSettings
 from compositing.strips import Made, draw_strip, side_by_side
 from l2a.files import fingerprint
@@ -63,22 +64,23 @@ def test_left_half_from_the_foreground_the_rest_from_the_clean_background():
     assert composite.fps == 30
 
 
-@pytest.mark.parametrize("front_size", [(12, 16), (3, 5), (31, 17)])
-@pytest.mark.parametrize("back_size", [(12, 16), (7, 9), (1, 1)])
-def test_the_backgrounds_size_and_the_foregrounds_length_and_rate(front_size, back_size):
-    front = flat_layers("run/a", 20, front_size, num_frames=5, fps=25.0)
-    behind = flat_layers("walk/b", 50, back_size, num_frames=3)
+@pytest.mark.parametrize("size_f", [(12, 16), (3, 5), (31, 17)])
+@pytest.mark.parametrize("size_b", [(12, 16), (7, 9), (1, 1)])
+def test_the_backgrounds_size_and_the_foregrounds_length_and_rate(size_f, size_b):
+    front = flat_layers("run/a", 20, size_f, num_frames=5, fps=25.0)
+    behind = flat_layers("walk/b", 50, size_b, num_frames=3)
     composite = make_composite(front, behind, MIXED)
-    assert composite.frames.shape == (5, *back_size, 3)
+    assert composite.frames.shape == (5, *size_b, 3)
     assert composite.fps == 25
-    mask = resize_masks(front.mask, back_size)
+    ratio = size_f[1] / size_f[0] / (size_b[1] / size_b[0])
+    _, mask = place_foreground(fit_foreground(front.frames, front.mask, size_b, ratio), IDENTITY)
     assert composite.gamma == mask.mean()
     assert (composite.frames[mask] == 20).all()
     assert (composite.frames[~mask] == 150).all()
 
 
-def test_stretching_keeps_mask_and_frame_on_each_other():
-    """A bright square whose mask is exact stays bright inside the mask, up and down."""
+def test_resizing_keeps_mask_and_frame_on_each_other():
+    """A bright square whose mask is exact stays bright inside the mask, and a square."""
     frames = np.zeros((1, 40, 40, 3), np.uint8)
     frames[:, 12:28, 12:28] = 240
     front = make_layers("run/a", frames, frames[..., 0] > 0)
@@ -87,6 +89,7 @@ def test_stretching_keeps_mask_and_frame_on_each_other():
         rows, columns = np.nonzero((composite.frames[0] != 100).any(axis=-1))
         middle = [(rows.min() + rows.max() + 1) / 2, (columns.min() + columns.max() + 1) / 2]
         assert np.abs(np.array(middle) - np.array(size) / 2).max() <= 0.5
+        assert np.ptp(rows) == np.ptp(columns) == size[0] * 16 / 40 - 1
         pasted = composite.frames[0][(composite.frames[0] != 100).any(axis=-1)]
         assert pasted.mean() > 220
 
@@ -145,6 +148,7 @@ def test_provenance_says_what_made_it():
         "gamma": 0.5,
         "seed": 5,
         "placement": None,
+        "ratio": 1.0,
         **asdict(settings),
         "settings": fingerprint(settings),
         "versions": made.provenance["versions"],
@@ -170,7 +174,7 @@ def test_placement_gamma_and_lambda_are_of_what_is_really_seen():
     made = make_composite(front, behind, MOVED, seed=1)
     placement = Placement(**made.provenance["placement"])
     assert placement == placement_of_pair(MOVED, 1, "run/a", "walk/b") != IDENTITY
-    frames, mask = apply(front.frames, front.mask, placement)
+    frames, mask = place_foreground(Fitted(front.frames, front.mask, 0, 40), placement)
     assert_array_equal(made.frames, composite_clip(frames, mask, behind.background))
     assert made.gamma == mask.mean() != front.mask.mean()
     assert made.lam == pytest.approx(1 - (1 - mask.mean()) ** 4)
@@ -244,8 +248,8 @@ def times(count, fps):
         ((7, 30), (4, 10), [0, 0, 1, 1, 1, 2, 2]),
     ],
 )
-def test_to_and_fro_by_hand(front, behind, expected):
-    assert to_and_fro(times(*front), times(*behind)).tolist() == expected
+def test_ping_pong_by_hand(front, behind, expected):
+    assert ping_pong(times(*front), times(*behind)).tolist() == expected
 
 
 @given(
@@ -253,10 +257,10 @@ def test_to_and_fro_by_hand(front, behind, expected):
     st.integers(2, 60),
     st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97, 30.0, 59.94]),
 )
-def test_to_and_fro_at_one_rate_turns_round_at_both_ends(front, behind, fps):
+def test_ping_pong_at_one_rate_turns_round_at_both_ends(front, behind, fps):
     steps = np.arange(front) % (2 * (behind - 1))
     expected = np.where(steps < behind, steps, 2 * (behind - 1) - steps)
-    assert_array_equal(to_and_fro(times(front, fps), times(behind, fps)), expected)
+    assert_array_equal(ping_pong(times(front, fps), times(behind, fps)), expected)
 
 
 @given(
@@ -264,17 +268,17 @@ def test_to_and_fro_at_one_rate_turns_round_at_both_ends(front, behind, fps):
     st.lists(st.floats(0.01, 0.2), min_size=1, max_size=40),
     st.sampled_from([8.0, 25.0, 30.0]),
 )
-def test_to_and_fro_takes_the_nearest_frame_whatever_the_rates(front, gaps, fps):
+def test_ping_pong_takes_the_nearest_frame_whatever_the_rates(front, gaps, fps):
     stamps = np.concatenate([[0.0], np.cumsum(gaps)])
     moments = times(front, fps)
-    chosen = to_and_fro(moments, stamps)
+    chosen = ping_pong(moments, stamps)
     period = 2 * stamps[-1]
     position = stamps[-1] - np.abs(moments % period - stamps[-1])
     nearest = np.abs(stamps[None] - position[:, None]).min(axis=1)
     assert (np.abs(stamps[chosen] - position) <= nearest + 1e-5).all()
 
 
-def test_a_shorter_background_goes_to_and_fro():
+def test_a_shorter_background_goes_ping_pong():
     front = flat_layers("run/a", 200, (4, 6), num_frames=8, share=0)
     composite = make_composite(front, numbered_layers("walk/b", 3, 30.0), MIXED)
     assert composite.frames[:, 0, 0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
@@ -338,7 +342,7 @@ def test_on_real_video_colours_stay_and_the_mask_fits_the_actor(clips_root):
     front, behind = (real_layers(root, name) for name in REAL)
     composite = make_composite(front, behind, MIXED)
     size = composite.frames.shape[1:3]
-    mask, shown = resize_masks(front.mask, size), to_and_fro(front.times, behind.times)
+    mask, shown = resize_masks(front.mask, size), ping_pong(front.times, behind.times)
     assert 0.02 < composite.gamma < 0.4
     assert_array_equal(composite.frames[mask], resize_frames(front.frames, size)[mask])
     assert_array_equal(composite.frames[~mask], behind.background[shown][~mask])
@@ -354,7 +358,7 @@ def test_on_real_video_a_softer_blend_stays_within_the_mask(clips_root, name):
     front, behind = (real_layers(root, file) for file in REAL)
     hard = make_composite(front, behind, MIXED)
     soft = make_composite(front, behind, CompositeSettings(blend=name, match_colour=0.5))
-    size, shown = soft.frames.shape[1:3], to_and_fro(front.times, behind.times)
+    size, shown = soft.frames.shape[1:3], ping_pong(front.times, behind.times)
     mask = resize_masks(front.mask, size)
     assert_array_equal(soft.frames[~mask], behind.background[shown][~mask])
     assert (soft.gamma < hard.gamma) if name == "feather" else (soft.gamma == hard.gamma)

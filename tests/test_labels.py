@@ -80,20 +80,20 @@ def test_eq_7_rows_sum_to_1(classes, lams, seed):
 
 
 def test_label_rules_by_hand():
-    assert LABEL_RULES["mixed"](0.1, 0.3, 4.0) == pytest.approx(0.3439)
-    assert LABEL_RULES["foreground"](0.1, 0.3, 4.0) == 1
-    assert LABEL_RULES["actor"](0.1, 0.3, 4.0) == pytest.approx(1 - 0.75**4)
-    assert LABEL_RULES["actor"](0.1, 0.0, 4.0) == 1
-    assert LABEL_RULES["actor"](0.0, 0.3, 4.0) == 0
-    assert LABEL_RULES["actor"](0.0, 0.0, 4.0) == 0
+    assert LABEL_RULES["mixed"].formula(0.1, 0.3, 4.0) == pytest.approx(0.3439)
+    assert LABEL_RULES["foreground"].formula(0.1, 0.3, 4.0) == 1
+    assert LABEL_RULES["actor"].formula(0.1, 0.3, 4.0) == pytest.approx(1 - 0.75**4)
+    assert LABEL_RULES["actor"].formula(0.1, 0.0, 4.0) == 1
+    assert LABEL_RULES["actor"].formula(0.0, 0.3, 4.0) == 0
+    assert LABEL_RULES["actor"].formula(0.0, 0.0, 4.0) == 0
 
 
 @pytest.mark.parametrize("rule", sorted(LABEL_RULES))
 @given(st.lists(st.tuples(shares, shares), min_size=1, max_size=6), alphas)
 def test_label_rules_on_a_batch_are_those_of_its_clips(rule, pairs, alpha):
     visible, removed = np.array(pairs).T
-    batch = LABEL_RULES[rule](visible, removed, alpha)
+    batch = LABEL_RULES[rule].formula(visible, removed, alpha)
     assert batch.shape == visible.shape
     assert ((batch >= 0) & (batch <= 1)).all()
     for lam, seen, gone in zip(batch, visible, removed, strict=True):
-        assert lam == pytest.approx(float(LABEL_RULES[rule](seen, gone, alpha)))
+        assert lam == pytest.approx(float(LABEL_RULES[rule].formula(seen, gone, alpha)))

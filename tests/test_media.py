@@ -57,12 +57,15 @@ def encode(
     colorspace: Colorspace = Colorspace.ITU601,
     full_range: bool = False,
     rotation: int = 0,
+    pixel: Fraction | None = None,
 ) -> None:
     """An encoder apart from the one under test: time stamps in milliseconds, tags, rotation."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         context = stream.codec_context
+        if pixel:
+            context.sample_aspect_ratio = pixel
         context.colorspace = int(colorspace)
         context.color_range = ColorRange.JPEG if full_range else ColorRange.MPEG
         if codec == "libx264":
@@ -266,6 +269,87 @@ def test_the_longer_side_is_limited(
     decoded = read_frames(tmp_path / "a.mp4", max_side=max_side).frames
     assert decoded.shape[1:3] == expected
     assert np.abs(decoded.astype(int) - resize_frames(frames, expected)).mean() < 2
+
+
+PIXELS = [Fraction(4, 3), Fraction(8, 9), Fraction(16, 11), Fraction(1, 2), Fraction(65, 64)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("pixel", PIXELS)
+def test_pixels_that_are_not_square_are_made_square(
+    tmp_path: Path, pixel: Fraction, suffix: str
+) -> None:
+    """The width is scaled and the height stays, as players show it."""
+    frames = smooth_frames()
+    encode(tmp_path / f"a{suffix}", frames, pixel=pixel)
+    decoded = read_frames(tmp_path / f"a{suffix}")
+    size = (48, round(64 * pixel))
+    assert decoded.frames.shape == (6, *size, 3)
+    assert decoded.stored == (48, 64)
+    assert np.abs(decoded.frames.astype(int) - resize_frames(frames, size)).mean() < 2
+
+
+def test_square_pixels_are_left_alone(tmp_path: Path) -> None:
+    frames = smooth_frames()
+    encode(tmp_path / "square.mp4", frames, pixel=Fraction(1))
+    encode(tmp_path / "unsaid.mp4", frames)
+    encode(tmp_path / "rounded.mp4", frames, pixel=Fraction(127, 128))  # 63.5 columns
+    square, unsaid, rounded = (
+        read_frames(tmp_path / f"{name}.mp4").frames for name in ("square", "unsaid", "rounded")
+    )
+    assert square.shape == unsaid.shape == rounded.shape == (6, 48, 64, 3)
+    assert (square == unsaid).all() and (square == rounded).all()
+
+
+def test_square_before_upright_and_before_scaled_down(tmp_path: Path) -> None:
+    """96 x 48 pixels, twice as high as wide, turned: 48 x 48; the limit is on what is shown."""
+    frames = smooth_frames(height=48, width=96)
+    encode(tmp_path / "a.mp4", frames, rotation=90, pixel=Fraction(2))
+    decoded = read_frames(tmp_path / "a.mp4")
+    assert decoded.frames.shape == (6, 192, 48, 3)
+    assert decoded.stored == (96, 48)
+    assert read_frames(tmp_path / "a.mp4", max_side=96).frames.shape == (6, 96, 24, 3)
+    assert read_frames(tmp_path / "a.mp4", max_frames=3).frames.shape == (3, 192, 48, 3)
+
+
+def test_a_circle_on_anamorphic_video_is_a_circle(tmp_path: Path) -> None:
+    y, x = np.mgrid[:72, :64] + 0.5
+    round_ = np.hypot(y - 36, (x - 32) * 16 / 11) < 20  # stored narrow: pixels of 16:11
+    frames = np.where(round_[..., None], 230, 20).astype(np.uint8).repeat(3, -1)[None].repeat(3, 0)
+    encode(tmp_path / "a.mp4", frames, pixel=Fraction(16, 11))
+    seen = read_frames(tmp_path / "a.mp4").frames[1, ..., 1] > 125
+    height, width = (np.ptp(np.flatnonzero(seen.any(axis=axis))) + 1 for axis in (1, 0))
+    assert abs(height - 40) <= 1 and abs(width - 40) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_is_written_says_that_its_pixels_are_square(tmp_path: Path, suffix: str) -> None:
+    write_video(tmp_path / f"a{suffix}", smooth_frames(), 25.0)
+    with av.open(str(tmp_path / f"a{suffix}")) as file:
+        assert file.streams.video[0].sample_aspect_ratio == 1
+
+
+@pytest.mark.parametrize("pixel", [Fraction(1, 50), Fraction(40)])
+def test_pixels_of_an_absurd_shape_are_not_believed(tmp_path: Path, pixel: Fraction) -> None:
+    encode(tmp_path / "a.mp4", smooth_frames(), pixel=pixel)
+    shape = f"{pixel.numerator}:{pixel.denominator}"
+    with pytest.raises(UnreadableVideo, match=f"declares pixels of {shape}, which no picture has"):
+        read_frames(tmp_path / "a.mp4")
+
+
+def test_a_band_of_which_nothing_is_left_is_unreadable(tmp_path: Path) -> None:
+    write_video(tmp_path / "wide.mkv", smooth_frames(2, 16, 4096), 25.0, preset="ultrafast")
+    assert read_frames(tmp_path / "wide.mkv").frames.shape == (2, 16, 4096, 3)
+    assert read_frames(tmp_path / "wide.mkv", max_side=2048).frames.shape == (2, 8, 2048, 3)
+    with pytest.raises(UnreadableVideo, match=r"4096x16 pixels are too narrow: .* 640 .* 640x2"):
+        read_frames(tmp_path / "wide.mkv", max_side=640)
+
+
+@pytest.mark.parametrize("size", [(2, 16400), (16400, 2)])
+def test_frames_that_no_encoder_takes_are_named(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(UnreadableVideo, match=rf"{size[1]}x{size[0]} pixels cannot be encoded"):
+        write_video(tmp_path / "a.mp4", np.zeros((1, *size, 3), np.uint8), 25.0)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])

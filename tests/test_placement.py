@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from compositing.fitting import Fitted, fit_foreground
 from compositing.placement import (
     IDENTITY,
     Placement,
-    apply,
     draw_placement,
+    place_foreground,
     placement_of_pair,
 )
 from compositing.settings import CompositeSettings
 
 LOOSE = CompositeSettings(shift=0.3, scale=2.0, flip_foreground=0.5)
+
+
+def apply(frames, mask, placement, window=None):
+    """Place a foreground of the scene's own size."""
+    return place_foreground(Fitted(frames, mask, 0, mask.shape[2]), placement, window)
 
 
 def clip(shape=(2, 10, 20), seed=0):
@@ -48,9 +54,10 @@ def moved(array, down, right):
 
 def test_identity_gives_the_same_arrays():
     frames, mask = clip()
-    placed = apply(frames, mask, IDENTITY)
-    assert placed[0] is frames and placed[1] is mask
-    assert apply(frames, mask, Placement(0.0, 0.0, 1.0, False))[0] is frames
+    for placement in (IDENTITY, Placement(0.0, 0.0, 1.0, False)):
+        for got, own in zip(apply(frames, mask, placement), (frames, mask), strict=True):
+            assert_array_equal(got, own)
+            assert np.shares_memory(got, own)
 
 
 def test_identity_in_a_window_is_a_view():
@@ -206,7 +213,8 @@ def test_an_empty_mask_is_given_back():
     frames, mask = clip()
     mask[:] = False
     placed = apply(frames, mask, Placement(0.2, 0.1, 2.0, True))
-    assert placed[0] is frames and placed[1] is mask
+    assert_array_equal(placed[0], frames)
+    assert_array_equal(placed[1], mask)
 
 
 @given(st.integers(0, 999), st.integers(0, 4), st.integers(0, 6))
@@ -300,3 +308,174 @@ def test_a_record_is_json_and_none_when_nothing_moves():
     placement = placement_of_pair(LOOSE, 3, "a", "b")
     record = json.loads(json.dumps(placement.record()))
     assert Placement(**record) == placement
+
+
+# In a scene of another shape
+
+
+def standing(mask, left, width, height=None):
+    """A foreground of the scene's height that stands at `left` in a scene so many columns wide."""
+    frames = np.random.default_rng(1).integers(0, 256, (*mask.shape, 3), np.uint8)
+    return Fitted(frames, mask, left, width)
+
+
+def on_scene(fitted):
+    """Frames and mask on the whole scene by hand: 0 where the foreground has no pixel."""
+    count, height, columns = fitted.mask.shape
+    canvas = np.zeros((count, height, fitted.width + 200, 4), np.uint8)
+    at = slice(100 + fitted.left, 100 + fitted.left + columns)
+    canvas[:, :, at, :3], canvas[:, :, at, 3] = fitted.frames, fitted.mask
+    canvas = canvas[:, :, 100:-100]
+    return canvas[..., :3], canvas[..., 3] > 0
+
+
+@pytest.mark.parametrize("left", [-14, -3, 0, 5, 13, 30])
+@pytest.mark.parametrize("window", [None, (slice(2, 8), slice(4, 17))])
+def test_a_foreground_of_another_width_is_cut_where_the_scene_ends(left, window):
+    """Narrower and wider than the scene, hanging out on either side, and all outside of it."""
+    for columns in (9, 20, 45):
+        mask = np.random.default_rng(0).random((2, 10, columns)) < 0.5
+        fitted = standing(mask, left, 20)
+        expected = on_scene(fitted)
+        placed = place_foreground(fitted, IDENTITY, window)
+        rows, across = window or (slice(None), slice(None))
+        assert_array_equal(placed[1], expected[1][:, rows, across])
+        assert_array_equal(seen(*placed), seen(*expected)[:, rows, across])
+        # Around it its border goes on, so that blends that look there find no black.
+        if not window and 0 < left < 20:
+            assert_array_equal(placed[0][:, :, 0], fitted.frames[:, :, 0])
+
+
+@given(st.integers(0, 999), st.integers(-8, 12), st.booleans())
+def test_placements_are_about_the_scene(seed, left, flip):
+    """A foreground with a wide empty border is the same foreground: it is placed alike."""
+    mask = np.zeros((1, 12, 14), bool)
+    mask[:, 3:9, 4:9] = True
+    placement = draw_placement(LOOSE, np.random.default_rng(seed))
+    narrow = standing(mask, left, 24)
+    frames = np.pad(narrow.frames, ((0, 0), (0, 0), (7, 9), (0, 0)), "edge")
+    wide = Fitted(frames, np.pad(mask, ((0, 0), (0, 0), (7, 9))), left - 7, 24)
+    one, two = (place_foreground(fitted, placement) for fitted in (narrow, wide))
+    assert_array_equal(one[1], two[1])
+    assert np.abs(seen(*one).astype(int) - seen(*two)).max() <= 8  # interpolation's rounding
+
+
+def test_a_flip_is_about_the_middle_of_the_scene():
+    mask = np.zeros((1, 6, 10), bool)
+    mask[:, 2:5, 1:4] = True
+    placed = place_foreground(standing(mask, 3, 30), Placement(flip=True))
+    expected = np.zeros((1, 6, 30), bool)
+    expected[:, 2:5, 23:26] = True  # columns 4..6 of 30
+    assert_array_equal(placed[1], expected)
+
+
+# Fitting
+
+
+def block(shape, first, last, rows=(3, 9)):
+    """One frame with a block from column `first` up to `last`."""
+    mask = np.zeros((1, *shape), bool)
+    mask[:, slice(*rows), first:last] = True
+    return np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(3, -1), mask
+
+
+def columns_of(fitted):
+    """The mask's first column and the one after its last, in the scene."""
+    found = np.flatnonzero(fitted.mask.any(axis=(0, 1))) + fitted.left
+    return int(found[0]), int(found[-1]) + 1
+
+
+def test_of_the_scenes_size_and_shape_it_is_the_input():
+    frames, mask = clip()
+    fitted = fit_foreground(frames, mask, (10, 20))
+    assert fitted.frames is frames and fitted.mask is mask
+    assert (fitted.left, fitted.width) == (0, 20)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        # A portrait of 12 x 8 in a landscape of 12 x 32 (4 times as wide as high is the ratio 1/4):
+        # the middle keeps its place in the frame: 4/8 and 3/8 and 5.5/8 of 32 columns.
+        (3, 5, (15, 17)),
+        (2, 4, (11, 13)),
+        (4, 7, (20, 23)),  # 20.5..23.5, to the even column
+        # What its frame cut off ends at the scene's border too, but not where both sides are cut.
+        (0, 3, (0, 3)),
+        (6, 8, (30, 32)),
+        (0, 8, (12, 20)),
+    ],
+)
+def test_a_portrait_actor_in_a_landscape_by_hand(first, last, expected):
+    fitted = fit_foreground(*block((12, 8), first, last), (12, 32), ratio=1 / 4)
+    assert fitted.mask.shape == (1, 12, 8)
+    assert columns_of(fitted) == expected
+    assert np.flatnonzero(fitted.mask.any(axis=(0, 2))).tolist() == [3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (15, 17, (3, 5)),  # the middle of 32 is that of 8
+        (6, 8, (1, 3)),  # 7/32 of 8 is 1.75: 0.75..2.75
+        (1, 5, (0, 4)),  # 3/32: −1.25..2.75 would hang out, and need not
+        (26, 32, (2, 8)),
+        (4, 14, (-2, 8)),  # too wide for the scene: it fills it
+        (0, 32, (-12, 20)),
+    ],
+)
+def test_a_landscape_actor_in_a_portrait_by_hand(first, last, expected):
+    fitted = fit_foreground(*block((12, 32), first, last), (12, 8), ratio=4)
+    assert fitted.mask.shape == (1, 12, 32)
+    assert columns_of(fitted) == expected
+
+
+def test_feet_and_shape_are_kept_at_another_size():
+    """60 x 40 in a scene of 30 x 80: half the size, 16 of 40 columns become 8 of 80."""
+    frames, mask = block((60, 40), 12, 28, rows=(10, 50))
+    fitted = fit_foreground(frames, mask, (30, 80), ratio=(40 / 60) / (80 / 30))
+    assert fitted.frames.shape == (1, 30, 20, 3)
+    assert np.flatnonzero(fitted.mask.any(axis=(0, 2))).tolist() == list(range(5, 25))
+    assert columns_of(fitted) == (36, 44)
+    assert ((fitted.frames[..., 0] > 127) == fitted.mask).all()
+
+
+@given(
+    st.floats(0.15, 6), st.integers(1, 40), st.integers(0, 39), st.integers(1, 40),
+    st.integers(8, 50),
+)  # fmt: skip
+def test_what_can_be_seen_is_seen(ratio, columns, first, size, width):
+    """Whatever the shapes: as tall, as wide by the ratio, in the frame if it fits, else filling."""
+    first = first % columns
+    last = min(columns, first + size)
+    fitted = fit_foreground(*block((12, columns), first, last), (12, width), ratio)
+    assert fitted.scene == (12, width)
+    whole = max(1, round(ratio * width))
+    if whole == width or not fitted.mask.any():
+        return
+    left, right = columns_of(fitted)
+    assert right > 0 and left < width
+    wanted = (last - first) * whole / columns
+    if whole <= 4 * width:
+        assert abs(right - left - wanted) <= 1 + whole / columns
+    if right - left <= width:
+        assert left >= -1 and right <= width + 1
+    elif whole <= 4 * width:
+        assert left <= 1 and right >= width - 1
+
+
+def test_a_banner_on_a_tower_takes_no_more_than_four_scenes():
+    """640x16 on 16x640: as tall as the scene it were 25,600 pixels wide."""
+    frames, mask = block((16, 640), 500, 520)
+    frames[:, :, :500] = 40
+    fitted = fit_foreground(frames, mask, (640, 16), ratio=1600)
+    assert fitted.mask.shape[1:] == (640, fitted.frames.shape[2])
+    assert fitted.mask.shape[2] <= 4 * 16 + 2 * 40
+    placed, there = place_foreground(fitted, IDENTITY)
+    assert there[:, 120:360].all() and not there[:, :120].any()
+    assert (placed[there] > 120).all() and (placed[:, 140:340] == 255).all()
+
+
+def test_an_empty_mask_is_put_in_the_middle():
+    frames, mask = block((12, 8), 0, 0)
+    assert fit_foreground(frames, mask, (12, 32), ratio=1 / 4).left == 12

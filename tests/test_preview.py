@@ -24,6 +24,7 @@ from compositing.pictures import WARNING, draw_contact_sheet, fitted, font, why_
 from compositing.preview import (
     SHEET,
     VIDEOS,
+    PairLook,
     best_pairs,
     every_blend,
     preview_layers,
@@ -33,7 +34,7 @@ from compositing.preview import (
 )
 from compositing.records import LayerRecord, Layers, PrepareReport
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_table, middle, side_by_side
+from compositing.strips import Made, draw_table, middle_frame, side_by_side
 from l2a.cli import main
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings, read_videos
@@ -430,14 +431,14 @@ def test_a_video_that_goes_between_preparing_and_drawing_costs_its_pairs(
     store = LayerMaker(tmp_path / "layers", TINY)
     store.prepare([videos[id_] for row in rows for id_ in (row.foreground, row.background)])
     videos[rows[0].background].path.unlink()
-    settings = CompositeSettings()
-    done = preview_pairs(rows, videos, store, tmp_path / "look", settings, meta={})
+    look = PairLook(CompositeSettings(), {})
+    done = preview_pairs(rows, videos, store, tmp_path / "look", look)
     assert len(done.clips) == 1
     (sentence,) = done.skipped
     assert rows[0].background in sentence
     assert "not there any more" in sentence
     with pytest.raises(L2AError, match="not there any more"):
-        preview_pairs(rows[:1], videos, store, tmp_path / "look", settings, meta={})
+        preview_pairs(rows[:1], videos, store, tmp_path / "look", look)
 
 
 def test_the_omega_of_random_pairs_is_not_shown(data: Path, tmp_path: Path) -> None:
@@ -544,7 +545,7 @@ def test_the_middle_of_a_composite_is_one_where_the_actor_is_seen() -> None:
         mask[list(moments)] = True
         layers = replace(front, mask=mask, background=front.frames)
         composite = make_composite(layers, layers, CompositeSettings())
-        assert (middle(Made(layers, layers, composite), height=15) == wanted).all(), moments
+        assert (middle_frame(Made(layers, layers, composite), height=15) == wanted).all(), moments
 
 
 def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:

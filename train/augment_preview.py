@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from compositing.bank import fill_bank
 from compositing.engines import Engine, make_engine
-from compositing.pictures import GAP, INK, LINE, PAPER, fitted, font, outlined, plain, spread
+from compositing.making import LayerMaker
+from compositing.pictures import GAP, INK, LINE, PAPER, evenly, fitted, font, outlined, plain
 from compositing.preview import spread_videos
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
@@ -193,7 +194,7 @@ def _weights(label: Sequence[float], classes: Sequence[str]) -> str:
 
 def _shown(batch: Batch, i: int) -> Frames:
     """A few frames of clip `i`, uint8 [_SHOWN, h, w, 3], with the outline of its mask if known."""
-    moments = spread(_SHOWN, batch.clips.shape[1])
+    moments = evenly(_SHOWN, batch.clips.shape[1])
     frames = batch.clips[i].numpy()[moments]
     if batch.masks is None:
         return frames

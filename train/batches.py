@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compositing.blend import blend
-from compositing.labels import LABEL_RULES, foreground_ratio, mix_labels
-from compositing.placement import IDENTITY, Window, apply, draw_placement
+from compositing.labels import mix_labels
+from compositing.pair import PairClip, Side, composite_pair
+from compositing.placement import IDENTITY, Window, draw_placement
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank
 from train.loading import TensorBatch
@@ -94,36 +94,38 @@ class ClipSource:
         part in the label. Masks, if asked for, are of the pasted foregrounds.
         """
         clips, found = self._empty(len(pairs)), self._empty_masks(len(pairs)) if masks else None
-        visible, removed = np.empty((2, len(pairs)))
-        for i, (front, behind) in enumerate(pairs):
+        lams = np.empty(len(pairs))
+        for i, (foreground, background) in enumerate(pairs):
             window, mirrored = self._view(augment)
-            visible[i], removed[i], mask = self._composite(clips[i], front, behind, window, augment)
+            made = self._composite(clips[i], foreground, background, window, augment)
+            lams[i] = made.lam
             _mirror(clips[i], mirrored)
             if found is not None:
-                found[i] = mask
+                found[i] = made.mask
                 _mirror(found[i].view(np.uint8), mirrored)
-        lams = LABEL_RULES[self.settings.label_rule](visible, removed, self.settings.alpha)
         y_f, y_b = self.one_hot(pairs[:, 0]).numpy(), self.one_hot(pairs[:, 1]).numpy()
         labels = torch.from_numpy(mix_labels(y_f, y_b, lams))
         return Batch(torch.from_numpy(clips), labels, _tensor(found))
 
     def _composite(
-        self, canvas: Frames, front: np.int64, behind: np.int64, window: Window, augment: Augment
-    ) -> tuple[float, float, NDArray[np.bool_]]:
-        """Write a pair's composite, cut to `window`, into `canvas`.
-
-        Returns:
-            Of the window, the share in which the foreground is seen, for the label rule actor the
-            share that was removed from the background, and the foreground's mask.
-        """
+        self,
+        canvas: Frames,
+        foreground: np.int64,
+        background: np.int64,
+        window: Window,
+        augment: Augment,
+    ) -> PairClip:
+        """Write a pair's composite, cut to `window`, into `canvas`."""
         bank, settings = self.bank, self.settings
-        placement = IDENTITY if augment.rng is None else draw_placement(settings, augment.rng)
-        frames, mask = apply(_row(bank.frames, front), _row(bank.masks, front), placement, window)
-        canvas[:] = _row(bank.backgrounds, behind)[:, *window]
-        visible = blend(frames, mask, canvas, settings)
-        if settings.label_rule != "actor":
-            return visible, 0.0, mask  # no other rule asks
-        return visible, float(foreground_ratio(_row(bank.masks, behind)[:, *window])), mask
+        rng, f, b = augment.rng, foreground, background
+        placement = IDENTITY if rng is None else draw_placement(settings, rng)
+        side_f, side_b = (
+            Side(_row(frames, row), _row(bank.masks, row), float(bank.aspects[row]))
+            for frames, row in ((bank.frames, f), (bank.backgrounds, b))
+        )
+        return composite_pair(
+            side_f, side_b, settings, placement=placement, window=window, out=canvas
+        )
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
         """Labels of rows `[B]` as float32 `[B, num_classes]`."""

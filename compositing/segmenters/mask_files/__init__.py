@@ -129,7 +129,9 @@ class MaskFiles:
             masks = entry.masks(timing.masks.tolist() if timing else [])
         except ValueError as error:
             return f"{DAMAGED}: {error}"
-        if not _same_shape(masks, height, width):
+        # Masks made of a file whose pixels are no squares lie on its pixels as they are stored.
+        of_file = (masks.height, masks.width) == frames.stored
+        if not of_file and not _same_shape(masks, height, width):
             shapes = f"{masks.height}x{masks.width} and the video {height}x{width}"
             return f"{SHAPE}: they are {shapes} (height x width)"
         if timing is None:
