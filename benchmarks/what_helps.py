@@ -78,7 +78,7 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
     )
     store = open_store(folder, settings)
     # What an earlier call finished counts for the same settings alone.
-    Run.open(folder, "what_helps", settings.flat() | {"data": arguments.data}).fix_settings()
+    Run.open(folder, "what_helps", settings.groups(), {"data": arguments.data}).fix_settings()
     videos = open_videos(arguments.data, settings.data, seed)
     augmented = [(name, *split_entry(name)) for name in arguments.augment]
     augmentations = {spec: make_augmentation(spec) for _, _, spec in augmented}

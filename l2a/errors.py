@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+# Control characters but for tab and line feed, marks that turn the direction of writing, and the
+# halves of characters by which Python carries bytes that are no UTF-8.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""`text` as it may be shown: names of files and classes can hold anything.
+
+    Returns:
+        The same with `\x1b` in the place of an escape character, and so on: nothing in it moves
+        the cursor, recolours a terminal or fails to be encoded as UTF-8.
+    """
+    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 class L2AError(Exception):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from l2a.logs import is_quiet, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Report", "console", "in_words", "progress", "say"]
 
 Report = Callable[[int, int], None]
 """Called as `report(done, total)`."""
@@ -22,9 +22,12 @@ Report = Callable[[int, int], None]
 _SECONDS_BETWEEN_LINES = 15.0
 
 
-def say(text: str) -> None:
-    """Print one line of plain text at once; progress goes to stderr, results to stdout."""
-    print(text, file=sys.stderr, flush=True)
+@functools.cache
+def console() -> Console:
+    """Stderr, shared by bars and messages, so that a message does not break a bar."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 @contextlib.contextmanager
@@ -35,7 +38,7 @@ def progress(title: str, unit: str) -> Iterator[Report]:
         title: what is done, such as "prepare".
         unit: what is counted, such as "videos".
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         with _bar(title, unit) as report:
             yield report
     else:
@@ -44,6 +47,14 @@ def progress(title: str, unit: str) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _bar(title: str, unit: str) -> Iterator[Report]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,7 +63,7 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     pace = _Pace()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console()) as bar:
         task = bar.add_task(title, total=None, rate="")
 
         def report(done: int, total: int) -> None:
@@ -92,7 +103,7 @@ class _Pace:
         self._first: tuple[int, float] | None = None
 
     def rate(self, done: int) -> float | None:
-        """Units a second; None as long as there is nothing to tell it by."""
+        """Units a second; None until there is something to measure."""
         now = time.monotonic()
         if self._first is None:
             self._first = (done, now)

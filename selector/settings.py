@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from l2a.errors import InputError
 
@@ -34,6 +34,8 @@ class SelectorSettings:
         dropout: share of features and label vectors that each step of training hides, so that the
             Selector learns what holds for other videos too, and not each video by heart.
     """
+
+    GROUP: ClassVar[str] = "selector"
 
     labels: LabelMode = "embedding"
     hidden: tuple[int, ...] = (2048, 1024, 512)
@@ -85,6 +87,8 @@ class ReinforceSettings:
         settle: stop when ω's ranking has kept this rank correlation from checkpoint to checkpoint,
             three times in a row; 1 never stops early.
     """
+
+    GROUP: ClassVar[str] = "reinforce"
 
     reward: RewardName = "credit"
     selector_steps: int = 75
@@ -160,6 +164,8 @@ class RankSettings:
         scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
             whose scores are near each other.
     """
+
+    GROUP: ClassVar[str] = "rank"
 
     foreground_cap: float = 2.0
     background_cap: float = 2.0

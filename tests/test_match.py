@@ -366,7 +366,7 @@ def test_a_config_may_hold_a_number_or_a_specification(
     arguments = parse(
         "match", "", [MatchSettings], ["--config", str(config)], known=[MatchSettings, Epochs]
     )
-    run = Run.open(tmp_path / "run", "match", arguments.flat())
+    run = Run.open(tmp_path / "run", "match", arguments.groups())
     assert yaml.safe_load(run.path("run.yaml").read_text())["settings"]["matches"] == stored
     words = ["match", str(data), "--config", str(config), "--map", str(tmp_path / "m.png")]
     assert main(words) == 0

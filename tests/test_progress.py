@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from l2a import progress
+from l2a.logs import listening
 
 
 class Clock:
@@ -27,7 +30,7 @@ def lines_of(
     clock: Clock, capsys: pytest.CaptureFixture[str], reports: list[tuple[float, int]], total: int
 ) -> list[str]:
     """What is printed when `reports` = (seconds, done) come in."""
-    with progress.progress("look", "clips") as report:
+    with listening(logging.INFO), progress.progress("look", "clips") as report:
         for clock.now, done in reports:
             report(done, total)
     return capsys.readouterr().err.splitlines()

@@ -61,7 +61,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     reused = open_selector(reuse, settings, videos.classes)
     scorer, settings = reused.scorer, reused.settings
     check_matches(videos, settings.match)
-    run = Run.open(out, "select", settings.flat() | {"data": data, **reused.facts})
+    run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, engine
@@ -110,7 +110,7 @@ def evaluate(
         )
     run = Run.open(
         out, "evaluate",
-        settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
+        settings.groups(), {"data": data, "classifier": classifier, "subset": subset},
     )  # fmt: skip
     engine = make_engine(settings.engine)
     store = LayerStore(run.path("layers"), PrepareSettings())

@@ -113,7 +113,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         scorer, settings, facts = reused.scorer, reused.settings, reused.facts
     if composites:
         check_matches(videos, settings.match)
-    run = Run.open(out, "train", settings.flat() | {"data": data, **facts})
+    run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
     with run.stage("prepare"):
         space = build_workspace(
             run.folder, videos, store, settings.clips, settings.composite, engine,

@@ -25,6 +25,7 @@ from compositing.engines import NetworkTask
 from compositing.engines.outcome import Outcome, network_outcome, outcome_of, packed, unpacked
 from compositing.engines.process import settle
 from l2a.errors import L2AError
+from l2a.signals import undisturbed
 
 Address = str | tuple[str, int]
 
@@ -162,7 +163,7 @@ class Hosts:
             ),
             daemon=True,
         )
-        with tell:
+        with tell, undisturbed():
             process.start()
         self._processes[number] = process
         return ready

@@ -9,6 +9,8 @@ from multiprocessing import parent_process
 
 import cv2
 
+from l2a.logs import listen_in_worker
+
 
 def settle() -> None:
     """Make a fresh child process ready.
@@ -18,6 +20,7 @@ def settle() -> None:
     process for each core.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listen_in_worker()
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

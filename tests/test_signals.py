@@ -1,0 +1,118 @@
+"""Ctrl-C and SIGTERM at any moment: one sentence, no process left, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_data import write_tiny
+
+from l2a.cli import main
+from l2a.signals import Terminated, ended_in_order, exit_code, undisturbed
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "data", train_groups=3)
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, own = place.joinpath("stat").read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(own) == group and state != "Z":
+            found.append(int(place.name))
+    return found
+
+
+def interrupted(
+    words: list[str], ready: Callable[[int], bool], number: int, everybody: bool
+) -> tuple[int, list[str], list[int]]:
+    """Start a command, send it a signal as soon as it is `ready`.
+
+    Returns:
+        Its exit code, its stderr, and the processes that are left of it.
+    """
+    command = [sys.executable, "-m", "l2a", *words]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        until = time.monotonic() + 60
+        while not ready(process.pid) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        (os.killpg if everybody else os.kill)(process.pid, number)
+        try:
+            _, shown = process.communicate(timeout=60)
+            return process.returncode, shown.splitlines(), members(process.pid)
+        finally:
+            if left := members(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+                assert not left
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("number", "everybody", "code", "sentence"),
+    [
+        # A terminal sends Ctrl-C to all processes, a batch system SIGTERM to one or to all.
+        (signal.SIGINT, True, 130, "l2a: stopped; the same command goes on from here."),
+        (signal.SIGTERM, False, 143, "l2a: stopped by SIGTERM; the same command goes on from here."),
+        (signal.SIGTERM, True, 143, "l2a: stopped by SIGTERM; the same command goes on from here."),
+    ],
+    ids=["ctrl-c", "sigterm", "sigterm to all"],
+)
+@pytest.mark.parametrize("moment", ["run opened", "workers start", "at work"])
+def test_a_signal_ends_a_preparation_in_order(
+    number: int, everybody: bool, code: int, sentence: str, moment: str, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    ready: dict[str, Callable[[int], bool]] = {
+        "run opened": lambda pid: (out / "run.yaml").exists(),
+        "workers start": lambda pid: len(members(pid)) > 1,
+        "at work": lambda pid: any((out / "layers").rglob("*.mp4")),
+    }
+    words = ["prepare", str(data), "--out", str(out), "--workers", "2", "--min-gamma", "0.005"]
+    returned, shown, left = interrupted(words, ready[moment], number, everybody)
+    assert (returned, shown[-1:], left) == (code, [sentence], []), shown
+    assert not any("Traceback" in line for line in shown)
+    assert sentence.removeprefix("l2a: ") in (out / "run.log").read_text(encoding="utf-8")
+    assert main(words) == 0
+    assert not list(out.rglob(".part-*"))
+
+
+def test_the_codes_are_those_that_a_shell_expects() -> None:
+    assert exit_code(KeyboardInterrupt()) == 128 + signal.SIGINT
+    assert exit_code(Terminated()) == 128 + signal.SIGTERM
+
+
+def test_sigterm_is_an_error_in_the_block_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), ended_in_order():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_processes_are_started(number: signal.Signals) -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), ended_in_order():
+        with undisturbed():
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+            done.append("started")
+        done.append("never")
+    assert done == ["started"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
