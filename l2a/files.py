@@ -199,7 +199,9 @@ def read_text(path: Path, most: int, what: str) -> str:
         with path.open("rb") as file:
             content = file.read(most + 1)
         if len(content) > most:
-            raise InputError(f"{path} has more than {most:,} bytes; is it a {what}?")
+            raise InputError(
+                f"{path} has more than {most:,} bytes, too many for a {what}; check the path."
+            )
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None

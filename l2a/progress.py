@@ -14,7 +14,7 @@ from l2a.logs import is_quiet, say
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Report", "console", "in_words", "progress", "say"]
+__all__ = ["Report", "announced", "console", "in_words", "progress", "say"]
 
 Report = Callable[[int, int], None]
 """Called as `report(done, total)`."""
@@ -91,6 +91,40 @@ def _lines(title: str, unit: str) -> Report:
         say(line)
 
     return report
+
+
+_SECONDS_TO_MEASURE = 20.0
+_SECONDS_WORTH_SAYING = 60.0
+
+
+def announced(report: Report, what: Callable[[int, int], str]) -> Report:
+    """Also say at the first report what is about to be done, and once how long it will take.
+
+    Args:
+        report: shows how far the work is.
+        what: (how many are left to do, how many there are) ─► a sentence; called if any are left.
+
+    Returns:
+        What to report to in its place.
+    """
+    pace = _Pace()
+    begun = said = False
+    started = time.monotonic()
+
+    def both(done: int, total: int) -> None:
+        nonlocal begun, said
+        if not begun and done < total:
+            say(what(total - done, total))
+        begun = True
+        rate = pace.rate(done)
+        if rate and not said and time.monotonic() - started > _SECONDS_TO_MEASURE:
+            said = True
+            left = (total - done) / rate
+            if left > _SECONDS_WORTH_SAYING:
+                say(f"the other {total - done} take about {in_words(left)} more")
+        report(done, total)
+
+    return both
 
 
 class _Pace:

@@ -237,8 +237,8 @@ def _check_settings(
         _check_same(folder, key, old[key], _plain(facts[key]))
     for key in sorted(old.keys() - known):
         LOGGER.info(
-            f"note: {folder} was made with {key}={_shown(old[key])}; this version has no such "
-            f"setting and passes it over"
+            f"note: {folder} was made with {key}={_shown(old[key])}; this version "
+            f"has no such setting and passes it over"
         )
 
 

@@ -357,7 +357,7 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
         read_text(tmp_path / "none", 10, "recipe")
     with (tmp_path / "zeros").open("wb") as file:
         file.truncate(2**40)  # takes no room on the disk
-    with pytest.raises(InputError, match="has more than 10 bytes; is it a recipe"):
+    with pytest.raises(InputError, match="has more than 10 bytes, too many for a recipe"):
         read_text(tmp_path / "zeros", 10, "recipe")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")

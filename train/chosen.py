@@ -15,7 +15,7 @@ from l2a.pairs import ScoredPair, read_pairs
 from l2a.progress import say
 from l2a.videos import Skipped, Video
 from train.settings.full import FullSettings
-from train.workspace import prepare_layers
+from train.workspace import prepare_layers, warn_of_new_layers
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
             f"{pairs} names {strange[0]}, which is no training video of {data}; "
             f"give the data set and the split that the pairs were chosen from."
         )
+    warn_of_new_layers(settings.run.layers)
     beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
     store = LayerStore(
         settings.run.layers or (beside if beside.is_dir() else own), settings.prepare

@@ -50,7 +50,14 @@ from train.settings.full import FullSettings
 from train.stage_one import Scorer, all_features, described, label_vectors, run_stage_one
 from train.stage_two import Arm, run_arm, table
 from train.transfer import NOT_REUSED, Reuse, open_selector
-from train.workspace import Matching, Workspace, build_matching, build_workspace, open_videos
+from train.workspace import (
+    Matching,
+    Workspace,
+    build_matching,
+    build_workspace,
+    open_videos,
+    warn_of_new_layers,
+)
 
 _NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
@@ -167,6 +174,7 @@ def open_store(out: Path, settings: FullSettings) -> LayerStore:
     Raises:
         InputError: a back end is unknown, or its files are not there; so is the embedder.
     """
+    warn_of_new_layers(settings.run.layers)
     store = LayerStore(settings.run.layers or out / "layers", settings.prepare)
     _ = store.identities
     make_embedder(settings.match.embedder)

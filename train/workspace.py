@@ -20,7 +20,8 @@ from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
-from l2a.progress import progress, say
+from l2a.logs import LOGGER
+from l2a.progress import announced, progress, say
 from l2a.videos import Skipped, Video, VideoSet, carve_validation
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import ClassMatch, match_classes
@@ -124,6 +125,15 @@ def open_videos(
     return videos
 
 
+def warn_of_new_layers(layers: Path | None) -> None:
+    """Say plainly that a named store holds nothing yet: with a typo, hours are computed again."""
+    if layers is not None and not (layers.is_dir() and any(layers.iterdir())):
+        LOGGER.warning(
+            f"{layers} holds no layers yet, so all are made anew there; if there should be some, "
+            "stop and check --layers"
+        )
+
+
 def prepare_layers(
     store: LayerStore, videos: Sequence[Video], engine: Engine
 ) -> tuple[dict[str, LayerRecord], tuple[Skipped, ...]]:
@@ -131,8 +141,13 @@ def prepare_layers(
 
     Says how many videos are fit, and how many are not, by kind of reason.
     """
+
+    def to_make(left: int, total: int) -> str:
+        how = f"segmenter {store.settings.segmenter}, inpainter {store.settings.inpainter}"
+        return f"layers: {left} of {total} videos to make in {store.folder}, {how}"
+
     with progress("prepare", "videos") as report:
-        done = store.prepare(videos, engine, report)
+        done = store.prepare(videos, engine, announced(report, to_make))
     fit_f = sum(not record.foreground_unfit for record in done.records)
     fit_b = sum(not record.background_unfit for record in done.records)
     say(
