@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,13 +81,15 @@ def _run(words: list[str]) -> int:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise InputError(f"There is no command {name!r}; choose one of: {known}.")
-    command = COMMANDS[name]
+    command, began = COMMANDS[name], time.monotonic()
+    LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
     defaults = {}
     if {PreviewSettings, FromPairs} & set(command.groups):
         defaults = _defaults_from_pairs(rest)
     command.run(
         parse(name, command.about, command.groups, rest, known=ALL_GROUPS, defaults=defaults)
     )
+    LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
     return 0
 
 

@@ -141,7 +141,7 @@ def hold_folder(folder: Path) -> None:
         sweep(place)
 
 
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 """Seconds in which a dead holder's child must have let go of a folder."""
 
 

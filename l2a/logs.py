@@ -8,15 +8,19 @@ show, and in `run.log` of the run folder at work, with the time of day.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2a.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LOGGER = logging.getLogger("l2a")
 
@@ -40,6 +44,14 @@ def opened_run(folder: Path) -> None:
 def is_quiet() -> bool:
     """Whether nothing is to be shown but warnings and errors."""
     return os.environ.get(_LEVEL) == str(logging.WARNING)
+
+
+@functools.cache
+def console() -> Console:
+    """Stderr, shared by bars and messages, so that a message does not break a bar."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 @contextlib.contextmanager
@@ -82,8 +94,6 @@ class _OnStderr(logging.Handler):
             print(text, file=sys.stderr, flush=True)
             return
         from rich.text import Text
-
-        from l2a.progress import console
 
         style = {logging.ERROR: "bold red", logging.WARNING: "yellow", logging.DEBUG: "dim"}
         console().print(Text(text, style.get(record.levelno, "")), soft_wrap=True)

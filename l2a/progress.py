@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from l2a.logs import is_quiet, say
+from l2a.logs import console, is_quiet, say
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["Report", "announced", "console", "in_words", "progress", "say"]
+__all__ = ["Report", "announced", "in_words", "progress", "say"]
 
 Report = Callable[[int, int], None]
 """Called as `report(done, total)`."""
 
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-@functools.cache
-def console() -> Console:
-    """Stderr, shared by bars and messages, so that a message does not break a bar."""
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 @contextlib.contextmanager

@@ -62,8 +62,8 @@ class ReinforceSettings:
     """How the Selector is trained (Learn2Augment, Sec. 4.1; DVRL for the exploration penalty).
 
     Attributes:
-        reward: "credit" pays each pair for how far a step on it alone would lower the validation
-            loss; "counterfactual" pays a subset for how far its step lowered the loss;
+        reward: "credit" rewards each pair for how far a step on it alone would lower the
+            validation loss; "counterfactual" a subset for how far its step lowered the loss;
             "moving-average" is the paper's: the loss of a subset against the moving average δ.
         selector_steps: the most steps of training, each with one batch of pairs.
         selector_batch: pairs in a batch. 64-128 is what a study on real clips found to work.

@@ -164,7 +164,7 @@ def test_a_failed_write_names_the_file_that_was_asked_for(
     )
 
 
-def test_several_mistakes_are_told_together(
+def test_several_mistakes_are_said_together(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refused(["train", str(data), "--out", str(tmp_path / "o"), "--alpha", "-1",

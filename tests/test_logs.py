@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from l2a.cli import main
 from l2a.logs import LOGGER, listening, say
+from l2a.progress import progress
 from l2a.runs import Run
 
 
@@ -109,6 +111,54 @@ def test_switches_say_how_much_is_shown_and_are_no_settings(
     assert ("run folder" in shown) == bool({"-v", "--verbose"} & set(switches))
     assert Run(tmp_path / "run").read()["settings"] == {}
     assert "a line" in (tmp_path / "run" / "run.log").read_text()
+
+
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_bars_and_messages_without_control_characters_of_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with listening(logging.INFO), progress("look", "clips") as report:
+        report(1, 2)
+        say("[red]a \x1b]0;title\x07 name[/red]")
+        LOGGER.error("wrong")
+        report(2, 2)
+    assert r"[red]a \x1b]0;title\x07 name[/red]" in shown.getvalue()
+    assert "l2a: wrong" in shown.getvalue()
+    assert "2/2" in shown.getvalue()
+    assert "\x1b]0;" not in shown.getvalue()
+
+
+def test_quiet_draws_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with listening(logging.WARNING), progress("look", "clips") as report:
+        report(2, 2)
+    assert shown.getvalue() == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    code = (
+        "import sys, train.commands.report as report; from l2a.cli import main\n"
+        "from train.commands import show\n"
+        "report.run = lambda arguments: [show('x' * 1000) for _ in range(1000)]\n"
+        "sys.exit(main(['report', 'run']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_python_dash_m_is_the_same_command() -> None:

@@ -11,7 +11,7 @@ from train.transfer import Reuse
 
 
 def run(arguments: Arguments) -> None:
-    """Write the data set, or with --dry-run print what it would come to.
+    """Write the data set, or with --dry-run print what it would amount to.
 
     Raises:
         InputError: neither pairs nor a Selector are given, or both.
