@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 from l2a.errors import InputError
 from l2a.logs import LOGGER
 from l2a.settings import about, flat
-from l2a.settings_file import Line, read_settings
 from l2a.values import Given, Unfit, convert, in_words, shown
 
 S = TypeVar("S")
@@ -146,6 +145,8 @@ def _from_file(
     path: Path, options: Mapping[str, _Option], known: Iterable[type]
 ) -> dict[str, _Value]:
     """What a settings file says of this command's settings."""
+    from l2a.settings_file import read_settings  # YAML, which most command lines do without
+
     names: dict[str, set[str]] = defaultdict(set)
     for group in known:
         for field in dataclasses.fields(group):
@@ -157,12 +158,8 @@ def _from_file(
             name = _current(line.name, option, f"{line} in {path}")
             if name in found:
                 raise InputError(f"{path} sets {name} twice; keep one of the two lines.")
-            found[name] = _Value(line.given, f"{_shown_line(line, name)} in {path}")
+            found[name] = _Value(line.given, f"{line} in {path}")
     return found
-
-
-def _shown_line(line: Line, name: str) -> str:
-    return f"{line.group}.{name}" if line.group else name
 
 
 def _group(of: type[Any]) -> str:

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -81,8 +81,8 @@ def _is_alive(process: int) -> bool:
 def _here() -> str:
     """What tells this machine (and container) from others that may share its disks."""
     with contextlib.suppress(OSError):
-        return _short_hash(f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}")
-    return _short_hash(socket.gethostname())
+        return _short_hash(f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}")
+    return _short_hash(platform.node())
 
 
 def _short_hash(text: str) -> str:
