@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import difflib
 import typing
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +196,9 @@ def _from_words(
     """The settings that the words name; of one that is named twice, the last counts."""
     places = [name for name in options if name in POSITIONAL]
     found: dict[str, _Value] = {}
-    remaining = iter(words)
-    for word in remaining:
+    remaining = deque(words)
+    while remaining:
+        word = remaining.popleft()
         if word.startswith("-") and not _is_number(word):
             name, value = _named(command, word, remaining, options)
             found[name] = value
@@ -213,7 +214,7 @@ def _from_words(
 
 
 def _named(
-    command: str, word: str, remaining: Iterator[str], options: Mapping[str, _Option]
+    command: str, word: str, remaining: deque[str], options: Mapping[str, _Option]
 ) -> tuple[str, _Value]:
     """One option, its value taken from `remaining` if it stands in a word of its own."""
     spelled, equals, text = word.partition("=")
@@ -229,10 +230,13 @@ def _named(
         return current, _Value(text, option.spelled)
     if option.kind is bool:
         return current, _Value("true" if negated == name else "false", option.spelled)
-    value = next(remaining, None)
-    if value is None or value.startswith("--"):
+    if not remaining or remaining[0].startswith("--"):
         raise InputError(f"{spelled} is given without a value; it must be {in_words(option.kind)}.")
-    return current, _Value(value, option.spelled)
+    values = [remaining.popleft()]
+    if option.kind == tuple[int, ...]:
+        while remaining and _is_number(remaining[0]):  # --hidden 256 128
+            values.append(remaining.popleft())
+    return current, _Value(values if len(values) > 1 else values[0], option.spelled)
 
 
 def _no_option(command: str, spelled: str, options: Mapping[str, _Option]) -> str:

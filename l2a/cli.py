@@ -43,10 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             by = " by SIGTERM" if isinstance(stop, Terminated) else ""
             LOGGER.error(f"stopped{by}; the same command goes on from here.")
             return exit_code(stop)
-        except BrokenPipeError:  # `l2a match ... | head`: who read has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return 1
             LOGGER.error(f"{_explained(error)}; check the disk and the permissions.")
             return 1
         finally:
@@ -60,6 +59,17 @@ def _level(words: Sequence[str]) -> tuple[list[str], int]:
     if verbose & set(words):
         return rest, logging.DEBUG
     return rest, logging.WARNING if quiet & set(words) else logging.INFO
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout leads nowhere, as in `l2a match ... | head`, whose reader has seen enough."""
+    try:
+        print(flush=True)  # a flush alone does not fail twice
+    except BrokenPipeError:
+        # Python would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _explained(error: OSError) -> str:

@@ -61,6 +61,7 @@ def listening(level: int) -> Iterator[None]:
     before, set_before = LOGGER.level, os.environ.get(_LEVEL)
     os.environ[_LEVEL] = str(level)
     LOGGER.setLevel(logging.DEBUG)
+    LOGGER.propagate = False  # libraries that set up the root logger would show it twice
     for handler in handlers:
         LOGGER.addHandler(handler)
     try:
@@ -70,6 +71,7 @@ def listening(level: int) -> Iterator[None]:
             LOGGER.removeHandler(handler)
             handler.close()
         LOGGER.setLevel(before)
+        LOGGER.propagate = True
         if set_before is None:
             del os.environ[_LEVEL]
         else:
@@ -80,6 +82,7 @@ def listen_in_worker() -> None:
     """In a fresh worker process: show what the command line that started it would show."""
     if level := os.environ.get(_LEVEL):
         LOGGER.setLevel(int(level))
+        LOGGER.propagate = False
         LOGGER.addHandler(_OnStderr(int(level)))
 
 

@@ -70,8 +70,9 @@ LONG_OPTIONS = [
     ("train", ["--hidden", "x"], "a list such as 256,128;", ["--hidden", "256,128"]),
     ("train", ["--hidden", "256;128"], "a list such as 256,128;", ["--hidden=256,128"]),
     ("train", ["--hidden", "[a]"], "a list such as 256,128;", ["--hidden", "[256, 128]"]),
-    ("train", ["--hidden", "256", "128", "64"], "with commas and without blanks, as 256,128",
-     ["--hidden", "256,128"]),
+    ("train", ["--hidden", "256,", "128"], "a list such as 256,128;", ["--hidden", "256", "128"]),
+    ("train", ["--augment", "a", "b"], "write lists with commas and without blanks, as 256,128",
+     ["--augment", "a,b"]),
     ("train", ["--hidden", "[]"], "give at least one size, each 1 or more", ["--hidden", "1"]),
     ("train", ["--lr", "fast"], "a finite number;", ["--lr", "1e-3"]),
     ("train", ["--lr", "nan"], "a finite number;", ["--lr=0.5"]),
@@ -161,6 +162,10 @@ def test_every_remedy_that_a_message_proposes_works(
 def test_lists_may_be_written_in_every_usual_way() -> None:
     for text in ("256,128", "[256,128]", "[256, 128]", "(256, 128)", "256, 128", '["256", 128]'):
         assert parsed("train", "--hidden", text)[SelectorSettings].hidden == (256, 128)
+    assert parsed("train", "--hidden", "256", "128", "--lr=1")[SelectorSettings].hidden == (
+        256,
+        128,
+    )
     assert parsed("train", "--hidden", "7")[SelectorSettings].hidden == (7,)
 
 
@@ -312,6 +317,14 @@ def test_data_and_out_may_stand_in_the_file(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_file_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     said = message("train", written(tmp_path, text)).replace(str(tmp_path), "")
     assert sentence in said.replace("/settings.yaml", "SETTINGS")
+
+
+def test_twice_is_twice_for_every_command_and_by_every_name(tmp_path: Path) -> None:
+    file = written(tmp_path, "epochs: 3\nclassifier: {epochs: 4}")
+    assert "sets epochs twice" in message("match", file)
+    file = written(tmp_path, "faces: a\nexport: {layouts: b}")
+    with pytest.raises(InputError, match="sets layouts twice"):
+        parse("x", "", [Renamed], [file], known=[Renamed])
 
 
 def test_the_shipped_settings_are_written_by_group() -> None:
