@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -334,6 +334,8 @@ def test_a_name_that_may_be_two_classes_is_refused(tmp_path: Path) -> None:
 @dataclass(frozen=True)
 class Epochs:
     """A setting of another command, which a config may hold beside ours."""
+
+    GROUP: ClassVar[str] = "classifier"
 
     epochs: int = 1
 
