@@ -9,12 +9,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from compositing.settings import EngineSettings
 from l2a import files
+from l2a.arguments import parse
 from l2a.errors import InputError, UnreadableVideo, printable
 from l2a.files import (
     final_name,
@@ -31,6 +33,7 @@ from l2a.files import (
 from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
+from train.commands import ALL_GROUPS, COMMANDS, full_settings
 from train.settings.full import FullSettings
 
 
@@ -129,6 +132,29 @@ def test_every_setting_of_train_is_compared_or_says_that_it_need_not_be(tmp_path
             Run.open(folder, "train", FullSettings().groups())
         (folder / "run.yaml").write_text(yaml.safe_dump(content))
     Run.open(folder, "train", FullSettings(engine=EngineSettings(workers=3)).groups())
+
+
+FIRST_VERSION = Path(__file__).with_name("first_version") / "train.yaml"
+"""The record of a finished `l2a train` of the first version."""
+
+
+def test_a_finished_run_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(FIRST_VERSION.read_bytes())
+    old = Run(tmp_path).read()["settings"]
+    facts = {"data": Path("data"), "selector": None, "finetune_selector": False}
+    given = {name: value for name, value in old.items() if name not in facts}
+    train = COMMANDS["train"]
+
+    def settings(**changed: object) -> tuple[Any, ...]:
+        return full_settings(
+            parse("train", "", train.groups, ["data", "--out", "o"], known=ALL_GROUPS,
+                  defaults=given | changed)
+        ).groups()  # fmt: skip
+
+    Run.open(tmp_path, "train", settings(workers=5), facts)
+    assert (tmp_path / "run.yaml").read_bytes() == FIRST_VERSION.read_bytes()
+    with pytest.raises(InputError, match=r"lr=0\.01 and not 0\.3"):
+        Run.open(tmp_path, "train", settings(lr=0.3), facts)
 
 
 def test_a_new_setting_at_its_default_leaves_fingerprints_as_they_were() -> None:
