@@ -12,14 +12,22 @@ _UNSAFE = re.compile(
 )
 
 
-def printable(text: str) -> str:
-    r"""`text` as it may be shown: names of files and classes can hold anything.
+def for_terminal(text: str) -> str:
+    r"""A message or a result as it may be shown: names of files and classes can hold anything.
 
     Returns:
         The same with `\x1b` in the place of an escape character, and so on: nothing in it moves
-        the cursor, recolours a terminal or fails to be encoded as UTF-8.
+        the cursor, recolours a terminal or fails to be encoded as UTF-8. A byte that is not UTF-8,
+        which Python carries as a lone surrogate, is shown as that byte.
     """
-    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class L2AError(Exception):

@@ -194,7 +194,7 @@ def read_text(path: Path, most: int, what: str) -> str:
     try:
         if not path.is_file():
             if path.exists():
-                raise InputError(f"{path} is no file; name a {what}.")
+                raise InputError(f"{path} is no file; check the path.")
             raise InputError(f"There is no {what} {path}; check the path.")
         with path.open("rb") as file:
             content = file.read(most + 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from l2a.errors import InputError
+from l2a.settings import setting
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class LookFirst:
 
     GROUP: ClassVar[str] = "prepare"
 
-    preview: bool = False
+    preview: bool = setting(False, speed_only=True)  # the beginning of the whole
 
 
 @dataclass(frozen=True)

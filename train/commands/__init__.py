@@ -21,7 +21,7 @@ from compositing.settings import (
     PrepareSettings,
 )
 from l2a.arguments import Arguments
-from l2a.errors import printable
+from l2a.errors import for_terminal
 from l2a.formats.settings import DataSettings
 from l2a.options import (
     Budget,
@@ -90,7 +90,7 @@ def show(*lines: str) -> None:
     """Print results to stdout: whatever names hold, as text that a terminal can show."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        print(printable(line).encode(encoding, "backslashreplace").decode(encoding))
+        print(for_terminal(line).encode(encoding, "backslashreplace").decode(encoding))
 
 
 _DATA = (Data, DataSettings)
