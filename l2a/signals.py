@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -50,14 +51,27 @@ def undisturbed() -> Iterator[None]:
         number: signal.signal(number, lambda number, frame: waiting.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
-    masks = hasattr(signal, "pthread_sigmask")  # what is blocked here stays so in new processes
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
-        yield
+        with _hidden_from_children():
+            yield
     finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
         if waiting:
             signal.raise_signal(waiting[0])
+
+
+@contextlib.contextmanager
+def _hidden_from_children() -> Iterator[None]:
+    """Block Ctrl-C in this thread: what is blocked here stays so in the processes it starts."""
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # which unblocks it: it must not be first called within
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

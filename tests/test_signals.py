@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,27 @@ def test_a_signal_waits_until_processes_are_started(number: signal.Signals) -> N
         done.append("never")
     assert done == ["started"]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_processes_that_are_started_never_see_ctrl_c() -> None:
+    """Not even while they still import, and the first of them no less than the others."""
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with undisturbed():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.strip() == b"True"
+    starter = (
+        "import multiprocessing, sys, signal\n"
+        "from l2a.signals import undisturbed\n"
+        "def blocked():\n"
+        "    sys.exit(7 if signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []) else 8)\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=blocked)\n"
+        "    with undisturbed():\n"
+        "        child.start()\n"
+        "    child.join()\n"
+        "    sys.exit(child.exitcode)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "starter.py"
+        script.write_text(starter)
+        assert subprocess.run([sys.executable, script], check=False).returncode == 7
