@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from l2a.errors import InputError
-from l2a.settings import setting
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ class LookFirst:
 
     GROUP: ClassVar[str] = "prepare"
 
-    preview: bool = setting(False, speed_only=True)  # the beginning of the whole
+    preview: bool = False
 
 
 @dataclass(frozen=True)

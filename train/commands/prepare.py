@@ -22,7 +22,9 @@ def run(arguments: Arguments) -> None:
     settings, out = full_settings(arguments), arguments[Out].out
     store, engine = open_store(out, settings), make_engine(settings.engine)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
-    opened = Run.open(out, "prepare", arguments.groups())
+    # A preview is the beginning of the whole, and no other setting.
+    kept = [group for group in arguments.groups() if not isinstance(group, LookFirst)]
+    opened = Run.open(out, "prepare", kept)
     if arguments[LookFirst].preview:
         _look(opened, store, engine, videos)
         return
