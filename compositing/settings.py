@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from l2a.errors import InputError
+from l2a.settings import setting
 
 LabelRule = Literal["mixed", "foreground", "actor"]
 Blend = Literal["paste", "feather", "poisson"]
@@ -51,6 +52,8 @@ class PrepareSettings:
         max_side: the longer side of the stored layers in pixels; smaller videos keep their size.
         max_frames: longer videos are thinned, uniformly in time, to this many frames.
     """
+
+    GROUP: ClassVar[str] = "prepare"
 
     segmenter: str = "motion"
     inpainter: str = "temporal"
@@ -120,6 +123,8 @@ class CompositeSettings:
         flip_foreground: how often (0..1) the foreground alone is mirrored.
     """
 
+    GROUP: ClassVar[str] = "composite"
+
     label_rule: LabelRule = "mixed"
     alpha: float = 4.0
     blend: Blend = "paste"
@@ -169,7 +174,9 @@ class ExportSettings:
         shard_size: a shard of the layout webdataset is closed before it grows past so many MB.
     """
 
-    layouts: str = "videofolder"
+    GROUP: ClassVar[str] = "export"
+
+    layouts: str = setting("videofolder", formerly=("faces",))
     codec: Codec = "h264"
     crf: int = 18
     preset: str = "medium"
@@ -237,11 +244,13 @@ class EngineSettings:
             not given, Ray is started on this machine.
     """
 
-    engine: Literal["local", "ray"] = "local"
-    workers: int = 0
-    devices: str = "auto"
-    frames_at_once: int = 8
-    ray_address: str | None = None
+    GROUP: ClassVar[str] = "engine"
+
+    engine: Literal["local", "ray"] = setting("local", speed_only=True)
+    workers: int = setting(0, speed_only=True)
+    devices: str = setting("auto", speed_only=True)
+    frames_at_once: int = setting(8, speed_only=True)
+    ray_address: str | None = setting(None, speed_only=True)
 
     def __post_init__(self) -> None:
         problems = []

@@ -43,7 +43,8 @@ def _command(name: str, command: Command, shared: list[type]) -> str:
     return text + (f"\nAlso: {'; '.join(links)}.\n" if links else "")
 
 
-def _table(group: type) -> str:
+def _table(group: type[Any]) -> str:
+    text = f"Group `{group.GROUP}` in a settings file.\n\n"
     help_of = {
         entry.arg_name: " ".join((entry.description or "").split())
         for entry in docstring_parser.parse_from_object(group).params
@@ -54,7 +55,7 @@ def _table(group: type) -> str:
         f"{_choices(kinds[field.name])} |"
         for field in dataclasses.fields(group)
     ]
-    return "\n".join(["| option | default | |", "| --- | --- | --- |", *rows, ""])
+    return text + "\n".join(["| option | default | |", "| --- | --- | --- |", *rows, ""])
 
 
 def _title(group: type) -> str:

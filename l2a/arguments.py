@@ -1,25 +1,26 @@
-"""The command line's options, made from the settings dataclasses, and YAML files of settings.
+"""The command line: words and a settings file ─► instances of the settings dataclasses.
 
-One field is one option: its name with dashes, its type, its default, its line of the docstring.
+One field is one option: its name with dashes, its kind, its default, its line of the docstring.
+argparse draws the help. The words are read here, because a message is to name the option, its
+value and the remedy, and argparse and its kin give an error only as a finished text.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
-import json
-import re
 import typing
-from argparse import ArgumentError
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import docstring_parser
-import yaml
-from jsonargparse import ActionYesNo, ArgumentParser
-
 from l2a.errors import InputError
+from l2a.logs import LOGGER
+from l2a.settings import about, flat
+from l2a.values import Given, Unfit, convert, in_words, shown
 
 S = TypeVar("S")
 
@@ -41,13 +42,13 @@ class Arguments:
     def __contains__(self, group: type) -> bool:
         return group in self._groups
 
+    def groups(self) -> tuple[Any, ...]:
+        """All instances: what `Run.open` takes."""
+        return tuple(self._groups.values())
+
     def flat(self) -> dict[str, Any]:
         """Every setting by its name, as `run.yaml` keeps them."""
-        return {
-            field.name: getattr(instance, field.name)
-            for group, instance in self._groups.items()
-            for field in dataclasses.fields(group)
-        }
+        return flat(self.groups())
 
 
 def parse(
@@ -64,150 +65,289 @@ def parse(
     Args:
         command: its name, for messages.
         description: the first line of its help.
-        groups: settings dataclasses; their field names are unique over all commands.
+        groups: settings dataclasses; their field names are unique within a command. The class
+            variable GROUP names the group that a class belongs to in a settings file.
         argv: what follows the command's name.
-        known: the dataclasses of all commands. A YAML file may hold settings of any of them, so
+        known: the dataclasses of all commands. A settings file may hold settings of any of them, so
             that one file serves every command; names that no command knows are refused.
         defaults: values that replace the dataclasses' own defaults.
 
     Raises:
-        InputError: one sentence on what is wrong, over all settings at once.
+        InputError: what is wrong, over all settings at once.
+        SystemExit: help was asked for and has been printed.
     """
-    parser = _parser(command, description, groups, defaults or {})
-    own = {field.name for group in groups for field in dataclasses.fields(group)}
-    everything = {field.name for group in known for field in dataclasses.fields(group)}
+    options = _options(groups)
     words, config = _take_config(list(argv))
+    if any(word in ("-h", "--help") for word in words):
+        _help_parser(command, description, groups).parse_args(["--help"])
+    given = dict(_from_defaults(options, defaults or {}))
     if config is not None:
-        settings = _read_config(config, everything)
-        words = [_word(key, value) for key, value in settings.items() if key in own] + words
+        given |= _from_file(config, options, known)
+    given |= _from_words(command, words, options)
+    values, problems = _converted(command, options, given)
+    if problems:
+        raise InputError(" ".join(problems))
+    return Arguments(_instances(groups, values))
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A setting that the command takes."""
+
+    group: type
+    field: dataclasses.Field[Any]
+    kind: Any
+
+    @property
+    def spelled(self) -> str:
+        """As the command line has it: `--out`, DATA."""
+        name = self.field.name
+        return name.upper() if name in POSITIONAL else f"--{_dashed(name)}"
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a setting was given, and where: `--lr`, or `lr in FILE`."""
+
+    given: Given
+    place: str
+
+
+def _options(groups: Sequence[type]) -> dict[str, _Option]:
+    """Name ─► option; a setting that was renamed is also found by what it was called before."""
+    found: dict[str, _Option] = {}
+    for group in groups:
+        kinds = typing.get_type_hints(group)
+        for field in dataclasses.fields(group):
+            option = _Option(group, field, kinds[field.name])
+            found |= dict.fromkeys((*about(field).formerly, field.name), option)
+    return found
+
+
+def _from_defaults(
+    options: Mapping[str, _Option], defaults: Mapping[str, Any]
+) -> Iterator[tuple[str, _Value]]:
+    for name, value in defaults.items():
+        if name in options:
+            yield options[name].field.name, _Value(_as_text(value), f"{name} in the pairs file")
+
+
+def _as_text(value: Any) -> Given:
+    """A value of a file that was written by the program, as it would be typed."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [str(_as_text(item)) for item in value]
+    return str(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+
+
+def _from_file(
+    path: Path, options: Mapping[str, _Option], known: Iterable[type]
+) -> dict[str, _Value]:
+    """What a settings file says of this command's settings."""
+    from l2a.settings_file import read_settings  # YAML, which most command lines do without
+
+    names: dict[str, set[str]] = defaultdict(set)
+    for group in known:
+        for field in dataclasses.fields(group):
+            names[_group(group)].update((field.name, *about(field).formerly))
+    found = {}
+    for line in read_settings(path, names):
+        option = options.get(line.name)
+        if option is not None and line.group in (None, _group(option.group)):
+            name = _current(line.name, option, f"{line} in {path}")
+            if name in found:
+                raise InputError(f"{path} sets {name} twice; keep one of the two lines.")
+            found[name] = _Value(line.given, f"{line} in {path}")
+    return found
+
+
+def _group(of: type[Any]) -> str:
+    return str(of.GROUP)
+
+
+def _current(name: str, option: _Option, place: str) -> str:
+    """A setting's name today, with a note where it was given by an older one."""
+    if name != option.field.name:
+        LOGGER.info(f"note: {place} is now called {option.field.name}")
+    return option.field.name
+
+
+def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
+    rest, files = [], []
+    remaining = iter(words)
+    for word in remaining:
+        if word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        elif word in ("-c", "--config"):
+            files.append(next(remaining, ""))
+        else:
+            rest.append(word)
+    if len(files) > 1:
+        raise InputError(f"--config is given {len(files)} times; give one file.")
+    if files and not files[0]:
+        raise InputError("--config is given without a file; name a YAML file after it.")
+    return rest, Path(files[0]) if files else None
+
+
+def _from_words(
+    command: str, words: Sequence[str], options: Mapping[str, _Option]
+) -> dict[str, _Value]:
+    """The settings that the words name; of one that is named twice, the last counts."""
+    places = [name for name in options if name in POSITIONAL]
+    found: dict[str, _Value] = {}
+    remaining = deque(words)
+    while remaining:
+        word = remaining.popleft()
+        if word.startswith("-") and not _is_number(word):
+            name, value = _named(command, word, remaining, options)
+            found[name] = value
+        elif places:
+            name = places.pop(0)
+            found[name] = _Value(word, name)
+        else:
+            raise InputError(
+                f"{shown(word)} is one word too many; write lists with commas and without blanks, "
+                f"as 256,128, and quote what holds a blank; {_see(command)}"
+            )
+    return found
+
+
+def _named(
+    command: str, word: str, remaining: deque[str], options: Mapping[str, _Option]
+) -> tuple[str, _Value]:
+    """One option, its value taken from `remaining` if it stands in a word of its own."""
+    spelled, equals, text = word.partition("=")
+    name = spelled.removeprefix("--").replace("-", "_")
+    negated = name.removeprefix("no_") if name not in options else name
+    option = options.get(negated)
+    if option is None or not word.startswith("--") or name in POSITIONAL:
+        raise InputError(_no_option(command, spelled, options))
+    if negated != name and (option.kind is not bool or equals):
+        raise InputError(_no_option(command, spelled, options))
+    current = _current(negated, option, spelled)
+    if equals:
+        return current, _Value(text, option.spelled)
+    if option.kind is bool:
+        return current, _Value("true" if negated == name else "false", option.spelled)
+    if not remaining or remaining[0].startswith("--"):
+        raise InputError(f"{spelled} is given without a value; it must be {in_words(option.kind)}.")
+    values = [remaining.popleft()]
+    if option.kind == tuple[int, ...]:
+        while remaining and _is_number(remaining[0]):  # --hidden 256 128
+            values.append(remaining.popleft())
+    return current, _Value(values if len(values) > 1 else values[0], option.spelled)
+
+
+def _no_option(command: str, spelled: str, options: Mapping[str, _Option]) -> str:
+    known = [f"--{_dashed(name)}" for name in options if name not in POSITIONAL]
+    near = difflib.get_close_matches(spelled, known, n=1)
+    hint = f"perhaps {near[0]} is meant; " if near else ""
+    return f"`l2a {command}` has no option {shown(spelled)}; {hint}{_see(command)}"
+
+
+def _is_number(word: str) -> bool:
+    """Whether a word that begins with a dash is a value, as -1 or -2e-3."""
     try:
-        values = vars(parser.parse_args([_dashed(word) for word in words]))
-    except ArgumentError as error:
-        raise InputError(_one_sentence(command, str(error), own)) from None
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _converted(
+    command: str, options: Mapping[str, _Option], given: Mapping[str, _Value]
+) -> tuple[dict[str, Any], list[str]]:
+    """Name ─► value of all that was given, and a sentence on each that is wrong or missing."""
+    values, problems = {}, []
+    for name, value in given.items():
+        kind = options[name].kind
+        try:
+            values[name] = convert(value.given, kind)
+        except Unfit:
+            problems.append(
+                f"{value.place} is {shown(value.given)}, but must be {in_words(kind)}; "
+                f"{_see(command)}"
+            )
+    missing = [
+        option.spelled
+        for name, option in options.items()
+        if option.field.default is dataclasses.MISSING and name not in given
+    ]
+    if missing:
+        problems.append(f"`l2a {command}` needs {' and '.join(missing)}; {_see(command)}")
+    return values, problems
+
+
+def _instances(groups: Sequence[type], values: Mapping[str, Any]) -> dict[type, Any]:
     instances: dict[type, Any] = {}
     problems = []
     for group in groups:
+        names = [field.name for field in dataclasses.fields(group)]
         try:
-            instances[group] = group(**{f.name: values[f.name] for f in dataclasses.fields(group)})
+            instances[group] = group(**{name: values[name] for name in names if name in values})
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError(" ".join(problems))
-    return Arguments(instances)
+    return instances
 
 
-def _parser(
-    command: str, description: str, groups: Sequence[type], defaults: Mapping[str, Any]
-) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=f"l2a {command}", description=description, exit_on_error=False, print_config=None
+def _see(command: str) -> str:
+    return f"see `l2a {command} --help`."
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _help_parser(command: str, description: str, groups: Sequence[type]) -> argparse.ArgumentParser:
+    import docstring_parser
+
+    needed = " ".join(
+        option.spelled if name in POSITIONAL else f"{option.spelled} {name.upper()}"
+        for name, option in _options(groups).items()
+        if option.field.default is dataclasses.MISSING
     )
+    usage = f"l2a {command} {needed} [--config FILE] [--SETTING VALUE ...]"
+    parser = argparse.ArgumentParser(usage=usage, description=description)
     parser.add_argument(
-        "--config", metavar="FILE", help="YAML file of settings; the command line overrides it."
-    )
+        "-c", "--config", metavar="FILE",
+        help="YAML file of settings, flat or by group; the command line overrides it.",
+    )  # fmt: skip
+    for short, name, text in COMMON:
+        parser.add_argument(short, name, action="store_true", help=text)
     for group in groups:
-        text = docstring_parser.parse_from_object(group)
-        help_of = {entry.arg_name: entry.description or "" for entry in text.params}
-        hints = typing.get_type_hints(group)
-        title = (text.short_description or group.__name__).rstrip(".")
-        section = parser.add_argument_group(title)
-        for field in dataclasses.fields(group):
-            # argparse takes % in help for a format.
-            shown = " ".join(help_of.get(field.name, "").split()).replace("%", "%%")
-            required = field.default is dataclasses.MISSING
-            default = defaults.get(field.name, None if required else field.default)
-            name, kind = "--" + field.name.replace("_", "-"), hints[field.name]
-            if field.name in POSITIONAL:
-                section.add_argument(field.name, type=kind, help=shown)
-            elif kind is bool:
-                yes_no = ActionYesNo(no_prefix="no-")
-                section.add_argument(name, action=yes_no, default=default, help=shown)
-            else:
-                section.add_argument(
-                    name, type=kind, default=default, required=required, help=shown
-                )
+        said = docstring_parser.parse_from_object(group)
+        help_of = {entry.arg_name: entry.description or "" for entry in said.params}
+        title = (said.short_description or group.__name__).rstrip(".")
+        section = parser.add_argument_group(f"{title} (group {_group(group)})")
+        for name, option in _options([group]).items():
+            if name == option.field.name:
+                _add_help(section, option, " ".join(help_of.get(name, "").split()))
     return parser
 
 
-def _dashed(word: str) -> str:
-    """Let `--score_threshold`, as a setting is spelled in YAML, stand for `--score-threshold`."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
+COMMON = (
+    ("-q", "--quiet", "Show warnings and errors only, and no bars."),
+    ("-v", "--verbose", "Also show what was decided and how long it took."),
+)
+"""Switches of every command, which no result depends on."""
 
 
-def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
-    for index, word in enumerate(words):
-        if word.startswith("--config="):
-            return words[:index] + words[index + 1 :], Path(word.partition("=")[2])
-        if word == "--config":
-            if index + 1 == len(words):
-                raise InputError("--config is given without a file; name a YAML file after it.")
-            return words[:index] + words[index + 2 :], Path(words[index + 1])
-    return words, None
-
-
-def _read_config(path: Path, everything: set[str]) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text) or {}
-    except FileNotFoundError:
-        raise InputError(f"There is no settings file {path}; check --config.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not a readable YAML file ({reason}); mend it.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no settings; write one `name: value` a line.")
-    top = yaml.compose(text, yaml.SafeLoader)  # a dictionary would hold the last of two alone
-    written = [key.value for key, _ in top.value] if isinstance(top, yaml.MappingNode) else []
-    if twice := [key for key in written if written.count(key) > 1]:
-        raise InputError(f"{path} sets {twice[0]} twice; keep one of the two lines.")
-    for key in content:
-        if key not in everything:
-            near = difflib.get_close_matches(str(key), everything, n=1)
-            hint = f"perhaps {near[0]!r} is meant." if near else "`l2a COMMAND --help` lists them."
-            raise InputError(f"{path} sets {key!r}, which no command knows; {hint}")
-    return content
-
-
-def _word(key: str, value: Any) -> str:
-    """A setting of a YAML file as a word of the command line, so that both are checked alike."""
-    option = key.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{option}" if value else f"--no-{option}"
-    return f"--{option}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-_KINDS = {"int": "a whole number", "float": "a finite number", "tuple": "a list such as 256,128"}
-"""What the parser calls a type ─► what people call it."""
-
-
-def _one_sentence(command: str, message: str, options: Iterable[str]) -> str:
-    """The parser's message as one sentence with the value and what it must be."""
-    text = " ".join(message.split())
-    see = f"see `l2a {command} --help`."
-    if found := re.search(r'[Pp]arser key "(\w+)": .*Given value: (.*)$', text):
-        # Of a union, which is a type or nothing: one message for each of its parts.
-        expected = list(dict.fromkeys(re.findall(r"Expected a <class '(\w+)'>", text)))
-        kinds = " or ".join(_KINDS.get(name, name) for name in expected if name != "NoneType")
-        return f"{_option(found[1])} is {found[2]!r}, but must be {kinds}; {see}"
-    if found := re.search(r'[Pp]arser key "(\w+)": (.*?)\.? Got value: (.*)$', text):
-        key, expected_text, value = found.groups()
-        kind = re.sub(r"<class '(\w+)'>", r"\1", expected_text)
-        kind = kind.replace("typing.", "").removeprefix("Expected a ")
-        if choices := re.fullmatch(r"Literal\[(.*)\]", kind):
-            kind = "one of " + choices[1].replace("'", "")
-        return f"{_option(key)} is {value!r}, but must be {_KINDS.get(kind, kind)}; {see}"
-    if found := re.fullmatch(r"[Aa]rgument --([\w-]+)/.*: ignored explicit argument '(.*)'", text):
-        key = found[1].replace("-", "_")
-        return f"{key} is {found[2]!r}, but must be true or false, without quotes; {see}"
-    if found := re.match(r"[Uu]nrecognized arguments: --([\w-]+)", text):
-        known = [name.replace("_", "-") for name in options]
-        if near := difflib.get_close_matches(found[1], known, n=1):
-            return f"There is no option --{found[1]}; perhaps --{near[0]} is meant; {see}"
-    return f"{text[0].upper()}{text[1:].rstrip('.')}; {see}"
-
-
-def _option(key: str) -> str:
-    return key if key in POSITIONAL else "--" + key.replace("_", "-")
+def _add_help(section: argparse._ArgumentGroup, option: _Option, text: str) -> None:
+    default = option.field.default
+    if default not in (dataclasses.MISSING, None, True, False):
+        plain = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        text += f" ({in_words(option.kind)}; default: {plain})"
+    text = text.replace("%", "%%")  # which argparse takes for a format
+    name = option.field.name
+    if name in POSITIONAL:
+        section.add_argument(name, help=text)
+    elif option.kind is bool:
+        text += f" (default: {'on' if default else 'off'})"
+        section.add_argument(
+            option.spelled, action=argparse.BooleanOptionalAction, default=None, help=text
+        )
+    else:
+        section.add_argument(option.spelled, metavar=name.upper(), help=text)

@@ -1,375 +1,78 @@
-"""Every command. One verb, one room: each imports what it needs when it runs, not before.
+"""The command line: dispatches to `train.commands`, says what went wrong, ends in order.
 
 This is the only file of the ground floor that imports the rooms above.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 import sys
-import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compositing.settings import (
-    CompositeSettings,
-    EngineSettings,
-    ExportSettings,
-    PrepareSettings,
-)
 from l2a import __version__
-from l2a.arguments import Arguments, parse
-from l2a.clips import ClipSettings
+from l2a.arguments import COMMON, parse
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name, printable, release_folders
-from l2a.formats import DataSettings
-from l2a.options import (
-    Budget,
-    CheckSettings,
-    Data,
-    DemoSettings,
-    DryRun,
-    FromClassifier,
-    FromPairs,
-    FromSelector,
-    LookFirst,
-    MapPicture,
-    NeedsSelector,
-    OfRun,
-    Out,
-    OutDemo,
-    OutPage,
-    PreviewSettings,
-)
-from l2a.progress import progress, say
-from l2a.videos import counted
-from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
-from semantic_match.settings import MatchSettings
-from train.settings.full import (
-    ClassifierSettings,
-    FullSettings,
-    RunSettings,
-    StageOneSettings,
-    StageTwoSettings,
-)
+from l2a.files import final_name, release_folders
+from l2a.logs import LOGGER, listening
+from l2a.options import FromPairs, PreviewSettings
+from l2a.signals import Terminated, ended_in_order, exit_code
+from train.commands import ALL_GROUPS, COMMANDS, Command
 
-if TYPE_CHECKING:
-    from compositing.engines import Engine
-    from compositing.making import LayerMaker
-    from l2a.runs import Run
-    from l2a.videos import VideoSet
-
-
-@dataclass(frozen=True)
-class Command:
-    """One verb: what its help says, what can be set, and what it does."""
-
-    about: str
-    groups: tuple[type, ...]
-    work: Callable[[Arguments], None]
-
-
-def _full(arguments: Arguments) -> FullSettings:
-    """The settings that a command takes; groups that it does not take keep their defaults."""
-    kinds = typing.get_type_hints(FullSettings)
-    given: dict[str, Any] = {
-        name: arguments[kind] for name, kind in kinds.items() if kind in arguments
-    }
-    if Budget in arguments:
-        given["stage_two"] = StageTwoSettings(budget=arguments[Budget].budget)
-    return FullSettings(**given)
-
-
-def _check(arguments: Arguments) -> None:
-    from l2a.check import check_videos, report_json, report_lines
-    from l2a.files import write_json
-
-    wanted = arguments[CheckSettings]
-    with progress("check", "videos") as report:
-        found = check_videos(arguments[Data].data, arguments[DataSettings], report=report)
-    print("\n".join(report_lines(found)))
-    if wanted.json:
-        write_json(wanted.json, report_json(found))
-    if wanted.strict and found.broken:
-        raise L2AError(f"{arguments[Data].data} has {counted(found.broken, 'fault')}.")
-
-
-def _match(arguments: Arguments) -> None:
-    from l2a.formats import read_videos
-    from semantic_match.doubts import weak_matches, weak_sentence
-    from semantic_match.embed import embed_classes, make_embedder
-    from semantic_match.match import match_classes, match_table, write_table
-    from semantic_match.picture import draw_map
-
-    settings, picture = arguments[MatchSettings], arguments[MapPicture].map
-    videos = read_videos(arguments[Data].data, arguments[DataSettings])
-    embedder = make_embedder(settings.embedder)
-    vectors = embed_classes(videos.classes, embedder)
-    matches = match_classes(videos.classes, vectors, settings.matches)
-    names = [printable(name) for name in videos.classes]
-    width = max([28, *(len(name) + 2 for name in names)])
-    print(f"{'foreground class':<{width}}{'background class':<{width}}similarity")
-    for foreground, background, similarity in match_table(names, matches):
-        print(f"{foreground:<{width}}{background:<{width}}{similarity}".rstrip())
-    print(f"{len(matches)} matches of {len(videos.classes)} classes: --matches {settings.matches}")
-    print(f"embedder: {embedder.identity}")
-    if doubt := weak_sentence(names, weak_matches(matches, settings.matches), len(matches)):
-        print(f"note: {doubt}")
-    draw_map(picture, videos.classes, vectors, matches)
-    write_table(table := picture.with_suffix(".tsv"), videos.classes, matches)
-    print(f"map: {picture}\ntable: {table}")
-
-
-def _prepare(arguments: Arguments) -> None:
-    from compositing.engines import make_engine
-    from compositing.records import unfit_rows
-    from l2a.runs import Run
-    from train.opening import open_store, open_videos, prepare_layers
-    from train.records import draw_sheet
-
-    settings, out = _full(arguments), arguments[Out].out
-    store = open_store(settings.run, settings.prepare, out / "layers")
-    engine = make_engine(settings.engine)
-    videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
-    # A preview is the beginning of the whole, and no other setting.
-    kept = {name: value for name, value in arguments.flat().items() if name != "preview"}
-    run = Run.open(out, "prepare", kept)
-    if arguments[LookFirst].preview:
-        _preview_layers(run, store, engine, videos)
-        return
-    with run.stage("prepare"):
-        records, skipped = prepare_layers(store, videos.of_split("train"), engine)
-    run.write_skipped(videos.skipped + skipped)
-    run.write_unfit(unfit_rows(records.values()))
-    sheet = run.path("contact_sheet.png")
-    draw_sheet(sheet, store, videos, records)
-    print(f"layers: {store.folder}\ncontact sheet: {sheet}")
-
-
-def _preview_layers(run: Run, store: LayerMaker, engine: Engine, videos: VideoSet) -> None:
-    from compositing.preview import preview_layers, preview_lines
-    from compositing.records import unfit_rows
-
-    train, folder = videos.of_split("train"), run.path("preview")
-    sheet = run.path("contact_sheet.png")
-    with run.stage("preview"), progress("preview", "videos") as report:
-        done = preview_layers(store, train, sheet, folder, engine=engine, progress=report)
-    run.write_skipped(videos.skipped + done.report.skipped)
-    run.write_unfit(unfit_rows(done.report.records))
-    print("\n".join(preview_lines(done, len(train))))
-    if done.index:
-        print(f"contact sheet: {sheet}\nclips: {folder}\nindex of the clips: {done.index}")
-
-
-def _train(arguments: Arguments) -> None:
-    from train.transfer import Reuse
-    from train.two_stage import train
-
-    given = arguments[FromSelector]
-    reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
-    summary = train(arguments[Data].data, arguments[Out].out, _full(arguments), reuse)
-    print(summary.text)
-    print(f"everything is in {summary.folder}\nreport: {summary.report}")
-
-
-def _select(arguments: Arguments) -> None:
-    from train.reuse import select
-    from train.transfer import Reuse
-
-    given = arguments[NeedsSelector]
-    reuse = Reuse(given.selector, given.finetune_selector)
-    path = select(arguments[Data].data, arguments[Out].out, reuse, _full(arguments))
-    print(f"pairs: {path}")
-
-
-def _evaluate(arguments: Arguments) -> None:
-    from train.reuse import evaluate
-
-    source = arguments[FromClassifier]
-    metrics = evaluate(
-        arguments[Data].data, arguments[Out].out, source.classifier, source.subset,
-        _full(arguments),
-    )  # fmt: skip
-    print(f"top-1 {metrics.top1:.4f}, top-5 {metrics.top5:.4f} on {metrics.n} clips")
-    for name, accuracy in metrics.per_class.items():
-        print(f"  {name:<28}{accuracy:.3f}")
-
-
-def _export(arguments: Arguments) -> None:
-    from train.exporting import export_chosen, forecast
-    from train.transfer import Reuse
-
-    data, settings, out = arguments[Data].data, _full(arguments), arguments[Out].out
-    given, pairs = arguments[FromSelector], arguments[FromPairs].pairs
-    if bool(given.selector) == (pairs is not None):
-        raise InputError(
-            "`l2a export` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote, or "
-            "--selector, which chooses pairs now; give one of the two"
-            + (", not both." if given.selector else ".")
-        )
-    source = pairs or Reuse(given.selector or "", given.finetune_selector)
-    if arguments[DryRun].dry_run:
-        print("\n".join(forecast(data, out, source, settings).lines()))
-    else:
-        print(f"{export_chosen(data, out, source, settings)}: {out}")
-
-
-def _preview(arguments: Arguments) -> None:
-    wanted = arguments[PreviewSettings]
-    if not (wanted.pairs or wanted.augment):
-        raise InputError(
-            "`l2a preview` needs --pairs, a pairs file that `l2a train` or `l2a select` wrote, or "
-            "--augment, the names of augmentations to draw."
-        )
-    if wanted.augment:
-        _preview_augmentations(arguments, wanted.augment)
-    if wanted.pairs:
-        _preview_pairs(arguments, wanted.pairs)
-
-
-def _preview_augmentations(arguments: Arguments, augment: Sequence[str] | str) -> None:
-    from l2a.runs import Run
-    from train.augment_preview import draw_augmentations, open_augment_preview
-
-    settings, out = _full(arguments), arguments[Out].out
-    count = arguments[PreviewSettings].count
-    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count)
-    run = Run.open(out, "preview", arguments.flat())
-    with run.stage("preview"):
-        picture, clips = draw_augmentations(
-            preview, out, settings.prepare, settings.engine, settings.run
-        )
-    print(f"augmentations: {picture}\nclips: {clips[0].parent}")
-
-
-def _preview_pairs(arguments: Arguments, pairs: Path) -> None:
-    from compositing.preview import PairLook, best_pairs, preview_pairs
-    from l2a.runs import Run
-    from train.chosen import open_chosen
-
-    settings, out, wanted = _full(arguments), arguments[Out].out, arguments[PreviewSettings]
-    chosen = open_chosen(
-        arguments[Data].data, pairs, out, settings.data, settings.prepare, settings.engine,
-        settings.run,
-    )  # fmt: skip
-    rows = best_pairs(chosen.rows, wanted.count)
-    if not rows:
-        raise InputError(f"{pairs} holds no pairs; choose some with `l2a select`.")
-    run = Run.open(out, "preview", arguments.flat())
-    gone = {row.id for row in chosen.prepare(rows)}
-    rows = [row for row in rows if not {row.foreground, row.background} & gone]
-    with run.stage("preview"), progress("preview", "pairs") as report:
-        done = preview_pairs(
-            rows, chosen.videos, chosen.store, out,
-            PairLook(settings.composite, chosen.meta, wanted.every_blend),
-            engine=chosen.engine, progress=report,
-        )  # fmt: skip
-    for sentence in done.skipped:
-        say(f"skipped {sentence}")
-    pictures = [("strip", done.strip), ("blends", done.blends), ("clips", done.clips[0].parent)]
-    print("\n".join(f"{name}: {path}" for name, path in pictures if path))
-
-
-def _report(arguments: Arguments) -> None:
-    from train.report import write_report
-
-    print(f"report: {write_report(arguments[OfRun].run, arguments[OutPage].out)}")
-
-
-def _demo(arguments: Arguments) -> None:
-    from l2a.demo import SETTINGS, generate_demo
-
-    out = arguments[OutDemo].out
-    data, seed = out / "data", arguments[DemoSettings].demo_seed
-    say(f"generating videos in {data}")
-    generate_demo(
-        data,
-        seed=seed,
-        per_class_train=24,
-        per_class_val=8,
-        per_class_test=20,
-        home_share=0.75,
-    )
-    words = [str(data), "--out", str(out / "run"), "--config", str(SETTINGS), "--seed", str(seed)]
-    say("the demo is: l2a train " + " ".join(words))
-    _run(["train", *words])
-    print(f"look at {out / 'run' / 'contact_sheet.png'}, composites.png, matches.png")
-
-
-_DATA = (Data, DataSettings)
-_TO_CLIPS = (ClipSettings, PrepareSettings, CompositeSettings)
-_TO_CHOOSE = (
-    *_TO_CLIPS, MatchSettings, RankSettings, ReinforceSettings, ClassifierSettings,
-    StageOneSettings,
-)  # fmt: skip
-
-COMMANDS: dict[str, Command] = {
-    "check": Command(
-        "Read a data set and list what is broken.", (*_DATA, CheckSettings), _check
-    ),
-    "match": Command(
-        "Match each class with the classes nearest to it, and draw the map.",
-        (*_DATA, MatchSettings, MapPicture), _match,
-    ),
-    "prepare": Command(
-        "Segment and inpaint every training video once, and draw a contact sheet.",
-        (*_DATA, Out, LookFirst, PrepareSettings, EngineSettings, RunSettings), _prepare,
-    ),
-    "train": Command(
-        "Train the Selector, composite the best pairs, train the classifier with them.",
-        (*_DATA, Out, FromSelector, *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings,
-         RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, ExportSettings,
-         EngineSettings, RunSettings), _train,
-    ),
-    "select": Command(
-        "Choose the best pairs of a data set with a trained Selector.",
-        (*_DATA, Out, NeedsSelector, Budget, *_TO_CHOOSE, EngineSettings, RunSettings), _select,
-    ),
-    "evaluate": Command(
-        "Measure a trained classifier on a data set.",
-        (*_DATA, Out, FromClassifier, ClassifierSettings, EngineSettings, RunSettings), _evaluate,
-    ),
-    "preview": Command(
-        "Draw a few chosen pairs, or other augmentations of a few clips, as pictures and clips.",
-        (*_DATA, Out, PreviewSettings, PrepareSettings, CompositeSettings,
-         EngineSettings, RunSettings), _preview,
-    ),
-    "export": Command(
-        "Write pairs, chosen before or now, as an augmented data set of real video files.",
-        (*_DATA, Out, FromPairs, FromSelector, Budget, DryRun, ExportSettings, *_TO_CHOOSE,
-         EngineSettings, RunSettings), _export,
-    ),
-    "report": Command(
-        "Show a run as one HTML page: accuracy, curves, scores, pairs as playing video.",
-        (OfRun, OutPage), _report,
-    ),
-    "demo": Command(
-        "Generate a small data set and run everything on it, in minutes.",
-        (OutDemo, DemoSettings), _demo,
-    ),
-}  # fmt: skip
+__all__ = ["COMMANDS", "Command", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 the work failed, 2 wrong input."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; returns the exit code: 0 done, 1 the work failed, 2 wrong input.
+
+    130 and 143 are the shell's codes for what Ctrl-C and SIGTERM have ended.
+    """
+    words, level = _level(sys.argv[1:] if argv is None else argv)
+    with listening(level):
+        try:
+            with ended_in_order():
+                return _run(words)
+        except L2AError as error:
+            LOGGER.error(str(error))
+            return error.exit_code
+        except KeyboardInterrupt as stop:
+            by = " by SIGTERM" if isinstance(stop, Terminated) else ""
+            LOGGER.error(f"stopped{by}; the same command goes on from here.")
+            return exit_code(stop)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return 1
+            LOGGER.error(f"{_explained(error)}; check the disk and the permissions.")
+            return 1
+        finally:
+            release_folders()
+
+
+def _level(words: Sequence[str]) -> tuple[list[str], int]:
+    """The words without the switches that say how much is shown, and that level."""
+    (quiet, verbose) = ({short, name} for short, name, _ in COMMON)
+    rest = [word for word in words if word not in quiet | verbose]
+    if verbose & set(words):
+        return rest, logging.DEBUG
+    return rest, logging.WARNING if quiet & set(words) else logging.INFO
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout leads nowhere, as in `l2a match ... | head`, whose reader has seen enough."""
     try:
-        return _run(words)
-    except L2AError as error:
-        print(f"l2a: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("l2a: stopped; the same command goes on from here.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"l2a: {_told(error)}; check the disk and the permissions.", file=sys.stderr)
-        return 1
-    finally:
-        release_folders()
+        print(flush=True)  # a flush alone does not fail twice
+    except BrokenPipeError:
+        # Python would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
-def _told(error: OSError) -> str:
+def _explained(error: OSError) -> str:
     """What failed, and the file as the user knows it: it is written aside under another name."""
     if error.strerror is None:
         return str(error)
@@ -388,15 +91,15 @@ def _run(words: list[str]) -> int:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise InputError(f"There is no command {name!r}; choose one of: {known}.")
-    command = COMMANDS[name]
-    everything = {group for each in COMMANDS.values() for group in each.groups}
+    command, began = COMMANDS[name], time.monotonic()
+    LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
     defaults = {}
     if {PreviewSettings, FromPairs} & set(command.groups):
         defaults = _defaults_from_pairs(rest)
-    arguments = parse(
-        name, command.about, command.groups, rest, known=everything, defaults=defaults
+    command.run(
+        parse(name, command.about, command.groups, rest, known=ALL_GROUPS, defaults=defaults)
     )
-    command.work(arguments)
+    LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
     return 0
 
 

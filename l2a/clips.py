@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +33,10 @@ from numpy.lib.format import open_memmap
 
 from l2a.errors import InputError
 from l2a.files import read_json, write_json, write_text
+from l2a.settings import ClipSettings, kept
 from l2a.videos import Skipped
+
+__all__ = ["ClipBank", "ClipSettings", "RowState"]
 
 _LAYOUT = 2
 """Version of the folder's layout; a bank of another version is filled anew, never misread."""
@@ -47,33 +49,6 @@ class RowState(IntEnum):
     FRAMES = 1
     LAYERS = 2
     UNREADABLE = 3
-
-
-@dataclass(frozen=True)
-class ClipSettings:
-    """The geometry of a clip.
-
-    Attributes:
-        num_frames: T, the frames taken from a video, uniformly in time.
-        height: rows of a stored frame, in pixels.
-        width: columns of a stored frame, in pixels.
-        crop: side of the square that training cuts out of a stored frame, in pixels.
-    """
-
-    num_frames: int = 8
-    height: int = 128
-    width: int = 171
-    crop: int = 112
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise InputError(f"The clip's {name} is {value}; it must be at least 1.")
-        if self.crop > min(self.height, self.width):
-            raise InputError(
-                f"A crop of {self.crop} pixels does not fit into frames of"
-                f" {self.height}x{self.width}; make it smaller, or the frames larger."
-            )
 
 
 class ClipBank:
@@ -132,7 +107,7 @@ class ClipBank:
         index = {
             "layout": _LAYOUT,
             "fingerprint": fingerprint,
-            "settings": asdict(settings),
+            "settings": kept(settings),
             "ids": list(ids),
         }
         path = folder / "index.json"

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from l2a.errors import InputError
+from l2a.settings import kept
+
+_MOST_JSON = 2**28
+"""Bytes of a JSON file that is still read: some millions of annotations."""
 
 _END_BYTES = 65_536
 """How much of a source file is read at either end to notice another file."""
@@ -25,9 +32,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, because encoders choose their container by it. A killed
-    process leaves at most a hidden `.part-…` file, which nothing reads.
+    process leaves at most a hidden `.part-…` file, which nothing reads, and which the next process
+    that writes into the folder removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent)
     aside = _aside(path)
     try:
         aside.touch()
@@ -38,6 +47,47 @@ def written_whole(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes of this machine left half-written in a folder, not below it."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _PART.match(entry.name)
+            if found and found["where"] == _here() and not _is_alive(int(found["process"])):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+_SWEPT: set[Path] = set()
+
+
+def _sweep_once(folder: Path) -> None:
+    """`sweep`, at the first file that this process writes there: a folder can hold very many."""
+    if folder not in _SWEPT:
+        _SWEPT.add(folder)
+        sweep(folder)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is there and another user's
+        return True
+    return True
+
+
+@functools.cache
+def _here() -> str:
+    """What tells this machine (and container) from others that may share its disks."""
+    with contextlib.suppress(OSError):
+        return _short_hash(f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}")
+    return _short_hash(platform.node())
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
@@ -63,8 +113,10 @@ def hold_folder(folder: Path) -> None:
     """Keep other processes out of a folder, which is made if need be, until `release_folders` is
     called or this one ends.
 
-    Nothing is left behind, even by a killed process. On file systems that know no locks, and on
-    Windows, nobody is kept out.
+    Nothing is left behind, even by a killed process. One that is killed in the very moment in which
+    it forks keeps the folder until its child runs and lets go; so a folder that is held is asked
+    for again for a few seconds. On file systems that know no locks, and on Windows, nobody is kept
+    out.
 
     Raises:
         InputError: another process holds it, or it is a file.
@@ -75,11 +127,9 @@ def hold_folder(folder: Path) -> None:
     place = folder.resolve()
     if place in _HELD or sys.platform == "win32":
         return
-    import fcntl
-
     handle = os.open(place, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
     except BlockingIOError:
         os.close(handle)
         raise InputError(
@@ -89,6 +139,25 @@ def hold_folder(folder: Path) -> None:
         os.close(handle)
     else:
         _HELD[place] = handle
+        sweep(place)
+
+
+_PATIENCE = 2.0
+"""Seconds in which a dead holder's child must have let go of a folder."""
+
+
+def _lock(handle: int) -> None:
+    """Lock a folder, or raise BlockingIOError when it stays locked."""
+    import fcntl
+
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 def release_folders() -> None:
@@ -112,13 +181,40 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON, or raise `InputError` naming the file and the place where it breaks."""
-    if not path.is_file():
-        what = f"{path} is no file" if path.exists() else f"There is no file {path}"
-        raise InputError(f"{what}; check the path.")
+def read_text(path: Path, most: int, what: str) -> str:
+    """The text of a file that a person or a program wrote; no more of it is read than `most` bytes.
+
+    Args:
+        path: the file.
+        most: the most bytes that such a file can have.
+        what: what it is, for the message: "settings file".
+
+    Raises:
+        InputError: it is not there, no file (a folder, a pipe), too large, or not UTF-8.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            if path.exists():
+                raise InputError(f"{path} is no file; check the path.")
+            raise InputError(f"There is no {what} {path}; check the path.")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise InputError(
+                f"{path} has more than {most:,} bytes, too many for a {what}; check the path."
+            )
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from None
+
+
+def read_json(path: Path, most: int = _MOST_JSON) -> Any:
+    """Read JSON, or raise `InputError` naming the file and what is wrong with it."""
+    text = read_text(path, most, "file")
+    try:
+        return json.loads(text)
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:  # damaged, or a number of more digits than Python reads
@@ -150,18 +246,21 @@ def inside(root: Path, relative: str) -> Path:
     return root / name
 
 
+_PART = re.compile(r"^\.part-(?P<process>\d+)@(?P<where>[0-9a-f]{8})-")
+
+
 def final_name(path: Path) -> Path:
     """The path that a file written aside is renamed to; any other path as it is."""
-    return path.with_name(re.sub(r"^\.part-\d+-", "", path.name))
+    return path.with_name(_PART.sub("", path.name))
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".part-{os.getpid()}-{path.name}")
+    return path.with_name(f".part-{os.getpid()}@{_here()}-{path.name}")
 
 
 def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        return kept(value)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (set, frozenset)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from l2a.errors import InputError
 
@@ -17,6 +17,8 @@ class Data:
         data: the data set's folder.
     """
 
+    GROUP: ClassVar[str] = "data"
+
     data: Path
 
 
@@ -27,6 +29,8 @@ class Out:
     Attributes:
         out: the run's folder; an interrupted run goes on in its own.
     """
+
+    GROUP: ClassVar[str] = "run"
 
     out: Path
 
@@ -41,6 +45,8 @@ class FromSelector:
         finetune_selector: train it further on this data set before it chooses, for the
             --selector-steps given.
     """
+
+    GROUP: ClassVar[str] = "selector"
 
     selector: str | None = None
     finetune_selector: bool = False
@@ -65,6 +71,8 @@ class NeedsSelector:
             --selector-steps given.
     """
 
+    GROUP: ClassVar[str] = "selector"
+
     selector: str
     finetune_selector: bool = False
 
@@ -77,6 +85,8 @@ class Budget:
         budget: how many pairs to composite; as many as there are real training clips if not
             given.
     """
+
+    GROUP: ClassVar[str] = "stage_two"
 
     budget: int | None = None
 
@@ -106,6 +116,8 @@ class MapPicture:
         map: the PNG file to draw the map of classes to.
     """
 
+    GROUP: ClassVar[str] = "match"
+
     map: Path = Path("matches.png")
 
 
@@ -117,6 +129,8 @@ class OutDemo:
         out: the demo's folder; an interrupted demo goes on in its own.
     """
 
+    GROUP: ClassVar[str] = "run"
+
     out: Path = Path("runs/demo")
 
 
@@ -127,6 +141,8 @@ class DemoSettings:
     Attributes:
         demo_seed: all randomness of the demo follows from it.
     """
+
+    GROUP: ClassVar[str] = "demo"
 
     demo_seed: int = 0
 
@@ -140,6 +156,8 @@ class FromPairs:
             masks and labels hold unless given anew. Without it, --selector chooses.
     """
 
+    GROUP: ClassVar[str] = "export"
+
     pairs: Path | None = None
 
 
@@ -152,6 +170,8 @@ class DryRun:
             stays on disk.
     """
 
+    GROUP: ClassVar[str] = "export"
+
     dry_run: bool = False
 
 
@@ -163,6 +183,8 @@ class FromClassifier:
         classifier: a classifier.safetensors that `l2a train` wrote.
         subset: the split to measure on: test, val or train.
     """
+
+    GROUP: ClassVar[str] = "evaluate"
 
     classifier: Path
     subset: Literal["test", "val", "train"] = "test"
@@ -177,6 +199,8 @@ class LookFirst:
             and short clips of them to OUT/preview; the same command without it does the rest.
     """
 
+    GROUP: ClassVar[str] = "prepare"
+
     preview: bool = False
 
 
@@ -188,6 +212,8 @@ class OfRun:
         run: the folder that `l2a train` or `l2a select` wrote to, finished or not.
     """
 
+    GROUP: ClassVar[str] = "run"
+
     run: Path
 
 
@@ -198,6 +224,8 @@ class OutPage:
     Attributes:
         out: the HTML file; report.html in the run's folder if not given.
     """
+
+    GROUP: ClassVar[str] = "run"
 
     out: Path | None = None
 
@@ -213,6 +241,8 @@ class PreviewSettings:
         count: how many pairs, the best of each foreground class first; and how many clips.
         every_blend: also make each pair in every way of blending, for comparison.
     """
+
+    GROUP: ClassVar[str] = "preview"
 
     pairs: Path | None = None
     augment: tuple[str, ...] | str | None = None

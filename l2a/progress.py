@@ -7,24 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from l2a.logs import console, is_quiet, say
+
+__all__ = ["Report", "announced", "in_words", "progress", "say"]
 
 Report = Callable[[int, int], None]
 """Called as `report(done, total)`."""
 
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-def say(text: str) -> None:
-    """Print one line of plain text at once; progress goes to stderr, results to stdout."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -35,7 +25,7 @@ def progress(title: str, unit: str) -> Iterator[Report]:
         title: what is done, such as "prepare".
         unit: what is counted, such as "videos".
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         with _bar(title, unit) as report:
             yield report
     else:
@@ -44,6 +34,14 @@ def progress(title: str, unit: str) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _bar(title: str, unit: str) -> Iterator[Report]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,7 +50,7 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     pace = _Pace()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console()) as bar:
         task = bar.add_task(title, total=None, rate="")
 
         def report(done: int, total: int) -> None:
@@ -82,6 +80,40 @@ def _lines(title: str, unit: str) -> Report:
     return report
 
 
+_SECONDS_TO_MEASURE = 20.0
+_SECONDS_WORTH_SAYING = 60.0
+
+
+def announced(report: Report, what: Callable[[int, int], str]) -> Report:
+    """Also say at the first report what is about to be done, and once how long it will take.
+
+    Args:
+        report: shows how far the work is.
+        what: (how many are left to do, how many there are) ─► a sentence; called if any are left.
+
+    Returns:
+        What to report to in its place.
+    """
+    pace = _Pace()
+    begun = said = False
+    started = time.monotonic()
+
+    def both(done: int, total: int) -> None:
+        nonlocal begun, said
+        if not begun and done < total:
+            say(what(total - done, total))
+        begun = True
+        rate = pace.rate(done)
+        if rate and not said and time.monotonic() - started > _SECONDS_TO_MEASURE:
+            said = True
+            left = (total - done) / rate
+            if left > _SECONDS_WORTH_SAYING:
+                say(f"the other {total - done} take about {in_words(left)} more")
+        report(done, total)
+
+    return both
+
+
 class _Pace:
     """How many a second, measured from the first report on.
 
@@ -92,7 +124,7 @@ class _Pace:
         self._first: tuple[int, float] | None = None
 
     def rate(self, done: int) -> float | None:
-        """Units a second; None as long as there is nothing to tell it by."""
+        """Units a second; None until there is something to measure."""
         now = time.monotonic()
         if self._first is None:
             self._first = (done, now)

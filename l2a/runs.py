@@ -1,6 +1,7 @@
 """Run folders: everything one command made, and what is needed to make it again.
 
 RUN/run.yaml       command, resolved settings, versions: written before any work
+RUN/run.log        what was said while it was made, with the time; appended to
 RUN/stages.json    seconds each stage took, over all tries
 RUN/skipped.csv    videos that were left out, with the reason
 RUN/unfit.csv      videos that are no good foreground or background, with the reason
@@ -13,22 +14,24 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import hold_folder, read_json, write_json, write_text, written_whole
-from l2a.progress import say
+from l2a.files import hold_folder, read_json, read_text, write_json, write_text, written_whole
+from l2a.logs import LOGGER, opened_run
+from l2a.settings import about, flat
 from l2a.videos import Skipped
 
-# Settings that change how fast a result comes, and not the result.
-SPEED_ONLY = frozenset({"engine", "workers", "devices", "frames_at_once", "ray_address"})
+_MOST_BYTES = 100_000
+"""Far more than a run's settings need."""
 
 _PACKAGES = ("l2a", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "model2vec")
 
@@ -40,35 +43,52 @@ class Run:
     folder: Path
 
     @classmethod
-    def open(cls, folder: Path, command: str, settings: Mapping[str, Any]) -> Run:
+    def open(
+        cls,
+        folder: Path,
+        command: str,
+        settings: Iterable[Any],
+        facts: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Make a run folder, or go on in the one that the same command and settings made.
 
         Until `fix_settings` is called, other settings may be given: nothing depends on them yet,
-        and a budget that was too large can be mended in the same folder.
+        and a budget that was too large can be mended in the same folder. After that, a setting
+        that the run lacks, because it was made by an earlier version, had its default; one on
+        which only the time depends may differ; and one that this version no longer has is passed
+        over with a note.
 
         Args:
             folder: created when absent.
             command: the command's name, such as "train".
-            settings: every resolved setting; paths and tuples are allowed.
+            settings: instances of settings dataclasses, whose fields say what must be the same.
+            facts: what else the results depend on, by name: the data set, a checksum of weights.
 
         Raises:
             InputError: the folder holds another run, or something else altogether, or another
                 process is at work in it.
         """
-        plain = {key: _plain(value) for key, value in settings.items()}
+        groups, facts = list(settings), dict(facts or {})
         run = cls(folder)
         if run._record.is_file():
             before = run.read()
-            _check_same(folder, before, command, plain)
-            if before["fixed"]:
-                hold_folder(folder)
-                return run
+            fixed = before["fixed"]
+            _check_command(folder, before["command"], command)
+            if fixed:
+                _check_settings(folder, before["settings"], groups, facts)
+            run._seconds()
         elif folder.is_dir() and any(folder.iterdir()):
             raise InputError(
                 f"{folder} is not empty and holds no run; give --out a new or an empty folder."
             )
+        else:
+            fixed = False
         hold_folder(folder)
-        run._write({"command": command, "fixed": False, "settings": plain, "versions": versions()})
+        if not fixed:
+            plain = {key: _plain(value) for key, value in (flat(groups) | facts).items()}
+            content = {"command": command, "fixed": False, "settings": plain}
+            run._write(content | {"versions": versions()})
+        opened_run(folder)
         return run
 
     def fix_settings(self) -> None:
@@ -85,13 +105,14 @@ class Run:
         Raises:
             InputError: it is not there, or damaged.
         """
-        try:
-            content = yaml.safe_load(self._record.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
-            content = None
-        if not isinstance(content, dict) or not {"command", "fixed", "settings"} <= content.keys():
+        content: Any = None
+        # Deep nesting and numbers of thousands of digits are no YAML errors to the loader.
+        with contextlib.suppress(InputError, yaml.YAMLError, RecursionError, ValueError):
+            content = yaml.safe_load(read_text(self._record, _MOST_BYTES, "record of a run"))
+        if not _is_record(content):
             raise InputError(f"{self._record} is damaged; give --out another folder.")
-        return content
+        found: dict[str, Any] = content
+        return found
 
     def _write(self, content: dict[str, Any]) -> None:
         write_text(self._record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -103,15 +124,28 @@ class Run:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Say that a stage begins, and add the seconds it takes to `stages.json`."""
-        say(f"── {name}")
+        LOGGER.info(f"── {name}")
         started = time.monotonic()
         try:
             yield
         finally:
-            record = self.path("stages.json")
-            seconds = read_json(record) if record.is_file() else {}
-            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 2)
-            write_json(record, seconds)
+            seconds = self._seconds()
+            took = time.monotonic() - started
+            LOGGER.debug(f"{name} took {took:.1f} s")
+            seconds[name] = round(seconds.get(name, 0.0) + took, 2)
+            write_json(self.path("stages.json"), seconds)
+
+    def _seconds(self) -> dict[str, float]:
+        """Seconds that each stage has taken so far.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path("stages.json")
+        content = read_json(path) if path.is_file() else {}
+        if not (isinstance(content, dict) and all(map(_is_duration, content.values()))):
+            raise InputError(f"{path} holds no seconds of stages; remove it.")
+        return content
 
     def write_skipped(self, skipped: Iterable[Skipped]) -> int:
         """List what was left out in `skipped.csv`; returns how many. No file when none."""
@@ -157,21 +191,73 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_same(
-    folder: Path, before: Mapping[str, Any], command: str, settings: Mapping[str, Any]
-) -> None:
-    if before["command"] != command:
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+def _is_record(content: object) -> bool:
+    """Whether this is what `Run.open` writes: settings are scalars, and lists of scalars."""
+    if not isinstance(content, dict) or not {"command", "fixed", "settings"} <= content.keys():
+        return False
+    settings = content["settings"]
+    return isinstance(settings, dict) and all(
+        isinstance(key, str) and _is_plain(value) for key, value in settings.items()
+    )
+
+
+def _is_plain(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, (str, bool, int, float)) for item in items)
+
+
+def _check_command(folder: Path, before: object, command: str) -> None:
+    if before != command:
         raise InputError(
-            f"{folder} was made by `l2a {before['command']}`, not by `l2a {command}`; "
+            f"{folder} was made by `l2a {before}`, not by `l2a {command}`; "
             f"give --out another folder."
         )
-    old = before["settings"]
-    for key in sorted(set(old) | set(settings)):
-        if before["fixed"] and key not in SPEED_ONLY and old.get(key) != settings.get(key):
-            raise InputError(
-                f"{folder} was made with {key}={old.get(key)} and not {settings.get(key)}; "
-                f"give the same settings to go on, or --out another folder."
-            )
+
+
+def _check_settings(
+    folder: Path, old: Mapping[str, Any], groups: Iterable[Any], facts: Mapping[str, Any]
+) -> None:
+    """Refuse to go on where a setting differs on which results depend."""
+    known = set(facts)
+    for group in groups:
+        for field in fields(group):
+            names = (field.name, *about(field).formerly)
+            known.update(names)
+            kept = [name for name in names if name in old]
+            # A setting that the run lacks is newer than the run, which had what is its default.
+            if field.name in facts or about(field).speed_only or _lacks(kept, field.default):
+                continue
+            before = old[kept[0]] if kept else _plain(field.default)
+            _check_same(folder, field.name, before, _plain(getattr(group, field.name)))
+    for key in facts.keys() & old.keys():
+        _check_same(folder, key, old[key], _plain(facts[key]))
+    for key in sorted(old.keys() - known):
+        LOGGER.info(
+            f"note: {folder} was made with {key}={_shown(old[key])}; this version "
+            f"has no such setting and passes it over"
+        )
+
+
+def _lacks(kept: list[str], default: object) -> bool:
+    """Whether there is nothing to compare with: not in the run, and no default stands for it."""
+    return not kept and default is MISSING
+
+
+def _check_same(folder: Path, key: str, before: object, now: object) -> None:
+    if before != now:
+        raise InputError(
+            f"{folder} was made with {key}={_shown(before)} and not {_shown(now)}; "
+            f"give the same settings to go on, or --out another folder."
+        )
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _plain(value: Any) -> Any:

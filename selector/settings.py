@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from l2a.errors import InputError
 
@@ -34,6 +34,8 @@ class SelectorSettings:
         dropout: share of features and label vectors that each step of training hides, so that the
             Selector learns what holds for other videos too, and not each video by heart.
     """
+
+    GROUP: ClassVar[str] = "selector"
 
     labels: LabelMode = "embedding"
     hidden: tuple[int, ...] = (2048, 1024, 512)
@@ -60,8 +62,8 @@ class ReinforceSettings:
     """How the Selector is trained (Learn2Augment, Sec. 4.1; DVRL for the exploration penalty).
 
     Attributes:
-        reward: "credit" rewards each pair by how far a step on it alone would lower the validation
-            loss; "counterfactual" rewards a subset by how far its step lowered the loss;
+        reward: "credit" rewards each pair by how far a step on it alone would lower the
+            validation loss; "counterfactual" a subset by how far its step lowered the loss;
             "moving-average" is the paper's: the loss of a subset against the moving average δ.
         selector_steps: the most steps of training, each with one batch of pairs.
         selector_batch: pairs in a batch. 64-128 is what a study on real clips found to work.
@@ -85,6 +87,8 @@ class ReinforceSettings:
         settle: stop when ω's ranking has kept this rank correlation from checkpoint to checkpoint,
             three times in a row; 1 never stops early.
     """
+
+    GROUP: ClassVar[str] = "reinforce"
 
     reward: RewardName = "credit"
     selector_steps: int = 75
@@ -160,6 +164,8 @@ class RankSettings:
         scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
             whose scores are near each other.
     """
+
+    GROUP: ClassVar[str] = "rank"
 
     foreground_cap: float = 2.0
     background_cap: float = 2.0

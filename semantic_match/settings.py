@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from semantic_match.partners import parse_matches
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,12 @@ class MatchSettings:
             parts are joined by +, as in `1+same-class`. The pool grows in proportion.
     """
 
+    GROUP: ClassVar[str] = "match"
+
     embedder: str = "static"
     matches: str = "1"
 
     def __post_init__(self) -> None:
+        from semantic_match.partners import parse_matches  # NumPy, which help does without
+
         parse_matches(self.matches)

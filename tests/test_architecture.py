@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from train.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("l2a", "semantic_match", "compositing", "selector", "train")
 MAY_IMPORT = {
@@ -39,6 +41,13 @@ def test_imports_go_one_way(path: Path) -> None:
     if path == ROOT / "l2a" / "cli.py":
         return  # the front door imports every room
     assert imported_rooms(path) <= MAY_IMPORT[room]
+
+
+def test_every_command_has_its_module() -> None:
+    for command in COMMANDS.values():
+        text = (ROOT / "train" / "commands" / f"{command.module}.py").read_text(encoding="utf-8")
+        names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+        assert "run" in names, command.module
 
 
 def test_every_package_is_declared_and_tests_are_not() -> None:

@@ -86,12 +86,15 @@ def test_every_shipped_config_is_understood(
     ("words", "sentence"),
     [
         (["trian"], "no command 'trian'"),
-        (["train"], "required"),
+        (["train"], "`l2a train` needs DATA and --out"),
         (["train", "DATA", "--out", "OUT", "--lr", "fast"], "is 'fast', but must be a finite num"),
         (["train", "DATA", "--out", "OUT", "--lr", "nan"], "--lr is 'nan', but must be a finite"),
         (["train", "DATA", "--out", "OUT", "--budget", "x"], "is 'x', but must be a whole number;"),
         (["train", "DATA", "--out", "OUT", "--hidden", "x"], "'x', but must be a list such as"),
-        (["train", "DATA", "--out", "OUT", "--flip=no"], "flip is 'no', but must be true or false"),
+        (
+            ["train", "DATA", "--out", "OUT", "--flip=perhaps"],
+            "flip is 'perhaps', but must be true",
+        ),
         (["train", "DATA", "--out", "OUT", "--engine", "x"], "must be one of local, ray;"),
         (["train", "DATA", "--out", "OUT", "--label-rule", "x"], "--label-rule is 'x'"),
         (["train", "DATA", "--out", "OUT", "--lerning-rate", "1"], "--lerning-rate"),
@@ -163,7 +166,7 @@ def test_a_failed_write_names_the_file_that_was_asked_for(
     )
 
 
-def test_several_mistakes_are_told_together(
+def test_several_mistakes_are_said_together(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refused(["train", str(data), "--out", str(tmp_path / "o"), "--alpha", "-1",
@@ -261,6 +264,22 @@ def test_the_command_line_overrides_the_config(data: Path, tmp_path: Path) -> No
     assert (settings["dilate"], settings["humans_only"]) == (0.03, True)
 
 
+def test_a_named_store_that_is_new_is_said_with_what_it_costs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = tmp_path / "layres"
+    words = ["prepare", str(data), "--out", str(tmp_path / "o"), "--workers", "1",
+             "--layers", str(layers)]  # fmt: skip
+    assert main(words) == 0
+    shown = capsys.readouterr().err
+    assert f"{layers} holds no layers yet, so all are made anew there; if there should" in shown
+    assert f"layers: 12 of 12 videos to make in {layers}, segmenter motion, inpainter" in shown
+    assert main(words) == 0
+    shown = capsys.readouterr().err
+    assert "holds no layers yet" not in shown
+    assert "videos to make" not in shown
+
+
 def test_a_prepared_folder_lists_what_is_unfit_and_draws_it_with_its_reason(
     data: Path, tmp_path: Path
 ) -> None:
@@ -312,12 +331,15 @@ def test_the_demo_is_a_training_on_generated_videos_and_one_seed_decides_both(
 ) -> None:
     seen: dict[str, Any] = {}
 
+    from train.commands import demo
+    from train.commands import train as command
+
     def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None) -> Summary:
         seen.update(data=data, out=out, settings=settings)
         return Summary((), "the table", out)
 
-    monkeypatch.setattr("l2a.demo.generate_demo", lambda folder, **made: seen.update(made))
-    monkeypatch.setattr("train.two_stage.train", train)
+    monkeypatch.setattr(demo, "generate_demo", lambda folder, **made: seen.update(made))
+    monkeypatch.setattr(command, "train", train)
     assert main(["demo", "--out", str(tmp_path), "--demo-seed", "5"]) == 0
     assert seen["seed"] == seen["settings"].run.seed == 5
     assert (seen["data"], seen["out"]) == (tmp_path / "data", tmp_path / "run")

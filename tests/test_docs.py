@@ -9,7 +9,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,7 @@ def test_commands_parse(
         return
     done: list[Any] = []
     known = cli.COMMANDS.get(words[0])
-    if known is not None:
-        monkeypatch.setitem(cli.COMMANDS, words[0], replace(known, work=done.append))
+    monkeypatch.setattr(cli.Command, "run", lambda command, arguments: done.append(arguments))
     assert cli.main(words) == 0, f"{place}: {capsys.readouterr().err}"
     assert len(done) == (known is not None)
 
@@ -167,5 +165,5 @@ def test_every_module_has_its_place_in_the_reference() -> None:
         for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
     ground = {path.stem for path in (ROOT / "l2a").iterdir() if path.suffix in {"", ".py"}}
-    ground -= {"__init__", "__pycache__"}
+    ground -= {"__init__", "__main__", "__pycache__"}
     assert named == {*ROOMS[1:], *(f"l2a.{module}" for module in ground)}

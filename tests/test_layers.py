@@ -156,20 +156,23 @@ def test_unfit_videos_are_listed_and_counted_by_kind(tmp_path: Path, videos: lis
 
 
 def test_preparation_says_how_many_are_unfit_and_why(
-    tmp_path: Path, videos: list[Video], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, videos: list[Video], caplog: pytest.LogCaptureFixture
 ) -> None:
     from train.opening import prepare_layers
+
+    caplog.set_level("INFO", "l2a")
 
     store, _, _ = store_of(tmp_path, replace(SETTINGS, min_gamma=0.2))
     records, skipped = prepare_layers(store, videos, HERE)
     assert (len(records), skipped) == (3, ())
-    lines = [line for line in capsys.readouterr().err.splitlines() if "unfit" in line]
+    lines = [line for line in caplog.messages if "unfit" in line]
     assert lines == [
         "unfit: 3 as foreground (mask too small: 3, such as videos/run/a.mp4:"
         " the mask covers only 8.1% of the clip)"
     ]
+    caplog.clear()
     prepare_layers(store_of(tmp_path)[0], videos, HERE)
-    assert "unfit" not in capsys.readouterr().err
+    assert "unfit" not in caplog.text
 
 
 @pytest.mark.parametrize(("looks", "unfit"), [(True, True), (False, False)])

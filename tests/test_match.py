@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -343,6 +343,8 @@ def test_a_name_that_may_be_two_classes_is_refused(tmp_path: Path) -> None:
 class Epochs:
     """A setting of another command, which a config may hold beside ours."""
 
+    GROUP: ClassVar[str] = "classifier"
+
     epochs: int = 1
 
 
@@ -374,7 +376,7 @@ def test_a_config_may_hold_a_number_or_a_specification(
     arguments = parse(
         "match", "", [MatchSettings], ["--config", str(config)], known=[MatchSettings, Epochs]
     )
-    run = Run.open(tmp_path / "run", "match", arguments.flat())
+    run = Run.open(tmp_path / "run", "match", arguments.groups())
     assert yaml.safe_load(run.path("run.yaml").read_text())["settings"]["matches"] == stored
     words = ["match", str(data), "--config", str(config), "--map", str(tmp_path / "m.png")]
     assert main(words) == 0

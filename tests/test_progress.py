@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from l2a import progress
+from l2a.logs import listening
 
 
 class Clock:
@@ -27,7 +30,7 @@ def lines_of(
     clock: Clock, capsys: pytest.CaptureFixture[str], reports: list[tuple[float, int]], total: int
 ) -> list[str]:
     """What is printed when `reports` = (seconds, done) come in."""
-    with progress.progress("look", "clips") as report:
+    with listening(logging.INFO), progress.progress("look", "clips") as report:
         for clock.now, done in reports:
             report(done, total)
     return capsys.readouterr().err.splitlines()
@@ -61,3 +64,33 @@ def test_lines_are_fifteen_seconds_apart_and_the_last_one_always_comes(
     clock.now = 0.0
     shown = lines_of(clock, capsys, [(second, second) for second in range(1, 35)], 34)
     assert [line.split()[1] for line in shown] == ["15/34", "30/34", "34/34"]
+
+
+def test_what_is_about_to_be_done_is_said_first_and_once_how_long_it_takes(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.now, reports = 0.0, []
+    with caplog.at_level("INFO", "l2a"):
+        report = progress.announced(
+            lambda done, total: reports.append((done, total)),
+            lambda left, total: f"{left} of {total} to make in /layers",
+        )
+        for clock.now, done in [(0, 400), (10, 401), (25, 402), (50, 405), (60, 406)]:
+            report(done, 1000)
+    assert reports == [(400, 1000), (401, 1000), (402, 1000), (405, 1000), (406, 1000)]
+    assert caplog.messages == [
+        "600 of 1000 to make in /layers",
+        "the other 598 take about 2 hours more",  # two in 25 seconds
+    ]
+
+
+def test_nothing_is_announced_where_nothing_is_left(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.now = 0.0
+    with caplog.at_level("INFO", "l2a"):
+        report = progress.announced(lambda done, total: None, lambda left, total: "x")
+        report(5, 5)
+        clock.now = 100.0
+        report(5, 5)
+    assert caplog.messages == []

@@ -6,22 +6,35 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from l2a.errors import InputError, UnreadableVideo
+from compositing.settings import EngineSettings
+from l2a import files
+from l2a.arguments import parse
+from l2a.errors import InputError, UnreadableVideo, for_terminal
 from l2a.files import (
+    final_name,
     fingerprint,
     hold_folder,
     inside,
     read_json,
+    read_text,
     release_folders,
     write_json,
+    write_text,
     written_whole,
 )
 from l2a.runs import Run
+from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
+from train.commands import ALL_GROUPS, COMMANDS, full_settings
+from train.settings.full import FullSettings
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -46,27 +59,163 @@ def test_a_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
     assert len(modes) == 1
 
 
+@dataclass(frozen=True)
+class Before:
+    """The settings of an earlier version."""
+
+    lr: float = 0.1
+    hidden: tuple[int, ...] = (1, 2)
+    layers: Path | None = None
+    faces: str = "all"
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Now:
+    """Those of this one: `faces` has another name, `smooth` is new, `layers` is gone."""
+
+    lr: float = 0.1
+    hidden: tuple[int, ...] = (1, 2)
+    layouts: str = setting("all", formerly=("faces",))
+    workers: int = setting(1, speed_only=True)
+    smooth: float = 0.5
+
+
 def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
-    settings = {"lr": 0.1, "hidden": (1, 2), "layers": None, "data": Path("/d"), "workers": 1}
-    Run.open(tmp_path / "run", "train", settings | {"lr": 9.9})  # nothing depends on it yet
-    Run.open(tmp_path / "run", "train", settings).fix_settings()
-    Run.open(tmp_path / "run", "train", settings | {"workers": 8})
-    with pytest.raises(InputError, match=r"lr=0\.1 and not 0\.2"):
-        Run.open(tmp_path / "run", "train", settings | {"lr": 0.2})
+    folder, facts = tmp_path / "run", {"data": Path("/d")}
+    Run.open(folder, "train", [Now(lr=9.9)], facts)  # nothing depends on it yet
+    Run.open(folder, "train", [Now()], facts).fix_settings()
+    Run.open(folder, "train", [Now(workers=8)], facts)
+    for other, named in [
+        (Now(lr=0.2), r"lr=0\.1 and not 0\.2"),
+        (Now(hidden=(1, 2, 3)), r"hidden=\[1, 2\] and not \[1, 2, 3\]"),
+    ]:
+        with pytest.raises(InputError, match=named):
+            Run.open(folder, "train", [other], facts)
+    with pytest.raises(InputError, match="data=/d and not /e"):
+        Run.open(folder, "train", [Now()], {"data": Path("/e")})
     with pytest.raises(InputError, match="made by `l2a train`, not by `l2a select`"):
-        Run.open(tmp_path / "run", "select", settings)
+        Run.open(folder, "select", [Now()], facts)
+
+
+def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    Run.open(folder, "train", [Before(faces="some")], {"data": "d"}).fix_settings()
+    record = (folder / "run.yaml").read_bytes()
+    with caplog.at_level("INFO", "l2a"):
+        Run.open(folder, "train", [Now(layouts="some", workers=7)], {"data": "d", "card": "new"})
+    assert [r.message for r in caplog.records if "note" in r.message] == [
+        f"note: {folder} was made with layers=None; this version has no such setting and passes "
+        "it over"
+    ]
+    assert (folder / "run.yaml").read_bytes() == record
+    # What the run did not have, it had at its default: that alone goes on.
+    with pytest.raises(InputError, match=r"smooth=0\.5 and not 0\.6"):
+        Run.open(folder, "train", [Now(layouts="some", smooth=0.6)])
+    with pytest.raises(InputError, match="layouts=some and not all"):
+        Run.open(folder, "train", [Now()])
+
+
+def test_every_setting_of_train_is_compared_or_says_that_it_need_not_be(tmp_path: Path) -> None:
+    free = {"engine", "workers", "devices", "frames_at_once", "ray_address", "layers"}
+    assert speed_only(FullSettings().groups()) >= free
+    folder = tmp_path / "run"
+    Run.open(folder, "train", FullSettings().groups()).fix_settings()
+    for name in ("budget", "seed", "alpha", "num_frames", "crf", "matches", "format", "probe"):
+        content = Run(folder).read()
+        (folder / "run.yaml").write_text(
+            yaml.safe_dump(content | {"settings": content["settings"] | {name: "other"}})
+        )
+        with pytest.raises(InputError, match=f"{name}=other and not"):
+            Run.open(folder, "train", FullSettings().groups())
+        (folder / "run.yaml").write_text(yaml.safe_dump(content))
+    Run.open(folder, "train", FullSettings(engine=EngineSettings(workers=3)).groups())
+
+
+FIRST_VERSION = Path(__file__).with_name("first_version") / "train.yaml"
+"""The record of a finished `l2a train` of the first version."""
+
+
+def test_a_finished_run_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(FIRST_VERSION.read_bytes())
+    old = Run(tmp_path).read()["settings"]
+    facts = {"data": Path("data"), "selector": None, "finetune_selector": False}
+    given = {name: value for name, value in old.items() if name not in facts}
+    train = COMMANDS["train"]
+
+    def settings(**changed: object) -> tuple[Any, ...]:
+        return full_settings(
+            parse("train", "", train.groups, ["data", "--out", "o"], known=ALL_GROUPS,
+                  defaults=given | changed)
+        ).groups()  # fmt: skip
+
+    Run.open(tmp_path, "train", settings(workers=5), facts)
+    assert (tmp_path / "run.yaml").read_bytes() == FIRST_VERSION.read_bytes()
+    with pytest.raises(InputError, match=r"lr=0\.01 and not 0\.3"):
+        Run.open(tmp_path, "train", settings(lr=0.3), facts)
+
+
+def test_a_new_setting_at_its_default_leaves_fingerprints_as_they_were() -> None:
+    @dataclass(frozen=True)
+    class Old:
+        lr: float = 0.1
+
+    @dataclass(frozen=True)
+    class New:
+        lr: float = 0.1
+        smooth: float = setting(0.5, added=True)
+
+    assert fingerprint([New()]) == fingerprint([Old()])
+    assert fingerprint([New(smooth=0.6)]) != fingerprint([Old()])
+    assert fingerprint([New(lr=0.2)]) == fingerprint([Old(lr=0.2)])
+
+
+DAMAGED = {
+    "empty": "",
+    "a list": "[1, 2]",
+    "deep": "a: " + "[" * 5000,
+    "laughs": "a: &a [x, x]\nb: &b [*a, *a]\ncommand: train\nfixed: true\nsettings: {lr: *b}",
+    "itself": "command: train\nfixed: true\nsettings: &s {lr: *s}",
+    "a set": "command: train\nfixed: true\nsettings: !!set {lr}",
+    "a date": "command: train\nfixed: true\nsettings: {lr: 2020-01-01}",
+    "a huge number": "command: train\nfixed: true\nsettings: {lr: " + "9" * 5000 + "}",
+    "no settings": "command: train\nfixed: true\nsettings: 3",
+    "an object": "command: !!python/object/apply:os.getcwd []",
+    "large": "#" * 100_001,
+    "not text": b"\xff\xfec\x00",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_record_of_a_run_is_one_sentence(tmp_path: Path, name: str) -> None:
+    content = DAMAGED[name]
+    (tmp_path / "run.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"run\.yaml is damaged; give --out another folder\.$"):
+        Run.open(tmp_path, "train", [Now()])
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", '{"a": "x"}', '{"a": NaN}', '{"a": -1}', "[" * 50_000, "9" * 5000, "{"]
+)
+def test_damaged_times_of_stages_are_noticed_before_the_work(tmp_path: Path, content: str) -> None:
+    Run.open(tmp_path, "train", [Now()])
+    (tmp_path / "stages.json").write_text(content)
+    with pytest.raises(InputError, match=r"stages\.json (holds no seconds|is not valid JSON)"):
+        Run.open(tmp_path, "train", [Now()])
 
 
 def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="not empty"):
-        Run.open(tmp_path, "train", {})
+        Run.open(tmp_path, "train", [])
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
 def test_a_file_is_not_worked_in(tmp_path: Path) -> None:
     (tmp_path / "clips").write_text("precious")
-    for use in (hold_folder, lambda path: Run.open(path, "train", {})):
+    for use in (hold_folder, lambda path: Run.open(path, "train", [])):
         with pytest.raises(InputError, match="clips is a file; give --out"):
             use(tmp_path / "clips")
     assert (tmp_path / "clips").read_text() == "precious"
@@ -76,15 +225,19 @@ HOLDER = """
 import os, sys, time
 from pathlib import Path
 from l2a.runs import Run
-Run.open(Path(sys.argv[1]), "train", {})
-if child := os.fork():
-    print(child, flush=True)
+Run.open(Path(sys.argv[1]), "train", [])
+if os.fork():
+    time.sleep(600)
+print(os.getpid(), flush=True)  # the child's first act: it has let go of the folder by now
 time.sleep(600)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
-def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
+def test_two_processes_cannot_work_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l2a.files._PATIENCE", 0.1)
     folder = tmp_path / "run"
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -92,18 +245,78 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
         child = int(other.stdout.readline())
         try:
             with pytest.raises(InputError, match=f"Another command is at work in {folder}; wait"):
-                Run.open(folder, "train", {})
+                Run.open(folder, "train", [])
             other.kill()
             other.wait()
-            Run.open(folder, "train", {})  # a killed one leaves nothing, nor does its child
-            Run.open(folder, "train", {})
+            Run.open(folder, "train", [])  # a killed one leaves nothing, nor does its child
+            Run.open(folder, "train", [])
         finally:
             os.kill(child, signal.SIGKILL)
             release_folders()
 
 
+SLOW_CHILD = """
+import os, sys, time
+from pathlib import Path
+os.register_at_fork(after_in_child=lambda: time.sleep(0.7))  # before the child lets go
+from l2a.files import hold_folder
+hold_folder(Path(sys.argv[1]))
+print("held", flush=True)
+os.fork()
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
+def test_a_folder_whose_holder_was_killed_while_it_forked_is_free_soon(tmp_path: Path) -> None:
+    """On a busy machine the child runs, and lets go, a while after its parent's death."""
+    command = [sys.executable, "-c", SLOW_CHILD, str(tmp_path / "run")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        time.sleep(0.2)
+        other.kill()
+        try:
+            hold_folder(tmp_path / "run")
+        finally:
+            release_folders()
+            os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_half_written_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from l2a.files import written_whole\n"
+        "with written_whole(Path(sys.argv[1]) / 'layer.mp4') as aside:\n"
+        "    print(aside, flush=True)\n"
+        "    sys.stdin.read() if len(sys.argv) > 2 else os._exit(9)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    dead = Path(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
+    elsewhere = tmp_path / ".part-999999@00000000-of-another-machine"
+    elsewhere.touch()
+    with subprocess.Popen(
+        [*command, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        living = Path(other.stdout.readline().strip())
+        dead.touch()
+        hold_folder(tmp_path)
+        release_folders()
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, elsewhere.name}
+        dead.touch()
+        files._SWEPT.clear()
+        write_text(tmp_path / "another", "")
+        assert {path.name for path in tmp_path.iterdir()} == {
+            living.name, elsewhere.name, "another",
+        }  # fmt: skip
+        other.kill()
+    assert final_name(living) == tmp_path / "layer.mp4"
+
+
 def test_a_stage_adds_its_time_even_when_it_fails(tmp_path: Path) -> None:
-    run = Run.open(tmp_path / "run", "train", {})
+    run = Run.open(tmp_path / "run", "train", [])
     with pytest.raises(RuntimeError), run.stage("prepare"):
         raise RuntimeError
     with run.stage("prepare"):
@@ -112,7 +325,7 @@ def test_a_stage_adds_its_time_even_when_it_fails(tmp_path: Path) -> None:
 
 
 def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
-    run = Run.open(tmp_path / "run", "train", {})
+    run = Run.open(tmp_path / "run", "train", [])
     assert run.write_skipped([]) == 0
     assert not run.path("skipped.csv").exists()
     row = Skipped("a, b.avi", "zero bytes")
@@ -124,7 +337,7 @@ def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
 
 
 def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: Path) -> None:
-    run = Run.open(tmp_path / "run", "train", {})
+    run = Run.open(tmp_path / "run", "train", [])
     assert run.write_unfit([]) == 0
     assert not run.path("unfit.csv").exists()
     rows = [("ä, b.avi", "foreground", "no mask: x"), ("c.avi", "background", "hole: 95%")]
@@ -154,9 +367,34 @@ def test_fingerprints_tell_settings_apart_and_ignore_order() -> None:
 def test_damaged_json_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": {1}})
     assert read_json(tmp_path / "a.json") == {"x": [1]}
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
+    for damaged in ("{", "[" * 100_000, "9" * 5000, '{"a": ' * 3000, ""):
+        (tmp_path / "a.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"a\.json is not valid JSON .*; write it again"):
+            read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"a\.json is not UTF-8"):
         read_json(tmp_path / "a.json")
+
+
+def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no file; check the path"):
+        read_text(tmp_path, 10, "recipe")
+    with pytest.raises(InputError, match=r"There is no recipe .*none; check the path"):
+        read_text(tmp_path / "none", 10, "recipe")
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(InputError, match="has more than 10 bytes, too many for a recipe"):
+        read_text(tmp_path / "zeros", 10, "recipe")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="pipe is no file"):
+            read_json(tmp_path / "pipe")
+
+
+def test_what_is_shown_moves_no_cursor_and_can_be_encoded() -> None:
+    assert for_terminal("Bögen → 走\ttab\n") == "Bögen → 走\ttab\n"
+    assert for_terminal("a\x1b[2Jb\rc\x00\x9b") == r"a\x1b[2Jb\x0dc\x00\x9b"
+    assert for_terminal("gro\udcdf.avi \u202e \ud800") == r"gro\xdf.avi \u202e \ud800"
 
 
 def test_an_unreadable_video_travels_between_processes() -> None:

@@ -89,15 +89,16 @@ def test_torchvisions_files_lie_in_the_hubs_folder(hub: Path) -> None:
 
 
 def test_weights_are_fetched_once(
-    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights, file = published(tmp_path)
     asked = serve(monkeypatch, file)
+    caplog.set_level("INFO", "l2a")
     for _ in range(2):
         assert torch.equal(torchvision_state(weights, "The net")["x"], torch.ones(3))
     assert asked == [weights.url]
     assert [path.name for path in hub.iterdir()] == [weights.url.rsplit("/", 1)[1]]
-    assert weights.url in capsys.readouterr().err
+    assert weights.url in caplog.text
 
 
 def test_without_a_network_the_answer_is_what_to_put_where(hub: Path) -> None:

@@ -16,7 +16,8 @@ from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_spares, smaller_choice
 from l2a.progress import progress
-from l2a.runs import SPEED_ONLY, Run
+from l2a.runs import Run
+from l2a.settings import speed_only
 from l2a.videos import Video
 from train.chosen import Chosen, open_chosen
 from train.opening import open_store
@@ -26,7 +27,7 @@ from train.transfer import Reuse
 
 # A choice of more pairs by the same Selector is recognised by the rest of its settings; where data
 # and weights lie may change, and their names and checksums are compared in other places.
-_FREE = SPEED_ONLY | {"budget", "layers", "bank", "data", "selector", "export"}
+_FREE = speed_only(FullSettings().groups()) | {"budget", "export", "data", "selector"}
 
 
 def export_chosen(

@@ -23,7 +23,8 @@ from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
 from l2a.files import fingerprint, hold_folder, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
-from l2a.progress import progress, say
+from l2a.logs import LOGGER
+from l2a.progress import announced, progress, say
 from l2a.videos import Skipped, Video, VideoSet, carve_validation
 from train.batches import ClipSource
 from train.prepared import PreparedData
@@ -161,8 +162,18 @@ def open_store(run: RunSettings, prepare: PrepareSettings, *places: Path) -> Lay
     Raises:
         InputError: a back end is unknown, or its files are not there.
     """
+    _warn_of_new_layers(run.layers)
     there = (place for place in places if place.is_dir())
     return LayerMaker(run.layers or next(there, places[-1]), prepare)
+
+
+def _warn_of_new_layers(layers: Path | None) -> None:
+    """Say plainly that a named store holds nothing yet: with a typo, hours are computed again."""
+    if layers is not None and not (layers.is_dir() and any(layers.iterdir())):
+        LOGGER.warning(
+            f"{layers} holds no layers yet, so all are made anew there; if there should be some, "
+            "stop and check --layers"
+        )
 
 
 def open_videos(
@@ -191,8 +202,13 @@ def prepare_layers(
 
     Says how many videos are fit, and how many are not, by kind of reason.
     """
+
+    def to_make(left: int, total: int) -> str:
+        how = f"segmenter {store.settings.segmenter}, inpainter {store.settings.inpainter}"
+        return f"layers: {left} of {total} videos to make in {store.folder}, {how}"
+
     with progress("prepare", "videos") as report:
-        done = store.prepare(videos, engine, report)
+        done = store.prepare(videos, engine, announced(report, to_make))
     fit_f = sum(not record.foreground_unfit for record in done.records)
     fit_b = sum(not record.background_unfit for record in done.records)
     say(

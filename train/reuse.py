@@ -56,7 +56,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     )
     settings = replace(settings, selector=reused.settings)
     check_matches(opened.videos, settings.match)
-    run = Run.open(out, "select", settings.flat() | {"data": data, **reused.facts})
+    run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     prepared = prepare_run(run, opened, settings.clips, settings.composite)
     matching = match_run(run, prepared, settings.match)
     budget = settled_budget(settings.stage_two.budget, prepared, matching)
@@ -96,7 +96,7 @@ def evaluate(
     device = pick_device(settings.classifier.device)
     run = Run.open(
         out, "evaluate",
-        settings.flat() | {"data": data, "classifier": classifier, "subset": subset},
+        settings.groups(), {"data": data, "classifier": classifier, "subset": subset},
     )  # fmt: skip
     prepared = opened.prepare(ClipSettings(**card["clips"]), CompositeSettings(), layers=False)
     run.write_skipped(prepared.videos.skipped)

@@ -107,7 +107,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         settings = replace(settings, selector=reused.settings)
     if kinds != {"none"}:
         check_matches(opened.videos, settings.match)
-    run = Run.open(out, "train", settings.flat() | {"data": data, **facts})
+    run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
     layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers

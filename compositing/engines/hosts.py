@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from compositing.engines import HostDied, NetworkTask
-from compositing.engines.process import quiet_start, settle
+from compositing.engines.process import settle
 from compositing.engines.results import CallResult, network_result, packed, result_of, unpacked
 from l2a.errors import L2AError
+from l2a.signals import undisturbed
 
 Address = str | tuple[str, int]
 
@@ -158,7 +159,7 @@ class Hosts:
             ),
             daemon=True,
         )
-        with tell, quiet_start():
+        with tell, undisturbed():
             process.start()
         self._processes[number] = process
         return ready

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, Self
 
 from compositing.engines import HostDied, Item, Result, as_network_task
 from compositing.engines.hosts import Hosts
-from compositing.engines.process import quiet_start, settle
+from compositing.engines.process import settle
 from compositing.settings import EngineSettings
+from l2a.logs import LOGGER
+from l2a.signals import undisturbed
 
 AHEAD = 4
 """Items handed out per worker before their results are taken: bounds the memory."""
@@ -165,15 +167,29 @@ def _in_pool(
     try:
         waiting: deque[Future[Any]] = deque()
         for item in items:
-            with quiet_start():  # the pool starts its processes as it gets work
+            with undisturbed():  # processes start here
                 waiting.append(pool.submit(_call, item))
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except KeyboardInterrupt:
+        _end(pool)
+        raise
     finally:
         # What runs is finished, so that an interrupt leaves no half-made video behind.
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Let the workers finish what they are at; a second Ctrl-C ends them at once."""
+    LOGGER.warning("stopping when the videos under way are done; Ctrl-C again stops at once")
+    try:
+        pool.shutdown(wait=True, cancel_futures=True)
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.kill()
+        raise
 
 
 _function: Callable[[Any], Any]

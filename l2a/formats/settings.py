@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from l2a.errors import InputError
 
@@ -24,6 +25,8 @@ class DataSettings:
         val_share: share of the train videos of each class that is set aside for validation when
             the data set has no validation split of its own; between 0 and 1.
     """
+
+    GROUP: ClassVar[str] = "data"
 
     format: str = "auto"
     split: str = "1"

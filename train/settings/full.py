@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from compositing.settings import (
     CompositeSettings,
@@ -13,9 +13,9 @@ from compositing.settings import (
     ExportSettings,
     PrepareSettings,
 )
-from l2a.clips import ClipSettings
 from l2a.errors import InputError
-from l2a.formats import DataSettings
+from l2a.formats.settings import DataSettings
+from l2a.settings import ClipSettings, flat, setting
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 
@@ -38,6 +38,8 @@ class ClassifierSettings:
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "bfloat16" runs the networks in mixed precision on a GPU.
     """
+
+    GROUP: ClassVar[str] = "classifier"
 
     network: str = "r3d_18"
     weights: str | None = None
@@ -84,6 +86,8 @@ class StageOneSettings:
             labels for stage one alone; how well ω tells them from the others is reported. 0 for
             none.
     """
+
+    GROUP: ClassVar[str] = "stage_one"
 
     warmup_epochs: int = 10
     environment_lr: float = 0.01
@@ -135,6 +139,8 @@ class StageTwoSettings:
         export: also write the chosen pairs as an augmented data set to RUN/export.
     """
 
+    GROUP: ClassVar[str] = "stage_two"
+
     budget: int | None = None
     selection: Literal["selector", "random", "none"] = "selector"
     composites_per_batch: int | None = None
@@ -157,14 +163,17 @@ class RunSettings:
 
     Attributes:
         seed: all randomness follows from it.
-        layers: a layer store to use and extend; by default the run keeps its own.
+        layers: a layer store to use and extend; by default the run keeps its own. Layers know the
+            settings that they were made with, so results do not depend on where they lie.
         bank: a folder of clips at training size to use and extend, which runs share; by default
-            the run keeps its own.
+            the run keeps its own. Banks are found by what their clips depend on.
     """
 
+    GROUP: ClassVar[str] = "run"
+
     seed: int = 0
-    layers: Path | None = None
-    bank: Path | None = None
+    layers: Path | None = setting(None, speed_only=True)
+    bank: Path | None = setting(None, speed_only=True)
 
     def __post_init__(self) -> None:
         # Generators take no negative number; epochs and repeats are added to multiples of it.
@@ -191,10 +200,10 @@ class FullSettings:
     run: RunSettings = field(default_factory=RunSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
 
+    def groups(self) -> tuple[Any, ...]:
+        """Its groups, in order: what `Run.open` takes."""
+        return tuple(getattr(self, part.name) for part in fields(self))
+
     def flat(self) -> dict[str, Any]:
         """Every setting by its name, as the command line and `run.yaml` spell it."""
-        return {
-            setting.name: getattr(group, setting.name)
-            for group in (getattr(self, part.name) for part in fields(self))
-            for setting in fields(group)
-        }
+        return flat(self.groups())

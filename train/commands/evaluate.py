@@ -1,0 +1,17 @@
+"""`l2a evaluate`: the accuracy of a trained classifier on a data set."""
+
+from __future__ import annotations
+
+from l2a.arguments import Arguments
+from l2a.options import Data, FromClassifier, Out
+from train.commands import full_settings, show
+from train.reuse import evaluate
+
+
+def run(arguments: Arguments) -> None:
+    """Measure, and print the accuracy, in all and by class."""
+    source, settings = arguments[FromClassifier], full_settings(arguments)
+    data, out = arguments[Data].data, arguments[Out].out
+    metrics = evaluate(data, out, source.classifier, source.subset, settings)
+    show(f"top-1 {metrics.top1:.4f}, top-5 {metrics.top5:.4f} on {metrics.n} clips")
+    show(*(f"  {name:<28}{accuracy:.3f}" for name, accuracy in metrics.per_class.items()))

@@ -1,0 +1,17 @@
+"""`l2a select`: the best pairs of a data set, by a Selector that was trained before."""
+
+from __future__ import annotations
+
+from l2a.arguments import Arguments
+from l2a.options import Data, NeedsSelector, Out
+from train.commands import full_settings, show
+from train.reuse import select
+from train.transfer import Reuse
+
+
+def run(arguments: Arguments) -> None:
+    """Choose pairs and print where they are."""
+    given = arguments[NeedsSelector]
+    reuse = Reuse(given.selector, given.finetune_selector)
+    path = select(arguments[Data].data, arguments[Out].out, reuse, full_settings(arguments))
+    show(f"pairs: {path}")

@@ -1,0 +1,17 @@
+"""`l2a train`: both stages, from a data set to a trained classifier."""
+
+from __future__ import annotations
+
+from l2a.arguments import Arguments
+from l2a.options import Data, FromSelector, Out
+from train.commands import full_settings, show
+from train.transfer import Reuse
+from train.two_stage import train
+
+
+def run(arguments: Arguments) -> None:
+    """Train, and print the table of results."""
+    given = arguments[FromSelector]
+    reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
+    summary = train(arguments[Data].data, arguments[Out].out, full_settings(arguments), reuse)
+    show(summary.text, f"everything is in {summary.folder}", f"report: {summary.report}")
