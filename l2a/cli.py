@@ -114,14 +114,16 @@ def _prepare(arguments: Arguments) -> None:
     from l2a.runs import Run
     from train.records import draw_sheet
     from train.two_stage import open_store
-    from train.workspace import open_videos, prepare_layers
+    from train.workspace import open_videos, prepare_layers, settle_segmenter
 
     settings, out = _full(arguments), arguments[Out].out
-    store, engine = open_store(out, settings), make_engine(settings.engine)
+    engine = make_engine(settings.engine)
     videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
+    settings = settle_segmenter(settings, videos.of_split("train"), out)
+    store = open_store(out, settings)
     # A preview is the beginning of the whole, and no other setting.
     kept = {name: value for name, value in arguments.flat().items() if name != "preview"}
-    run = Run.open(out, "prepare", kept)
+    run = Run.open(out, "prepare", kept | {"segmenter": settings.prepare.segmenter})
     if arguments[LookFirst].preview:
         _preview_layers(run, store, engine, videos)
         return

@@ -28,7 +28,7 @@ from l2a.videos import Video, VideoSet
 from train.arms import ArmPlan, augmentation_entries, check_arms, split_entry
 from train.batches import Batch, ClipSource, augmented
 from train.settings.full import FullSettings
-from train.workspace import prepare_layers
+from train.workspace import prepare_layers, settle_segmenter
 
 Frames = NDArray[np.uint8]
 
@@ -146,8 +146,10 @@ def _read(preview: AugmentPreview, out: Path, settings: FullSettings) -> tuple[l
     """The videos that can be read, and their clips."""
     engine = make_engine(settings.engine)
     place = settings.run.layers or out.with_name(out.name + "-layers")
-    store = LayerStore(place, settings.prepare)
     videos = list(preview.videos)
+    if preview.needs_masks:
+        settings = settle_segmenter(settings, videos, out, place)
+    store = LayerStore(place, settings.prepare)
     if preview.needs_masks:
         records, skipped = prepare_layers(store, videos, engine)
         videos = [video for video in videos if video.id in records]

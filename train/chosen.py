@@ -15,7 +15,7 @@ from l2a.pairs import ScoredPair, read_pairs
 from l2a.progress import say
 from l2a.videos import Skipped, Video
 from train.settings.full import FullSettings
-from train.workspace import prepare_layers
+from train.workspace import prepare_layers, settle_segmenter
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def open_chosen(data: Path, pairs: Path, out: Path, settings: FullSettings) -> C
             f"give the data set and the split that the pairs were chosen from."
         )
     beside, own = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    store = LayerStore(
-        settings.run.layers or (beside if beside.is_dir() else own), settings.prepare
-    )
+    layers = settings.run.layers or (beside if beside.is_dir() else own)
+    settings = settle_segmenter(settings, [videos[id_] for id_ in used], out, layers)
+    store = LayerStore(layers, settings.prepare)
     _ = store.identities
     return Chosen(rows, meta, videos, found.classes, store, make_engine(settings.engine))

@@ -22,6 +22,7 @@ from train.chosen import Chosen, open_chosen
 from train.reuse import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
+from train.workspace import settle_segmenter
 
 # A choice of more pairs by the same Selector is told by the rest of its settings; where data and
 # weights lie may change, and their names and checksums are compared in other places.
@@ -76,9 +77,9 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
         videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        store = LayerStore(
-            settings.run.layers or _first_selection(out) / "layers", settings.prepare
-        )
+        first = _first_selection(out)
+        settings = settle_segmenter(settings, list(videos.values()), first)
+        store = LayerStore(settings.run.layers or first / "layers", settings.prepare)
         rows, count = _stand_ins(list(videos.values())), budget or len(videos)
     else:
         chosen = open_chosen(data, pairs, out, settings)

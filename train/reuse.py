@@ -31,7 +31,7 @@ from train.two_stage import (
     settled_budget,
     trained_scorer,
 )
-from train.workspace import build_matching, build_workspace, open_videos
+from train.workspace import build_matching, build_workspace, open_videos, settle_segmenter
 
 
 def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
@@ -56,8 +56,10 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     pick_device(settings.classifier.device)
     if reuse.finetune:
         check_networks(settings)
-    store, engine = open_store(out, settings), make_engine(settings.engine)
+    engine = make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
+    settings = settle_segmenter(settings, videos.of_split("train"), out)
+    store = open_store(out, settings)
     reused = open_selector(reuse, settings, videos.classes)
     scorer, settings = reused.scorer, reused.settings
     check_matches(videos, settings.match)

@@ -50,7 +50,14 @@ from train.settings.full import FullSettings
 from train.stage_one import Scorer, all_features, described, label_vectors, run_stage_one
 from train.stage_two import Arm, run_arm, table
 from train.transfer import NOT_REUSED, Reuse, open_selector
-from train.workspace import Matching, Workspace, build_matching, build_workspace, open_videos
+from train.workspace import (
+    Matching,
+    Workspace,
+    build_matching,
+    build_workspace,
+    open_videos,
+    settle_segmenter,
+)
 
 _NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
@@ -104,8 +111,10 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     # Back ends, weights, data and Selector are checked before anything is computed or written.
     pick_device(settings.classifier.device)
     check_networks(settings)
-    store, engine = open_store(out, settings), make_engine(settings.engine)
+    engine = make_engine(settings.engine)
     videos = open_videos(data, settings.data, settings.run.seed)
+    settings = settle_segmenter(settings, videos.of_split("train"), out)
+    store = open_store(out, settings)
     check_arms(plans, len(videos.classes))
     scorer, facts = None, NOT_REUSED
     if reuse:

@@ -15,6 +15,7 @@ from compositing.bank import fill_bank
 from compositing.engines import Engine
 from compositing.layers import LayerRecord, LayerStore
 from compositing.records import unfit_counts
+from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
@@ -27,6 +28,7 @@ from semantic_match.match import ClassMatch, match_classes
 from semantic_match.pool import Pool
 from semantic_match.settings import MatchSettings
 from train.batches import ClipSource
+from train.settings.full import FullSettings
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,24 @@ def open_videos(
         if not videos.of_split(split):
             raise InputError(f"{data} has no {split} videos; check --split and --annotations.")
     return videos
+
+
+def settle_segmenter(
+    settings: FullSettings, videos: Sequence[Video], out: Path, layers: Path | None = None
+) -> FullSettings:
+    """The settings with a name in place of the segmenter `auto`; says which, and what it costs.
+
+    Args:
+        settings: as the user gave them.
+        videos: those that shall get layers.
+        out: the run folder, whose `run.yaml` decides where there is one.
+        layers: the layer store, where it is not `out` / "layers".
+    """
+    store = settings.run.layers or layers or out / "layers"
+    resolved = resolve_segmenter(settings.prepare, videos, settings.engine, (out, store))
+    if resolved.sentence:
+        say(resolved.sentence)
+    return replace(settings, prepare=resolved.settings)
 
 
 def prepare_layers(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from compositing.masks import VideoMasks
 from l2a.backends import make_backend
+from l2a.errors import InputError
 from l2a.media import Frames
 from l2a.videos import Video
 
@@ -61,6 +62,8 @@ class HostedSegmenter:
 def make_segmenter(spec: str) -> Segmenter:
     """The segmenter that `spec` names, such as "motion", "masks:PATH" or "mask-rcnn".
 
+    "auto" gives `motion` here: commands settle it before, by `auto.resolve_segmenter`.
+
     Raises:
         InputError: there is no segmenter of that name, or it cannot be had with that argument.
     """
@@ -71,6 +74,13 @@ def _motion(argument: str) -> Segmenter:
     from compositing.segmenters.motion import MotionSegmenter
 
     return MotionSegmenter.from_argument(argument)
+
+
+def _auto(argument: str) -> Segmenter:
+    """Where nothing was settled (`auto.resolve_segmenter`): what is the same on every machine."""
+    if argument:
+        raise InputError(f"The segmenter 'auto' takes no argument, but got {argument!r}.")
+    return _motion("")
 
 
 def _masks(argument: str) -> Segmenter:
@@ -92,5 +102,11 @@ def _detectron(argument: str) -> Segmenter:
 
 
 SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = MappingProxyType(
-    {"motion": _motion, "masks": _masks, "mask-rcnn": _mask_rcnn, "detectron2": _detectron}
+    {
+        "auto": _auto,
+        "motion": _motion,
+        "masks": _masks,
+        "mask-rcnn": _mask_rcnn,
+        "detectron2": _detectron,
+    }
 )
