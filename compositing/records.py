@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compositing.masks import NO_DOUBTS, Doubts
 from compositing.settings import PrepareSettings
 from l2a.videos import Skipped, Video
 
@@ -19,6 +20,7 @@ SMALL = "mask too small"
 LARGE = "mask nearly everything"
 HOLE = "hole nearly everything"
 UNSEEN = "background never seen"
+DOUBTED = "mask not to be trusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ def unfit_reasons(
     mask_share: float,
     hole: float,
     unseen: float,
+    doubts: Doubts = NO_DOUBTS,
 ) -> tuple[str, str]:
     """Why the video is no good foreground, and no good background; "" where it is one.
 
@@ -143,6 +146,7 @@ def unfit_reasons(
         settings: the limits.
         note: why there are no masks, when the segmenter knows; "" otherwise.
         gamma, mask_share, hole, unseen: as in `LayerRecord`.
+        doubts: of the segmenter in its own masks.
     """
     if mask_share == 0:
         why = f"{EMPTY}: {note or 'nothing passes the settings'}"
@@ -154,10 +158,14 @@ def unfit_reasons(
         foreground = f"{SMALL}: the mask covers only {gamma:.1%} of the clip"
     elif gamma > settings.max_gamma:
         foreground = f"{LARGE}: the mask covers {gamma:.0%} of the clip"
+    elif doubts.foreground:
+        foreground = f"{DOUBTED}: {doubts.foreground}"
     if hole > settings.max_hole:
         background = f"{HOLE}: the hole covers {hole:.0%} of the clip"
     elif unseen > settings.max_unseen:
         background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"
+    elif doubts.background:
+        background = f"{DOUBTED}: {doubts.background}"
     return foreground, background
 
 
