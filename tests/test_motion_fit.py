@@ -50,7 +50,7 @@ def test_clips_of_one_recording_are_in_one_half_and_both_halves_have_some(bench:
 
 
 def row(bench: Any, steady: float, iou: float) -> Any:
-    measures = Measures(steady, 0.9, 0.6, 0.6)
+    measures = Measures(steady, 0.9, 0.6)
     return bench.Row("run/a.avi", 0, iou, 1 - iou, 0.1, 1.0, 0.2, 0.0, measures)
 
 

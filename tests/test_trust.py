@@ -32,7 +32,7 @@ from l2a.media import Frames, write_video
 from l2a.videos import Video
 
 NAMES = [field.name for field in fields(Measures)]
-TYPICAL = Measures(0.7, 0.9, 0.6, 0.6)
+TYPICAL = Measures(0.7, 0.9, 0.6)
 
 
 def squares(*places: tuple[int, int], count: int = 6) -> NDArray[np.bool_]:
@@ -50,14 +50,11 @@ def of(masks: NDArray[np.bool_]) -> Measures:
 
 
 def test_a_steady_square_has_the_best_of_every_measure() -> None:
-    assert of(squares((10, 10))) == Measures(
-        steady=1, whole=1, agreed=1, tall=0.25
-    )
+    assert of(squares((10, 10))) == Measures(steady=1, whole=1, agreed=1)
 
 
-def test_two_parts_are_half_each_and_only_the_largest_counts_for_the_height() -> None:
-    found = of(squares((10, 10), (50, 50)))
-    assert (found.whole, found.tall) == (0.5, 0.25)
+def test_two_equal_parts_are_half_of_the_whole_each() -> None:
+    assert of(squares((10, 10), (50, 50))).whole == 0.5
 
 
 def test_a_mask_that_walks_is_steady_and_one_whose_area_jumps_is_not() -> None:
@@ -90,7 +87,7 @@ def test_frames_without_a_mask_are_not_measured_and_none_at_all_is_no_doubt() ->
 RULE = Rule(
     bias=-1.0,
     typical=TYPICAL,
-    weights=Measures(2, 3, 1, 0),
+    weights=Measures(2, 3, 1),
     least=0.5,
 )
 
@@ -131,7 +128,6 @@ def test_the_rules_weigh_the_measures_as_their_sentences_say() -> None:
         assert weights["steady"] > 0
         assert weights["whole"] > 0
         assert weights["agreed"] > 0
-        assert weights["tall"] > 0
         assert 0.4 < rule.least < 1
 
 
