@@ -14,8 +14,8 @@ Printed are how many clips are good, how many are called fit without and with th
 judgement (`compositing/segmenters/trust.py`), and how many of these are good: for all clips and for
 each half of the recordings. `--fit` fits the rules' weights to the recordings of the first half
 alone, and prints them and what they come to. `--rows` keeps what was measured in a file, so that
-rules can be tried without segmenting again. Two cores take about six minutes, with `--every 4` a
-quarter of that.
+rules can be tried without segmenting again. Two cores take about eight minutes, with `--every 4`
+a quarter of that.
 """
 
 from __future__ import annotations
