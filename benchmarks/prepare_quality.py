@@ -127,7 +127,7 @@ def measure(case: Case) -> Measured:
     else:
         stage = generated_stage(case.seed, case.size, case.count)
     clip = film(stage, case.camera, case.count, case.seed)
-    settings = PrepareSettings()
+    settings = PrepareSettings(segmenter="motion")
     found = find_masks(clip.frames, settings)
     figures: dict[Key, float] = {("iou",): iou(found, clip.mask)}
     figures |= measure_inpainters(clip, found, settings.dilate)

@@ -287,7 +287,7 @@ def main() -> None:
             report_own_memory(root, options.memory_of, options.workers)
             return
         print_header()
-        settings = PrepareSettings()
+        settings = PrepareSettings(segmenter="motion")
         show_stages(root, settings, options)
         show_pairs(root, settings, options)
         peaks = [(n, *peak_memory(root, n, options.workers)) for n in options.memory]

@@ -7,7 +7,7 @@ and boxes are applied afterwards, by `VideoMasks.union`: changing them segments 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -88,6 +88,22 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubts:
+    """Why a segmenter does not trust its own masks of a video, by the use made of them.
+
+    Attributes:
+        foreground: why they are no good as a foreground; "" where they are.
+        background: why the background would not be emptied; "" where it would.
+    """
+
+    foreground: str = ""
+    background: str = ""
+
+
+NO_DOUBTS = Doubts()
+
+
+@dataclass(frozen=True, slots=True)
 class VideoMasks:
     """All instances of one video.
 
@@ -96,6 +112,7 @@ class VideoMasks:
         num_frames: how many frames each instance has an entry for.
         instances: in the segmenter's order.
         note: why there are no masks, when the segmenter knows; "" otherwise.
+        doubts: why there are masks that are not to be trusted, when the segmenter knows.
     """
 
     height: int
@@ -103,6 +120,7 @@ class VideoMasks:
     num_frames: int
     instances: tuple[Instance, ...]
     note: str = ""
+    doubts: Doubts = NO_DOUBTS
 
     def union(self, settings: MaskSettings) -> NDArray[np.bool_]:
         """All instances that pass the settings, together: bool [T, H, W] at the masks' size.
@@ -165,7 +183,7 @@ class VideoMasks:
     def at(self, indices: NDArray[np.int64]) -> VideoMasks:
         """The masks of the frames at `indices` (int64 [n], 0 <= index < num_frames), in order."""
         picked = tuple(instance.at(indices.tolist()) for instance in self.instances)
-        return VideoMasks(self.height, self.width, len(indices), picked, self.note)
+        return VideoMasks(self.height, self.width, len(indices), picked, self.note, self.doubts)
 
 
 def _draw(patches: Mapping[int, Patch], settings: MaskSettings, union: NDArray[np.bool_]) -> None:
@@ -247,7 +265,11 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
         for number, (instance, own_areas, own_boxes) in enumerate(parts, start=1)
     ]
     return {
-        "info": {**info, "note": masks.note},
+        "info": {
+            **info,
+            "note": masks.note,
+            **({} if masks.doubts == NO_DOUBTS else {"doubts": asdict(masks.doubts)}),
+        },
         "videos": [video],
         "categories": [{"id": n, "name": name} for n, name in enumerate(names, start=1)],
         "annotations": annotations,
@@ -268,9 +290,11 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         instances: dict[Any, list[Instance]] = {row["id"]: [] for row in document["videos"]}
         for row in document["annotations"]:
             instances[row["video_id"]].append(_instance(row, categories[row["category_id"]]))
-        note = str(document.get("info", {}).get("note", ""))
+        info = document.get("info", {})
+        note, doubts = str(info.get("note", "")), _doubts(info.get("doubts", {}))
         return {
-            _name(row): _video(row, tuple(instances[row["id"]]), note) for row in document["videos"]
+            _name(row): _video(row, tuple(instances[row["id"]]), note, doubts)
+            for row in document["videos"]
         }
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
@@ -293,7 +317,13 @@ def _instance(row: Mapping[str, Any], category: str) -> Instance:
     return Instance(category, score, rles, scores)
 
 
-def _video(row: Mapping[str, Any], instances: tuple[Instance, ...], note: str) -> VideoMasks:
+def _doubts(row: Mapping[str, Any]) -> Doubts:
+    return Doubts(str(row.get("foreground", "")), str(row.get("background", "")))
+
+
+def _video(
+    row: Mapping[str, Any], instances: tuple[Instance, ...], note: str, doubts: Doubts
+) -> VideoMasks:
     height, width, length = (int(row[key]) for key in ("height", "width", "length"))
     if min(height, width, length) < 1:
         raise ValueError(f"{row['file_name']} has the size {height}x{width}, {length} frames")
@@ -302,7 +332,7 @@ def _video(row: Mapping[str, Any], instances: tuple[Instance, ...], note: str) -
             raise ValueError(
                 f"{row['file_name']} has {length} frames, but {len(instance.rles)} segmentations"
             )
-    return VideoMasks(height, width, length, instances, note)
+    return VideoMasks(height, width, length, instances, note, doubts)
 
 
 def _name(row: Mapping[str, Any]) -> str:

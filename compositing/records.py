@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from compositing.masks import NO_DOUBTS, Doubts
 from compositing.settings import PrepareSettings
 from l2a.videos import Skipped, Video
 
@@ -21,6 +22,7 @@ SMALL = "mask too small"
 LARGE = "mask nearly everything"
 HOLE = "hole nearly everything"
 UNSEEN = "background never seen"
+DOUBTED = "mask not to be trusted"
 
 # Kinds of reasons why masks that were brought from outside are of no use; a segmenter's note that
 # begins with one of them is a reason by itself.
@@ -183,6 +185,7 @@ def unfit_reasons(
     mask_share: float,
     hole: float,
     unseen: float,
+    doubts: Doubts = NO_DOUBTS,
 ) -> tuple[str, str]:
     """Why the video is no good foreground, and no good background; "" where it is one.
 
@@ -192,6 +195,7 @@ def unfit_reasons(
         settings: the limits.
         note: why there are no masks, when the segmenter knows; "" otherwise.
         gamma, mask_share, hole, unseen: as in `LayerRecord`.
+        doubts: of the segmenter in its own masks.
     """
     if mask_share == 0:
         own = reason_kind(note) in MASK_FILE_KINDS
@@ -204,10 +208,14 @@ def unfit_reasons(
         foreground = f"{SMALL}: the mask covers only {gamma:.1%} of the clip"
     elif gamma > settings.max_gamma:
         foreground = f"{LARGE}: the mask covers {gamma:.0%} of the clip"
+    elif doubts.foreground:
+        foreground = f"{DOUBTED}: {doubts.foreground}"
     if hole > settings.max_hole:
         background = f"{HOLE}: the hole covers {hole:.0%} of the clip"
     elif unseen > settings.max_unseen:
         background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"
+    elif doubts.background:
+        background = f"{DOUBTED}: {doubts.background}"
     return foreground, background
 
 

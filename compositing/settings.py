@@ -29,7 +29,8 @@ class PrepareSettings:
         segmenter: finds the instances: mask-rcnn, detectron2, motion, or masks:PATH for masks of
             your own (JSON files as of YouTube-VIS or COCO, or folders of PNG masks).
             mask-rcnn:FILE takes a weight file, detectron2:CONFIG or detectron2:CONFIG,WEIGHTS any
-            of its models.
+            of its models. auto is mask-rcnn where a GPU is there, or its weights are and it takes
+            less than an hour; else motion.
         inpainter: empties the background: temporal, lama, opencv, or none. lama:FILE takes
             big-lama.pt from there, opencv:ns another method than Telea's, and temporal:lama or
             temporal:opencv says who makes up what no frame shows.
@@ -55,7 +56,7 @@ class PrepareSettings:
 
     GROUP: ClassVar[str] = "prepare"
 
-    segmenter: str = "motion"
+    segmenter: str = "auto"
     inpainter: str = "temporal"
     score_threshold: float = 0.5
     humans_only: bool = False

@@ -85,6 +85,7 @@ class LayerWriter:
             mask_share=mask_share,
             hole=hole,
             unseen=unseen if self.inpainter.looks_behind else 0.0,
+            doubts=masks.doubts,
         )
         record = LayerRecord(
             id=video.id,

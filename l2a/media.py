@@ -129,6 +129,29 @@ def read_frames(
         raise UnreadableVideo(path, reason) from error
 
 
+def declared_frames(path: Path) -> int | None:
+    """How many frames a file's header promises; None where it says nothing or cannot be read.
+
+    Nothing is decoded: good for an estimate over many videos, and for nothing else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with av.open(
+            f"file:{path}",
+            container_options={"format_whitelist": _CONTAINERS},
+            metadata_errors="replace",
+        ) as container:
+            stream = _first_moving(container, path)
+            if stream.frames:
+                return int(stream.frames)
+            rate = float(stream.average_rate or stream.guessed_rate or 25)
+            seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+            return round((seconds or (container.duration or 0) / av.time_base) * rate) or None
+    except (UnreadableVideo, av.FFmpegError, OSError):
+        return None
+
+
 def sample_indices(times: Float64, num_frames: int) -> Int64:
     """Choose frames uniformly in time: cut the video into equal parts, look at each one's middle.
 

@@ -6,11 +6,13 @@ checks a file when it downloads it, but never one that lies there already; here 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
@@ -29,6 +31,8 @@ from l2a.progress import say
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
+SILENCE = 30.0
+"""Seconds without a byte after which a download is given up: some firewalls never answer."""
 SHOWN = 8
 """Digits of a checksum that a message shows."""
 
@@ -109,12 +113,24 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
     try:
         with written_whole(path) as aside:
             say(f"{what} are fetched from {url} to {path}, this once.")
-            torch.hub.download_url_to_file(url, str(aside), progress=sys.stderr.isatty())
+            with _impatient():
+                torch.hub.download_url_to_file(url, str(aside), progress=sys.stderr.isatty())
             wrong = _wrong_md5(aside, md5) if md5 else _wrong_sha256(aside, path.name)
             if wrong:
                 raise InputError(f"What was fetched from {url} {wrong}; {by_hand}.")
     except (OSError, HTTPException) as error:
         raise InputError(f"{what} cannot be fetched ({error}); {by_hand}.") from error
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Let connections fail after `SILENCE`: torch gives its downloads no limit of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _read(path: Path, remedy: str) -> Mapping[str, Tensor]:

@@ -119,10 +119,16 @@ def test_the_store_is_the_one_named_or_the_first_that_is_there(tmp_path: Path) -
     there = tmp_path / "there"
     there.mkdir()
     places = (tmp_path / "absent", there, tmp_path / "last")
-    prepare = PrepareSettings()
-    assert open_store(RunSettings(), prepare, *places).folder == there
-    assert open_store(RunSettings(), prepare, places[0], places[2]).folder == places[2]
+
+    def opened(*places: Path, run: RunSettings | None = None, segmenter: str = "auto") -> Path:
+        prepare = PrepareSettings(segmenter=segmenter)
+        engine = EngineSettings(devices="cpu")
+        return open_store(run or RunSettings(), prepare, engine, (), tmp_path, *places).folder
+
+    assert opened(*places) == there
+    assert opened(places[0], places[2]) == places[2]
+    assert opened() == tmp_path / "layers"
     named = RunSettings(layers=tmp_path / "named")
-    assert open_store(named, prepare, *places).folder == tmp_path / "named"
+    assert opened(*places, run=named) == tmp_path / "named"
     with pytest.raises(InputError, match="'nobody'"):
-        open_store(RunSettings(), PrepareSettings(segmenter="nobody"), there)
+        opened(there, segmenter="nobody")

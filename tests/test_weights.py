@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from http.client import IncompleteRead
 from pathlib import Path
 from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -267,3 +269,16 @@ def test_a_folder_that_cannot_be_written_is_told(hub: Path) -> None:
     hub.write_text("a file in the way")
     with pytest.raises(InputError, match="The weights of it cannot"):
         find()
+
+
+def test_a_server_that_never_answers_is_given_up(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.hub.urlopen", urlopen)
+    monkeypatch.setattr("l2a.weights.SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/part.pt"
+        with pytest.raises(InputError, match=r"cannot be fetched \(.*timed out.*\); put the file"):
+            find_file("part.pt", url, MD5, "The weights of it")
+    assert list(hub.iterdir()) == []
+    assert socket.getdefaulttimeout() is None

@@ -49,6 +49,7 @@ def moving_square(label: int, seed: int) -> np.ndarray:
     for t in range(FRAMES):
         turn = 2 * np.pi * t / FRAMES
         circle = (14 + 10 * np.sin(turn), 24 + 18 * np.cos(turn))
-        top, left = ((2 + 2 * t, 6 + 3 * t), (2 + 2 * t, 24), circle)[label % 3]
-        frames[t, int(top) : int(top) + 16, int(left) : int(left) + 14] = colour
+        # Each leaves every place before half of the time is over, so that a median sees behind it.
+        top, left, tall = ((2 + 2 * t, 6 + 3 * t, 16), (3.2 * t, 24, 12), (*circle, 16))[label % 3]
+        frames[t, int(top) : int(top) + tall, int(left) : int(left) + 14] = colour
     return frames

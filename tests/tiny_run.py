@@ -14,7 +14,8 @@ SMALL: dict[str, Any] = {
     "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "epochs": 1,
     "warmup_epochs": 1, "selector_steps": 6, "selector_batch": 8, "hidden": [16],
     "checkpoint_every": 2, "validation_clips": 6, "budget": 5, "composites_per_batch": 2,
-    "min_gamma": 0.005, "compare": True, "repeats": 2, "probe": 0.2, "workers": 1, "lr": 0.01,
+    "segmenter": "motion", "min_gamma": 0.005, "compare": True, "repeats": 2, "probe": 0.2,
+    "workers": 1, "lr": 0.01,
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -114,7 +114,10 @@ def draw_augmentations(
     Raises:
         L2AError: not one of the videos can be read.
     """
-    store = open_store(run, prepare, out.with_name(out.name + "-layers"))
+    place = out.with_name(out.name + "-layers")
+    if not preview.needs_masks:  # a back end that is there on every machine stands for none
+        prepare = replace(prepare, segmenter="motion")
+    store = open_store(run, prepare, engine, preview.videos, out, place)
     videos, batch = _read(preview, store, make_engine(engine))
     names = ["as it is", *preview.augmentations]
     made = [batch] + [

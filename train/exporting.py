@@ -85,8 +85,11 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
         videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        store = open_store(settings.run, settings.prepare, _first_selection(out) / "layers")
-        rows, count = _stand_ins(list(videos.values())), budget or len(videos)
+        used = list(videos.values())
+        store = open_store(
+            settings.run, settings.prepare, settings.engine, used, _first_selection(out)
+        )
+        rows, count = _stand_ins(used), budget or len(videos)
     else:
         chosen = _opened(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store

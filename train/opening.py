@@ -18,6 +18,7 @@ from compositing.engines import Engine, make_engine
 from compositing.layers import LayerRecord
 from compositing.making import LayerMaker
 from compositing.records import unfit_counts
+from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
@@ -149,22 +150,42 @@ def open_data(
         InputError: it is no data set, has no video of a split that is needed, or a back end is
             unknown, or its files are not there.
     """
-    store = open_store(run, prepare, out / "layers")
     worker = make_engine(engine)
     videos = open_videos(data, settings, run.seed, needed)
+    store = open_store(run, prepare, engine, videos.of_split("train"), out)
     return Opened(out, videos, store, worker, run.bank, needed)
 
 
-def open_store(run: RunSettings, prepare: PrepareSettings, *places: Path) -> LayerMaker:
-    """The layer store that the settings name; else the first of `places` that is there, or the
-    last of them, to be made.
+def open_store(
+    run: RunSettings,
+    prepare: PrepareSettings,
+    engine: EngineSettings,
+    videos: Sequence[Video],
+    out: Path,
+    *places: Path,
+) -> LayerMaker:
+    """A layer store and its back ends; says what the segmenter `auto` became, and what it costs.
+
+    Args:
+        run: may name the store.
+        prepare: how videos become layers; the store's own settings name a segmenter.
+        engine: how the work is spread, on which the choice of a segmenter depends.
+        videos: those that shall get layers.
+        out: the command's folder: what its `run.yaml` settled before holds.
+        places: without a named store, the first of these that is there is taken, or the last of
+            them, to be made; by default `out` / "layers".
 
     Raises:
         InputError: a back end is unknown, or its files are not there.
     """
     _warn_of_new_layers(run.layers)
+    places = places or (out / "layers",)
     there = (place for place in places if place.is_dir())
-    return LayerMaker(run.layers or next(there, places[-1]), prepare)
+    place = run.layers or next(there, places[-1])
+    resolved = resolve_segmenter(prepare, videos, engine, (out, place))
+    if resolved.sentence:
+        say(resolved.sentence)
+    return LayerMaker(place, resolved.settings)
 
 
 def _warn_of_new_layers(layers: Path | None) -> None:

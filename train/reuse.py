@@ -54,7 +54,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     reused = open_selector(
         reuse, recipe, settings.clips, settings.match.embedder, opened.videos.classes
     )
-    settings = replace(settings, selector=reused.settings)
+    settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
     check_matches(opened.videos, settings.match)
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     prepared = prepare_run(run, opened, settings.clips, settings.composite)

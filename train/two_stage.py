@@ -99,6 +99,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.
     opened = _open(data, out, settings, plans)
+    settings = replace(settings, prepare=opened.store.settings)
     given, facts = None, NOT_REUSED
     if reuse:
         reused = open_selector(reuse, SelectorRecipe.of(settings), settings.clips,

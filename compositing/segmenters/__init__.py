@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compositing.masks import VideoMasks
 from l2a.backends import make_backend
+from l2a.errors import InputError
 from l2a.media import Frames
 from l2a.videos import Video
 
@@ -108,6 +109,8 @@ class HostedDetector:
 def make_segmenter(spec: str) -> Segmenter:
     """The segmenter that `spec` names, such as "motion", "masks:PATH" or "mask-rcnn".
 
+    "auto" gives `motion` here: commands settle it before, by `auto.resolve_segmenter`.
+
     Raises:
         InputError: there is no segmenter of that name, or it cannot be had with that argument.
     """
@@ -118,6 +121,13 @@ def _motion(argument: str) -> Segmenter:
     from compositing.segmenters.motion import MotionSegmenter
 
     return MotionSegmenter.from_argument(argument)
+
+
+def _auto(argument: str) -> Segmenter:
+    """Where nothing was settled (`auto.resolve_segmenter`): what is the same on every machine."""
+    if argument:
+        raise InputError(f"The segmenter 'auto' takes no argument, but got {argument!r}.")
+    return _motion("")
 
 
 def _masks(argument: str) -> Segmenter:
@@ -139,5 +149,11 @@ def _detectron(argument: str) -> Segmenter:
 
 
 SEGMENTERS: Mapping[str, Callable[[str], Segmenter]] = MappingProxyType(
-    {"motion": _motion, "masks": _masks, "mask-rcnn": _mask_rcnn, "detectron2": _detectron}
+    {
+        "auto": _auto,
+        "motion": _motion,
+        "masks": _masks,
+        "mask-rcnn": _mask_rcnn,
+        "detectron2": _detectron,
+    }
 )

@@ -2,12 +2,14 @@
 
 The camera's motion is removed, the temporal median of the aligned frames is the background, and
 what differs from it by more than the noise is kept: a robust background subtraction. What never
-moves is never found, and a person who only waves is found by the arms.
+moves is never found, and a person who only waves is found by the arms: so every video's mask is
+judged by itself (`trust.py`), and what is not to be trusted is said to be so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 import cv2
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from compositing.alignment import Shot, find_shots, masked_median
 from compositing.masks import Instance, VideoMasks, encode, no_masks
+from compositing.segmenters import trust
+from compositing.segmenters.trust import Moving, judge
 from l2a.errors import InputError
 from l2a.media import Frames, resize_frames
 from l2a.videos import Video
@@ -34,8 +38,17 @@ NOISE = 6.0
 """How many standard deviations of the frame's noise count as a difference."""
 FLOOR = 14.0
 """The least difference that counts, in units of 8-bit Lab with chroma doubled."""
+FAINT = 0.57
+"""Share of that threshold at which a region that passes it somewhere ends: clothes are often nearly
+as bright as what is behind them."""
+BRIGHT = 0.25
+"""The same as a share of how much most of the region differs: a bright thing has a sharp end."""
 SPECK = 0.0008
 """Share of the frame below which a moving region is dropped."""
+CLOSE = 0.05
+"""Share of the frame's height: gaps between moving regions up to twice as wide are closed."""
+CLOSE_SURE = 0.012
+"""The same for what surely moves, with which the mask is compared."""
 MINOR = 0.05
 """Share of the frame's largest moving region below which another one is dropped."""
 
@@ -47,8 +60,8 @@ class MotionSegmenter:
     """
 
     identity = (
-        f"motion 2 side {SIDE} samples {MAX_SAMPLES} noise {NOISE} floor {FLOOR}"
-        f" speck {SPECK} minor {MINOR}"
+        f"motion 3 side {SIDE} samples {MAX_SAMPLES} noise {NOISE} floor {FLOOR} faint {FAINT}"
+        f" bright {BRIGHT} close {CLOSE} speck {SPECK} minor {MINOR} {trust.IDENTITY}"
     )
 
     @classmethod
@@ -62,53 +75,63 @@ class MotionSegmenter:
         """Every video can be looked at."""
 
     def __call__(self, video: Video, frames: Frames) -> VideoMasks:
-        """The moving regions; `video` itself is not needed."""
+        """The moving regions, and whether they are to be trusted; `video` itself is not needed."""
         count, height, width = frames.frames.shape[:3]
         scale = min(1.0, SIDE / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        moving, shots = _find(resize_frames(frames.frames, size))
-        if not moving.any():
+        found, shots = find(resize_frames(frames.frames, size))
+        if not found.masks.any():
             return no_masks(*size, count, "nothing moves in it")
-        instances = []
-        for shot in shots:
-            rles = encode(moving[shot.start : shot.stop])
-            if any(rles):
-                before, after = (None,) * shot.start, (None,) * (count - shot.stop)
-                instances.append(Instance(CATEGORY, 1.0, (*before, *rles, *after)))
-        return VideoMasks(*size, count, tuple(instances))
+        return replace(as_masks(found, shots), doubts=judge(found))
+
+
+def as_masks(found: Moving, shots: Sequence[Shot]) -> VideoMasks:
+    """The moving regions as instances, one for each shot that has some."""
+    count, height, width = found.masks.shape
+    instances = []
+    for shot in shots:
+        rles = encode(found.masks[shot.start : shot.stop])
+        if any(rles):
+            before, after = (None,) * shot.start, (None,) * (count - shot.stop)
+            instances.append(Instance(CATEGORY, 1.0, (*before, *rles, *after)))
+    return VideoMasks(height, width, count, tuple(instances))
 
 
 def find_moving(frames: UInt8) -> Bool:
     """The moving regions: bool [T, H, W] of frames uint8 [T, H, W, 3], RGB."""
-    return _find(frames)[0]
+    return find(frames)[0].masks
 
 
-def _find(frames: UInt8) -> tuple[Bool, list[Shot]]:
+def find(frames: UInt8) -> tuple[Moving, list[Shot]]:
     """The moving regions, and the shots in which they were looked for."""
     shots = find_shots(frames)
-    moving = _moving_in(frames, shots)
-    if not moving.any() or all(shot.still for shot in shots):
-        return moving, shots
+    found = _moving_in(frames, shots)
+    if not found.masks.any() or all(shot.still for shot in shots):
+        return found, shots
     # What moves misleads the search for the camera's motion: now that it is known, look again.
     reach = max(1, round(0.02 * frames.shape[1]))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    ignore = np.stack([cv2.dilate(mask.astype(np.uint8), square) > 0 for mask in moving])
+    ignore = np.stack([cv2.dilate(mask.astype(np.uint8), square) > 0 for mask in found.masks])
     shots = find_shots(frames, ignore)
     return _moving_in(frames, shots), shots
 
 
-def _moving_in(frames: UInt8, shots: list[Shot]) -> Bool:
+def _moving_in(frames: UInt8, shots: list[Shot]) -> Moving:
     """The moving regions, where the shots are known."""
-    moving = np.zeros(frames.shape[:3], np.bool_)
+    masks, sure = np.zeros((2, *frames.shape[:3]), np.bool_)
     for shot in shots:
-        part = slice(shot.start, shot.stop)
-        if shot.stop - shot.start >= MIN_SAMPLES:
-            moving[part] = _differing(shot, frames[part])
-    return np.stack([_tidy(mask) for mask in moving])
+        if shot.stop - shot.start < MIN_SAMPLES:
+            continue
+        differences = _differences(shot, frames[shot.start : shot.stop])
+        for t, distance in enumerate(differences, start=shot.start):
+            threshold = _threshold(distance)
+            masks[t] = _tidy(_outlined(distance, threshold), CLOSE)
+            sure[t] = _tidy(_hysteresis(distance, threshold, threshold), CLOSE_SURE)
+    return Moving(masks, sure)
 
 
-def _differing(shot: Shot, frames: UInt8) -> Bool:
-    """Where a shot's frames differ from their common background, before any tidying."""
+def _differences(shot: Shot, frames: UInt8) -> Iterator[NDArray[np.float32]]:
+    """How far each of a shot's frames is from their common background: float32 [H, W] each."""
     labs = [cv2.cvtColor(cv2.GaussianBlur(f, (0, 0), 0.6), cv2.COLOR_RGB2LAB) for f in frames]
     inside = np.full(frames.shape[1:3], 255, np.uint8)
     chosen = np.unique(np.linspace(0, len(frames) - 1, MAX_SAMPLES).round().astype(int)).tolist()
@@ -123,14 +146,12 @@ def _differing(shot: Shot, frames: UInt8) -> Bool:
         square = np.ones((3, 3), np.uint8)
         low, high = cv2.erode(plate, square), cv2.dilate(plate, square)
     size = frames.shape[1:3]
-    differing = np.empty(frames.shape[:3], np.bool_)
     for t, lab in enumerate(labs):
         over = cv2.subtract(lab, shot.from_reference(t, high, size))
         under = cv2.subtract(shot.from_reference(t, low, size), lab)
         distance = _distance(cv2.max(over, under).transpose(0, 2, 1))
         distance[shot.from_reference(t, known, size) < 255] = 0
-        differing[t] = _hysteresis(distance, _threshold(distance))
-    return differing
+        yield distance
 
 
 def _without_lingerers(looks: UInt8, views: Bool, median: UInt8, size: tuple[int, int]) -> UInt8:
@@ -193,21 +214,30 @@ def _threshold(distance: NDArray[np.float32]) -> float:
     return max(FLOOR, middle + NOISE * deviation)
 
 
-def _hysteresis(distance: NDArray[np.float32], threshold: float) -> Bool:
-    """Regions above the threshold that somewhere reach twice the threshold."""
-    _, labels = cv2.connectedComponents((distance > threshold).astype(np.uint8), connectivity=8)
+def _outlined(distance: NDArray[np.float32], threshold: float) -> Bool:
+    """What moves, as far as it differs at all, but no further than it stands out."""
+    found = _hysteresis(distance, FAINT * threshold, threshold)
+    if not found.any():
+        return found
+    usual = float(np.percentile(distance[found], 75))
+    return found & (distance > BRIGHT * usual)
+
+
+def _hysteresis(distance: NDArray[np.float32], edge: float, threshold: float) -> Bool:
+    """Regions above `edge` that somewhere reach twice the threshold."""
+    _, labels = cv2.connectedComponents((distance > edge).astype(np.uint8), connectivity=8)
     strong = np.zeros(int(labels.max()) + 1, np.bool_)
     strong[labels[distance > 2 * threshold]] = True
     strong[0] = False
     return strong[labels]
 
 
-def _tidy(mask: Bool) -> Bool:
-    """Close gaps, fill what is enclosed, drop specks and minor regions."""
+def _tidy(mask: Bool, gap: float) -> Bool:
+    """Close gaps (of twice this share of the height), fill holes, drop specks and minor regions."""
     if not mask.any():
         return mask
     height, width = mask.shape
-    reach = max(1, round(0.012 * height))
+    reach = max(1, round(gap * height))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc)
     contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

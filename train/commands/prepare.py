@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from compositing.engines import Engine, make_engine
+from compositing.engines import Engine
 from compositing.making import LayerMaker
 from compositing.preview import preview_layers, preview_lines
 from compositing.records import unfit_rows
+from compositing.settings import PrepareSettings
 from l2a.arguments import Arguments
 from l2a.options import Data, LookFirst, Out
 from l2a.progress import progress
 from l2a.runs import Run
 from l2a.videos import VideoSet
 from train.commands import full_settings, show
-from train.opening import open_store, open_videos, prepare_layers
+from train.opening import open_data, prepare_layers
 from train.records import draw_sheet
 
 
 def run(arguments: Arguments) -> None:
     """Make the layers and draw a contact sheet."""
     settings, out = full_settings(arguments), arguments[Out].out
-    store = open_store(settings.run, settings.prepare, out / "layers")
-    engine = make_engine(settings.engine)
-    videos = open_videos(arguments[Data].data, settings.data, settings.run.seed)
+    opened = open_data(
+        arguments[Data].data, out, settings.data, settings.prepare, settings.engine, settings.run
+    )
+    store, videos = opened.store, opened.videos
     # A preview is the beginning of the whole, and no other setting.
-    kept = [group for group in arguments.groups() if not isinstance(group, LookFirst)]
-    opened = Run.open(out, "prepare", kept)
+    others = (LookFirst, PrepareSettings)
+    kept = [group for group in arguments.groups() if not isinstance(group, others)]
+    folder = Run.open(out, "prepare", [*kept, store.settings])
     if arguments[LookFirst].preview:
-        _look(opened, store, engine, videos)
+        _look(folder, store, opened.engine, videos)
         return
-    with opened.stage("prepare"):
-        records, skipped = prepare_layers(store, videos.of_split("train"), engine)
-    opened.write_skipped(videos.skipped + skipped)
-    opened.write_unfit(unfit_rows(records.values()))
-    sheet = opened.path("contact_sheet.png")
+    with folder.stage("prepare"):
+        records, skipped = prepare_layers(store, videos.of_split("train"), opened.engine)
+    folder.write_skipped(videos.skipped + skipped)
+    folder.write_unfit(unfit_rows(records.values()))
+    sheet = folder.path("contact_sheet.png")
     draw_sheet(sheet, store, videos, records)
     show(f"layers: {store.folder}", f"contact sheet: {sheet}")
 
