@@ -104,6 +104,8 @@ class CheckSettings:
         json: also write everything that was found to this JSON file.
     """
 
+    GROUP: ClassVar[str] = "check"
+
     strict: bool = False
     json: Path | None = None
 

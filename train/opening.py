@@ -104,7 +104,8 @@ class Opened:
         """The bank of these clips, new or as an earlier filling left it."""
         # Videos without layers, when there are none at all, depend on no setting of preparation.
         prepare = self.store.settings if records else None
-        parts = [self.videos.fingerprint(), clips, prepare, sorted(records)]
+        made_by = self.store.identities if records else None
+        parts = [self.videos.fingerprint(), clips, prepare, made_by, sorted(records)]
         if self.shared_banks is not None:
             # Other runs' files may carry the same names.
             made_from = {video.id: source_mark(video.path) for video in used}
