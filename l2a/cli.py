@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     130 and 143 are the shell's codes for what Ctrl-C and SIGTERM have ended.
     """
+    # OpenMP's threads spin while they wait: where other programs use the cores too, two threads
+    # took nine times as long as one. It is read when PyTorch is imported, which comes later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, level = _level(sys.argv[1:] if argv is None else argv)
     with listening(level):
         try:
