@@ -28,7 +28,7 @@ def fill_bank(
 ) -> tuple[Skipped, ...]:
     """Write the rows of the bank that are not there yet.
 
-    Every clip is squeezed to the bank's size, and its video's aspect ratio noted beside it.
+    Every clip is squeezed to the bank's size, and its video's aspect ratio noted next to it.
 
     Frame numbers are chosen once per video, from its times, and used for frames, mask and
     background alike, so that nothing shifts against anything. A video's frames do not depend on

@@ -178,7 +178,7 @@ def _feather(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> fl
 def _mix(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
     weight = soft_weight(mask, edge)
     # In units of 1/128, so that products with a difference of grey levels fit into 16 bits: at most
-    # a level beside the exact sum, and none where the weight is 0 or 1.
+    # a level off the exact sum, and none where the weight is 0 or 1.
     units = (weight * np.float32(128) + np.float32(0.5)).astype(np.int16)
     flat = units.reshape(-1, units.shape[2])
     under = canvas.astype(np.int16)

@@ -1,4 +1,4 @@
-"""What an export would come to, said before anything is made: clips, hours, bytes and time."""
+"""What an export would take, estimated before anything is made: clips, hours, bytes and time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BITS_PER_PIXEL = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What an export would come to.
+    """What an export would take.
 
     Attributes:
         clips: composites in the folder in the end.
@@ -92,7 +92,7 @@ def forecast_export(
     count: int | None = None,
     workers: int = 1,
 ) -> Forecast:
-    """Reckon what an export would come to. Nothing is written that stays.
+    """Estimate what an export would take. Nothing that is written stays.
 
     Hours are those of the foregrounds' layers, or, where there are none, of a few videos that are
     decoded for it; bytes and time those of a few clips that are made and thrown away.
@@ -151,7 +151,7 @@ def _extra_bytes(export: ExportSettings, clip_bytes: int, originals: Sequence[Vi
 
 
 @dataclass(slots=True)
-class _Samples:
+class _SampleClips:
     """Clips that were made and thrown away: what they took in all."""
 
     count: int = 0
@@ -166,8 +166,8 @@ def _make_samples(
     material: Material,
     composite: CompositeSettings,
     export: ExportSettings,
-) -> _Samples:
-    samples = _Samples()
+) -> _SampleClips:
+    samples = _SampleClips()
     for row in rows:
         try:
             seconds, size = _make_one(row, material, composite, export)

@@ -213,7 +213,7 @@ class LayerStore:
             info = {key: value for key, value in document["info"].items() if key != "note"}
             sound = _describes(info, masks)
         except _DAMAGE:
-            return None  # a damaged file is made anew
+            return None  # a damaged file is made again
         return (masks, info) if sound and info["source"] == source_mark(video.path) else None
 
     def sound_background(self, record: LayerRecord | None, name: str) -> bool:
@@ -330,7 +330,7 @@ def _is_whole(path: Path, size: int) -> bool:
 
 
 def _describes(info: dict[str, Any], masks: VideoMasks) -> bool:
-    """Whether the info beside raw masks is complete and belongs to them."""
+    """Whether the info next to raw masks is complete and belongs to them."""
     times = np.array(info["times"], np.float64)
     numbers = (info["frame_height"], info["frame_width"], info["fps"])
     return bool(

@@ -204,7 +204,7 @@ class LayerMaker:
                 segmenter = HostedSegmenter(segmenter.identity, ask)
         if is_network(inpainter):
             inpainter = HostedInpainter(
-                inpainter.identity, inpainter.looks_behind, partial(infer, "inpainter")
+                inpainter.identity, inpainter.uses_other_frames, partial(infer, "inpainter")
             )
         return self._changed(_given=(segmenter, inpainter))
 
@@ -215,5 +215,5 @@ class LayerMaker:
 
 
 def _crashed(video: Video) -> Failure:
-    """What comes of a video whose process died twice."""
+    """The result for a video whose process died twice."""
     return Failure("the process that prepared it died twice")

@@ -29,19 +29,19 @@ from compositing.pictures import (
     UInt8,
     draw_contact_sheet,
     evenly,
-    fitted,
     font,
     parts_at,
     plain,
     put,
+    truncated,
     why_unfit,
     wrapped,
 )
 from compositing.records import pair_memory
 from compositing.settings import CompositeSettings
 from compositing.strips import (
-    Block,
     Made,
+    StripBlock,
     draw_blocks,
     draw_table,
     middle_frame,
@@ -49,7 +49,7 @@ from compositing.strips import (
     strip_block,
 )
 from l2a.errors import L2AError, UnreadableVideo
-from l2a.files import written_whole
+from l2a.files import atomic_write
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
 from l2a.progress import in_words
@@ -96,7 +96,7 @@ class PairPreview:
     Attributes:
         strip: how each composite comes about.
         blends: the same pairs in every way of blending; None unless asked for.
-        clips: videos of the composites beside what they were made of.
+        clips: videos of the composites next to what they were made of.
         skipped: a sentence for each pair that could not be made.
     """
 
@@ -313,7 +313,7 @@ class _Shown:
     """What the pictures need of one pair."""
 
     row: ScoredPair
-    block: Block
+    block: StripBlock
     cells: tuple[UInt8, ...]
     clips: tuple[Path, ...]
 
@@ -368,7 +368,7 @@ def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
 
 
 def _write_layers(path: Path, one: Layers) -> None:
-    """Write a video's clip: the middle of it, outlined, beside its background."""
+    """Write a video's clip: the middle of it, outlined, next to its background."""
     # A long video was thinned: its few frames a second are played faster, or one sees no motion.
     fps = max(one.fps, _SLOWEST)
     count = min(len(one.frames), int(_SECONDS * fps))
@@ -403,8 +403,8 @@ def _draw_index(
         for column, i in enumerate(shelf):
             left = GAP + column * step
             title = f"{names[i]}    {plain(videos[i].label)}"
-            pen.text((left, top), fitted(title, face, inner), INK, face)
-            pen.text((left, top + LINE), fitted(Path(videos[i].id).name, face, inner), INK, face)
+            pen.text((left, top), truncated(title, face, inner), INK, face)
+            pen.text((left, top + LINE), truncated(Path(videos[i].id).name, face, inner), INK, face)
             for half, picture in enumerate(cells[i]):
                 place = (left + half * (width + GAP), top + 2 * LINE)
                 put(sheet, picture, place, (height, width))
@@ -412,7 +412,7 @@ def _draw_index(
                 at = top + 2 * LINE + height + 1 + line * LINE
                 pen.text((left, at), reason, WARNING, face)
         top += height + count * LINE + 2 * GAP
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")
 
 

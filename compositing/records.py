@@ -219,15 +219,17 @@ def unfit_reasons(
     return foreground, background
 
 
-def pair_memory(front: LayerRecord, behind: LayerRecord) -> int:
+def pair_memory(foreground: LayerRecord, background: LayerRecord) -> int:
     """Bytes that a pair's composite takes at full size, on its way to an encoder, at most."""
     # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the fitted foreground and
     # mask, which may be up to four times as wide as the scene, both of them placed, its colours
     # matched, the canvas and the encoder's padded copy.
-    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
-    ratio = front.width / front.height / (behind.width / behind.height)
+    layers = sum(r.num_frames * r.height * r.width * 7 for r in (foreground, background))
+    ratio = foreground.width / foreground.height / (background.width / background.height)
     wide = 4 * min(max(ratio, 1.0), 4.0)
-    return layers + round(front.num_frames * behind.height * behind.width * (13 + wide))
+    return layers + round(
+        foreground.num_frames * background.height * background.width * (13 + wide)
+    )
 
 
 def reason_kind(reason: str) -> str:

@@ -26,7 +26,7 @@ _MOST_GROUPS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class MaskPatch:
     """A part of a mask, bool [h, w], its first pixel at (top, left) of the frame; all else is 0."""
 
     top: int
@@ -44,7 +44,7 @@ def encode(masks: Bool) -> tuple[str | None, ...]:
     )
 
 
-def encode_patches(patches: Sequence[Patch], height: int, width: int) -> tuple[str | None, ...]:
+def encode_patches(patches: Sequence[MaskPatch], height: int, width: int) -> tuple[str | None, ...]:
     """Run lengths of whole masks (height x width) that are 0 outside a patch each; all in one go.
 
     The same texts as `encode` gives for masks at full size, whose empty part costs nothing here.
@@ -65,7 +65,7 @@ def encode_patches(patches: Sequence[Patch], height: int, width: int) -> tuple[s
     return tuple(some or None for some in texts)
 
 
-def _runs_of_patches(patches: Sequence[Patch], height: int) -> tuple[Int64, Int64, Int64]:
+def _runs_of_patches(patches: Sequence[MaskPatch], height: int) -> tuple[Int64, Int64, Int64]:
     """All runs of ones: number of the patch, first pixel and the one after the last, int64 [R].
 
     Pixels are counted down the columns of the frame.
@@ -136,7 +136,7 @@ def decode(rles: Iterable[str | None], height: int, width: int) -> Iterator[tupl
             yield frame, mask
 
 
-def decode_patch(counts: str, height: int, width: int) -> Patch | None:
+def decode_patch(counts: str, height: int, width: int) -> MaskPatch | None:
     """A mask cut to its bounding box; None for one without a set pixel. Raises as `decode` does."""
     runs = run_lengths(counts, height, width)
     ends = np.cumsum(runs)
@@ -152,7 +152,7 @@ def decode_patch(counts: str, height: int, width: int) -> Patch | None:
     columns = flat.reshape(last + 1 - first, height)
     rows = np.flatnonzero(columns.any(axis=0))
     mask = np.ascontiguousarray(columns[:, rows[0] : rows[-1] + 1].T)
-    return Patch(int(rows[0]), first, mask)
+    return MaskPatch(int(rows[0]), first, mask)
 
 
 def run_lengths(counts: str, height: int, width: int) -> Int64:

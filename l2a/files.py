@@ -28,8 +28,8 @@ _END_BYTES = 65_536
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a path next to `path` to write to; rename it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, because encoders choose their container by it. A killed
     process leaves at most a hidden `.part-…` file, which nothing reads, and which the next process
@@ -90,8 +90,8 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
-    """Rename what `make` creates beside `path` to `path`: for links, which no writer can open.
+def replace_atomically(path: Path, make: Callable[[Path], None]) -> None:
+    """Rename what `make` creates next to `path` to `path`: for links, which no writer can open.
 
     Args:
         path: where it is to be; what lies there is replaced.
@@ -172,7 +172,7 @@ if hasattr(os, "register_at_fork"):  # a forked process would keep them when thi
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 

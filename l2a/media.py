@@ -21,7 +21,7 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from l2a.errors import UnreadableVideo
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ SQUARE = (0.1, 10.0)
 """Width over height of a pixel that is believed: anamorphic video lies within 0.5..2."""
 
 _NEARLY_SQUARE = 0.01
-"""So much beside square is what encoders note when they round a width to even pixels (1280:1279):
+"""So far from square is what encoders note when they round a width to even pixels (1280:1279):
 to blur every frame for a column that nobody misses would be no gain."""
 
 NARROWEST = 8
@@ -236,7 +236,7 @@ def write_video(
     options = {"fflags": "+bitexact"}
     if path.suffix.lower() in (".mp4", ".mov"):
         options["movflags"] = "+faststart"
-    with written_whole(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
+    with atomic_write(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
         stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(100_000))
         if codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # which Apple's players ask for

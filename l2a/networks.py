@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2a.backends import make_backend
-from l2a.devices import Precision, settle_precision
+from l2a.devices import Precision, resolve_precision
 from l2a.errors import InputError
 from l2a.weights import read_state_dict, torchvision_state
 
@@ -90,7 +90,7 @@ class Trunk(nn.Module):
 
         Only a GPU computes in another precision than float32; a CPU says that it does not.
         """
-        self.precision = settle_precision(precision, device)
+        self.precision = resolve_precision(precision, device)
         self.to(device)
         if device.type == "cuda":
             # Weights in the layout of the input: or every convolution would turn one of them.

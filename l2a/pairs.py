@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l2a.errors import InputError
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 _KEY = b"l2a.pairs"
 
@@ -92,7 +92,7 @@ def write_pairs(
             f"The name {error.object!r} is not valid Unicode; rename the file or folder."
         ) from None
     table = table.replace_schema_metadata({_KEY: json.dumps(dict(meta), sort_keys=True)})
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         pq.write_table(table, aside, write_page_checksum=True)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import hold_folder, read_json, read_text, write_json, write_text, written_whole
+from l2a.files import atomic_write, hold_folder, read_json, read_text, write_json, write_text
 from l2a.logs import LOGGER, opened_run
 from l2a.settings import about, flat
 from l2a.videos import Skipped
@@ -174,7 +174,7 @@ class Run:
         self, name: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     ) -> None:
         with (
-            written_whole(self.path(name)) as aside,
+            atomic_write(self.path(name)) as aside,
             aside.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from l2a.errors import InputError
-from l2a.files import file_sha256, written_whole
+from l2a.files import atomic_write, file_sha256
 from l2a.progress import say
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
     """Download a file; it appears at `path` only when it is whole and its checksum is right."""
     by_hand = f"put the file from {url} at {path}"
     try:
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             say(f"{what} are fetched from {url} to {path}, this once.")
             with _impatient():
                 torch.hub.download_url_to_file(url, str(aside), progress=sys.stderr.isatty())

@@ -45,7 +45,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class SelectionLimits:
-    """Whatever bounds a choice, beside the budget.
+    """Whatever bounds a choice, besides the budget.
 
     Attributes:
         classes: int64 [N], the class of each row.

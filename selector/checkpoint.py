@@ -1,4 +1,4 @@
-"""A trained Selector on disk: `selector.safetensors` (numbers) beside `selector.json` (its card).
+"""A trained Selector on disk: `selector.safetensors` (numbers) next to `selector.json` (its card).
 
 The card says what the numbers were made with, so that a Selector is never used with features,
 label vectors or classes that it has not learned from. Nothing in either file is executed.

@@ -49,7 +49,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a reward needs to know beside the loss after the step; measuring it takes time.
+    """What a reward needs to know besides the loss after the step; measuring it takes time.
 
     Attributes:
         before: the validation loss before the step.

@@ -90,8 +90,9 @@ class Selector(nn.Module):
         self.first = nn.Linear(inputs, config.hidden[0])
         self.agreement: nn.Parameter | None = None
         if config.agreement_scale:
-            # One weight for both sides, beside those of each: a doubtful label is doubtful on both,
-            # and what backgrounds teach, which carry most of a mixed label, helps foregrounds.
+            # One weight for both sides, besides those of each: a doubtful label is doubtful on
+            # both, and what backgrounds teach, which carry most of a mixed label, helps
+            # foregrounds.
             bound = inputs**-0.5
             self.agreement = nn.Parameter(torch.empty(config.hidden[0]).uniform_(-bound, bound))
         self.rest = nn.Sequential()

@@ -61,7 +61,7 @@ class Scorer(Protocol):
         ...
 
 
-class Spread(Protocol):
+class Executor(Protocol):
     """Spreads the calls of a task over processes or machines, as a `compositing` engine does."""
 
     def map(

@@ -39,7 +39,7 @@ class Checkpoints:
     Attributes:
         save: called at every checkpoint and after the last step with (tensors, facts): CPU copies,
             and a dictionary that fits into JSON. None saves nothing.
-        resume: what `save` was given; None begins anew.
+        resume: what `save` was given; None starts from scratch.
     """
 
     save: Callable[[dict[str, Tensor], dict[str, object]], None] | None = None
@@ -132,7 +132,7 @@ def train_selector(
     """
     reward = rewards.REWARDS[settings.reward](settings)
     optimiser = _optimiser(selector, trunk, settings.selector_lr)
-    learner = _Learner(selector, environment, optimiser, settings, seed)
+    learner = _TrainingState(selector, environment, optimiser, settings, seed)
     progress = _Progress()
     if checkpoints.resume is not None:
         progress = learner.restore(checkpoints.resume)
@@ -187,7 +187,7 @@ def train_selector(
 
 @dataclass
 class _Progress:
-    """What the loop carries from step to step beside the networks. `step` is the next one."""
+    """What the loop carries from step to step besides the networks. `step` is the next one."""
 
     step: int = 0
     delta: float | None = None
@@ -236,7 +236,9 @@ def _act(logits: Tensor, trajectories: int, generator: torch.Generator, step: in
     return torch.bernoulli(chances, generator=generator).to(logits.device)
 
 
-def _descend(learner: _Learner, policy_loss: Tensor, logits: Tensor, step: int) -> dict[str, float]:
+def _descend(
+    learner: _TrainingState, policy_loss: Tensor, logits: Tensor, step: int
+) -> dict[str, float]:
     """One step of the optimiser; returns its figures."""
     settings = learner.settings
     penalty = rewards.exploration_penalty(
@@ -253,7 +255,7 @@ def _descend(learner: _Learner, policy_loss: Tensor, logits: Tensor, step: int) 
     }
 
 
-def _look(learner: _Learner, watch: Watch, step: int, known: Known) -> dict[str, float]:
+def _look(learner: _TrainingState, watch: Watch, step: int, known: Known) -> dict[str, float]:
     """How the ranking of the watched pairs has changed, and what the probe says of it."""
     found, rows = _watched(learner.selector, learner.environment)
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
@@ -311,7 +313,7 @@ def _finite(step: int, name: str, value: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class _Learner:
+class _TrainingState:
     """What a training changes, and what it must be trained with to go on."""
 
     selector: Selector

@@ -30,7 +30,7 @@ from selector.environment import Measurements, PairBatch, StepResult
 from selector.settings import ReinforceSettings, RewardName
 
 PRIOR_PAIRS = 1.0
-"""How many pairs the mean of all counts for, beside the pairs of the class in the batch."""
+"""How many pairs the mean of all counts for, next to the pairs of the class in the batch."""
 
 
 def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:

@@ -343,7 +343,7 @@ def test_detectron2s_weights_are_fetched_before_any_work(
         ("pkg_resources", r"needs pkg_resources.*pip install 'setuptools<82'"),
         (
             "fvcore",
-            r"installed but cannot be imported .*import of fvcore.*build it anew",
+            r"installed but cannot be imported .*import of fvcore.*rebuild it",
         ),
     ],
 )

@@ -248,16 +248,16 @@ def test_an_export_that_was_killed_ten_times_ends_the_same(tmp_path):
 def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
     """A pair costs a few hundred bytes of names, and not its row of 100 classes nor its record."""
 
-    def make_nothing(shop, clips):
+    def make_nothing(maker, clips):
         for clip in clips:
-            path = video_path(shop.out, clip.name)
+            path = video_path(maker.out, clip.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"clip")
             pair_of = {"foreground": clip.pair.foreground, "background": clip.pair.background}
             made = dict.fromkeys(_FROM_PROVENANCE) | pair_of | {"lam": 0.5, "omega": 0.5}
             made |= {"foreground_class": "c1", "background_class": "c2", "settings": "x" * 2000}
             write_record(
-                shop.out, clip.name, ClipRecord(5, 34, 48, 30.0, clip.layers, ("a", "b"), made)
+                maker.out, clip.name, ClipRecord(5, 34, 48, 30.0, clip.layers, ("a", "b"), made)
             )
         return {}
 

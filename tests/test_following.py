@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compositing.masks import VideoMasks, decode
-from compositing.run_lengths import Patch, encode
+from compositing.run_lengths import MaskPatch, encode
 from compositing.segmenters.detections import Detection
 from compositing.segmenters.following import PATIENCE, follow
 from compositing.settings import PrepareSettings
@@ -30,7 +30,7 @@ def square(top: int, left: int, side: int = 8) -> NDArray[np.bool_]:
 def seen(mask: NDArray[np.bool_], category: str = "person", score: float = 0.9) -> Detection:
     (rle,) = encode(mask[None])
     assert rle is not None
-    return Detection(category, score, rle, Patch(0, 0, mask))
+    return Detection(category, score, rle, MaskPatch(0, 0, mask))
 
 
 def tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:

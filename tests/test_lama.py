@@ -281,7 +281,7 @@ def test_identity_follows_the_weights_and_loads_nothing(
     assert LamaInpainter(moved, md5=digest).identity == one.identity
     one.to_device("cuda:0", 3)
     assert LamaInpainter(moved, md5=digest).identity == one.identity
-    assert is_network(one) and not one.looks_behind
+    assert is_network(one) and not one.uses_other_frames
 
 
 # Where it runs

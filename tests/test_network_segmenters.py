@@ -277,7 +277,7 @@ def test_the_network_is_loaded_once_when_first_asked_and_does_not_travel(state: 
     to_device(segmenter, "cpu", 2)(VIDEO, clip(1))
     assert built == ["meta", "cpu"]
     to_device(to_device(segmenter, "cuda:0", 2), "cpu", 2)(VIDEO, clip(1))
-    assert built == ["meta", "cpu", "cpu"]  # loaded anew where it is placed
+    assert built == ["meta", "cpu", "cpu"]  # loaded again where it is placed
     segmenter = MaskRCNN(state, tiny)
     light = len(pickle.dumps(segmenter))
     segmenter(VIDEO, clip(1))

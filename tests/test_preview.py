@@ -20,7 +20,7 @@ from tiny_data import CLASSES, write_tiny
 
 from compositing.composite import make_composite
 from compositing.making import LayerMaker
-from compositing.pictures import WARNING, draw_contact_sheet, fitted, font, why_unfit, wrapped
+from compositing.pictures import WARNING, draw_contact_sheet, font, truncated, why_unfit, wrapped
 from compositing.preview import (
     SHEET,
     VIDEOS,
@@ -355,10 +355,10 @@ def test_a_clip_shows_foreground_background_and_the_composite_that_an_export_wri
     videos = {video.id: video for video in read_videos(data, DataSettings()).videos}
     store = LayerMaker(tmp_path / "look-layers", replace(TINY, dilate=0.05))
     row = pairs_of(data)[0]
-    front, behind = (store.load(videos[id_]) for id_ in (row.foreground, row.background))
-    made = make_composite(front, behind, CompositeSettings(shift=0.2), seed=3)
+    foreground, background = (store.load(videos[id_]) for id_ in (row.foreground, row.background))
+    made = make_composite(foreground, background, CompositeSettings(shift=0.2), seed=3)
     film = decoded(out / "clips" / "01-ClimbStairs-on-JumpRope.mp4")
-    for column, frames in enumerate((front.frames, behind.frames, made.frames)):
+    for column, frames in enumerate((foreground.frames, background.frames, made.frames)):
         shown = film[:, 2::5, column * WIDTH + 2 : (column + 1) * WIDTH : 5].astype(int)
         assert np.abs(shown - frames).mean() < 8, column
 
@@ -538,12 +538,12 @@ def test_a_table_of_many_pairs_goes_on_below(tmp_path: Path) -> None:
 
 
 def test_the_middle_of_a_composite_is_one_where_the_actor_is_seen() -> None:
-    front = grey_layers(0, (30, 40), count=9)
-    front.frames[:] = np.arange(9, dtype=np.uint8)[:, None, None, None]
+    foreground = grey_layers(0, (30, 40), count=9)
+    foreground.frames[:] = np.arange(9, dtype=np.uint8)[:, None, None, None]
     for moments, wanted in (([4], 4), ([0, 2, 8], 2), ([7], 7), ([], 4), (range(9), 4)):
-        mask = np.zeros_like(front.mask)
+        mask = np.zeros_like(foreground.mask)
         mask[list(moments)] = True
-        layers = replace(front, mask=mask, background=front.frames)
+        layers = replace(foreground, mask=mask, background=foreground.frames)
         composite = make_composite(layers, layers, CompositeSettings())
         assert (middle_frame(Made(layers, layers, composite), height=15) == wanted).all(), moments
 
@@ -564,11 +564,11 @@ def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_clip_shows_the_background_of_the_same_moment() -> None:
-    front = grey_layers(0, (24, 32), count=7)
-    behind = grey_layers(1, (24, 32), count=3)
-    behind.frames[:] = np.array([10, 20, 30], np.uint8)[:, None, None, None]
-    composite = make_composite(front, behind, CompositeSettings())
-    film = side_by_side(Made(front, behind, composite), height=24)
+    foreground = grey_layers(0, (24, 32), count=7)
+    background = grey_layers(1, (24, 32), count=3)
+    background.frames[:] = np.array([10, 20, 30], np.uint8)[:, None, None, None]
+    composite = make_composite(foreground, background, CompositeSettings())
+    film = side_by_side(Made(foreground, background, composite), height=24)
     assert film[:, 12, 48, 0].tolist() == [10, 20, 30, 20, 10, 20, 30]
     assert film[:, 12, 80, 0].tolist() == composite.frames[:, 12, 16, 0].tolist()
 
@@ -576,12 +576,12 @@ def test_a_clip_shows_the_background_of_the_same_moment() -> None:
 @given(st.text(), st.integers(0, 200))
 def test_any_name_can_be_drawn_and_stays_within_its_width(text: str, width: int) -> None:
     face = font(12)
-    for line in (fitted(text, face, width), *wrapped(text, face, width)):
+    for line in (truncated(text, face, width), *wrapped(text, face, width)):
         assert line == "…" or face.getlength(line) <= width
 
 
 def test_a_name_of_bytes_that_are_no_characters_can_be_drawn() -> None:
-    assert fitted("a\udcff\nb", font(12), 99) == "a? b"
+    assert truncated("a\udcff\nb", font(12), 99) == "a? b"
     assert wrapped("one two  three", font(12), font(12).getlength("one two")) == [
         "one two",
         "three",

@@ -19,6 +19,7 @@ from l2a import files
 from l2a.arguments import parse
 from l2a.errors import InputError, UnreadableVideo, for_terminal
 from l2a.files import (
+    atomic_write,
     final_name,
     fingerprint,
     hold_folder,
@@ -28,7 +29,6 @@ from l2a.files import (
     release_folders,
     write_json,
     write_text,
-    written_whole,
 )
 from l2a.runs import Run
 from l2a.settings import setting, speed_only
@@ -39,11 +39,11 @@ from train.settings.full import FullSettings
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
-    with pytest.raises(RuntimeError), written_whole(path) as aside:
+    with pytest.raises(RuntimeError), atomic_write(path) as aside:
         aside.write_text("half")
         raise RuntimeError
     assert list(tmp_path.rglob("*.txt")) == []
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -52,7 +52,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    with written_whole(tmp_path / "secretive") as aside:
+    with atomic_write(tmp_path / "secretive") as aside:
         aside.write_text("x")
         aside.chmod(0o600)
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from l2a.checkpoints import load_tensors, optimizer_tensors, save_tensors, with_prefix
 from l2a.networks import VideoNetwork
-from train.batches import Batch, ClipSource
+from train.batches import ClipBatch, ClipSource
 from train.classifier import make_classifier
 from train.mix import MixedBatches, TrainingMix
 from train.objectives import Loss
@@ -136,7 +136,7 @@ def test_two_steps_are_sgd_with_momentum_and_weight_decay_by_hand(source: ClipSo
 # Going on.
 
 
-def kill_after(steps: int, trainer: Trainer[Batch], monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_after(steps: int, trainer: Trainer[ClipBatch], monkeypatch: pytest.MonkeyPatch) -> None:
     """Train until so many steps are done and saved, and no further."""
     with monkeypatch.context() as patch:
         left = iter(range(steps - 1, -1, -1))
@@ -191,7 +191,7 @@ class Averaged:
         self.average = self.head.weight.detach().clone()
         self.steps: list[int] = []
 
-    def loss(self, network: VideoNetwork, batch: Batch, step: int) -> Loss:
+    def loss(self, network: VideoNetwork, batch: ClipBatch, step: int) -> Loss:
         pooled = network.pool(network.forward_features(network.to_input(batch.clips)))
         second = soft_cross_entropy(self.head(pooled), batch.labels)
         total = soft_cross_entropy(network.head(pooled), batch.labels) + 0.5 * second
@@ -220,7 +220,9 @@ def test_an_objective_brings_its_own_head_figures_and_state(
 ) -> None:
     state, batches = tmp_path / "state.safetensors", MixedBatches(source, MIX, 4, True, 1, 2)
 
-    def trainer(objective: Averaged, network: VideoNetwork, state: Path | None) -> Trainer[Batch]:
+    def trainer(
+        objective: Averaged, network: VideoNetwork, state: Path | None
+    ) -> Trainer[ClipBatch]:
         return Trainer(network, objective, batches, SETTINGS, seed=1, state=state)
 
     whole, figures = Averaged(), dict[str, float]()
@@ -255,7 +257,7 @@ def test_an_unfinished_training_of_the_version_before_begins_anew_and_says_so(
     network, whole = new(), new()
     trainer = trainer_of(network, source, MIX, SETTINGS, 2, seed=9, state=state)
     assert trainer.step == 0
-    assert "begins anew" in capsys.readouterr().err
+    assert "starts over" in capsys.readouterr().err
     trainer.train()
     trainer_of(whole, source, MIX, SETTINGS, 2, seed=9).train()
     assert torch.equal(network.head.weight, whole.head.weight)

@@ -29,7 +29,7 @@ class Chosen:
         videos: id ─► training video of the data set.
         classes: all class names of the data set, also of those without a training video: an index
             is the same class here, in training and in testing.
-        store: the layers that lie beside the pairs file, that the settings name, or new ones.
+        store: the layers that lie next to the pairs file, that the settings name, or new ones.
         engine: spreads the work.
     """
 
@@ -63,7 +63,7 @@ def open_chosen(
     Args:
         data: the data set's folder.
         pairs: the pairs file.
-        out: where the results go; layers that lie nowhere yet go beside it, to `OUT-layers`.
+        out: where the results go; layers that lie nowhere yet go next to it, to `OUT-layers`.
         settings, prepare, engine, run: the groups that say how.
 
     Raises:

@@ -193,7 +193,7 @@ def _warn_of_new_layers(layers: Path | None) -> None:
     """Say plainly that a named store holds nothing yet: with a typo, hours are computed again."""
     if layers is not None and not (layers.is_dir() and any(layers.iterdir())):
         LOGGER.warning(
-            f"{layers} holds no layers yet, so all are made anew there; if there should be some, "
+            f"{layers} holds no layers yet, so all are made again there; if there should be some, "
             "stop and check --layers"
         )
 

@@ -41,7 +41,7 @@ from train.prepared import Matching, PreparedData, rematch
 from train.probe import exchange_labels
 from train.recipe import SelectorRecipe
 from train.tracking import Tracker, draw_curves
-from train.trained_selector import TrainedSelector, load_trained_selector, make_card
+from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
 from train.trainer import Trainer
 
 
@@ -51,8 +51,8 @@ def run_stage_one(
     recipe: SelectorRecipe,
     folder: Path,
     out: Path,
-    start: TrainedSelector | None = None,
-) -> TrainedSelector:
+    start: SelectorWithTrunk | None = None,
+) -> SelectorWithTrunk:
     """Warm the classifier up, train the Selector against it, and save the checkpoint to `out`.
 
     Goes on where an earlier call in `folder` stopped, with the same result; what one has finished
@@ -92,7 +92,7 @@ def run_stage_one(
     save_selector(out, learner.selector, trunk, card)
     say(f"Selector: {report.verdict}")
     write_json(verdict, asdict(report.verdict) | {"text": str(report.verdict)})
-    return TrainedSelector(learner.selector.eval(), trunk, card)
+    return SelectorWithTrunk(learner.selector.eval(), trunk, card)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Learner:
 
 def _begin(
     prepared: PreparedData, matching: Matching, recipe: SelectorRecipe, trunk: Trunk,
-    start: TrainedSelector | None,
+    start: SelectorWithTrunk | None,
 ) -> _Learner:  # fmt: skip
     """A new Selector whose standardiser is fitted to the videos, or the one to begin with."""
     vectors = label_vectors(matching, recipe.selector.labels, len(prepared.videos.classes))

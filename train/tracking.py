@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "reward_mean": (
@@ -57,7 +57,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "exploration_penalty": ("loss/exploration", "Above 0 where mean ω left its bounds."),
     "skipped_steps": ("loss/skipped_steps", "Steps so far that selected nothing."),
 }  # fmt: skip
-"""What `selector.reinforce.train_selector` logs ─► its tag in TensorBoard, and what it tells."""
+"""What `selector.reinforce.train_selector` logs ─► its tag in TensorBoard, and what it means."""
 
 
 class Tracker:
@@ -85,7 +85,7 @@ class Tracker:
         TensorBoard's custom scalars: the charts of `draw_curves`."""
         shown = [(name, value) for name, value in settings.items() if value is not None]
         self.text("selector/settings", _markdown(("setting", "value"), shown), 0)
-        self.text("selector/curves", _markdown(("curve", "what it tells"), FIGURES.values()), 0)
+        self.text("selector/curves", _markdown(("curve", "what it means"), FIGURES.values()), 0)
         # TensorBoard takes tags for regular expressions, and one is the beginning of another.
         charts = {
             title: ["Multiline", [f"^{FIGURES[key][0]}$" for key in keys]] for title, keys in CURVES
@@ -110,7 +110,7 @@ class Tracker:
     def video(self, name: str, frames: NDArray[np.uint8], step: int, fps: float = 8) -> None:
         """Write uint8 `[T, H, W, 3]` RGB frames as an animated picture.
 
-        `SummaryWriter.add_video` wants moviepy; the event format itself only wants a GIF.
+        `SummaryWriter.add_video` needs moviepy; the event format itself only needs a GIF.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -200,5 +200,5 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small",
                     frameon=False)  # fmt: skip
     figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium", parse_math=False)
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, format="png", dpi=110)

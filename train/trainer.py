@@ -69,7 +69,7 @@ class Trainer(Generic[B]):
             loading: who makes the batches; a thread, if not given.
             state: where to keep the state while the training runs. What an earlier call left
                 there is restored; the state of an earlier version only where its training was
-                finished, else the training begins anew and says so.
+                finished, else the training starts over and says so.
         """
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
@@ -156,11 +156,11 @@ class Trainer(Generic[B]):
         return int(values["step"])
 
     def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:
-        """A finished training of an earlier version is kept; an unfinished one begins anew."""
+        """A finished training of an earlier version is kept; an unfinished one starts over."""
         if values.get("epochs_done", 0) * self._batches.steps_per_epoch < len(self._batches):
             say(
                 f"note: {self._state} was left by an earlier version in the middle of a training, "
-                "which begins anew"
+                "which starts over"
             )
             return 0
         self.network.load_state_dict(without_prefix("network.", tensors))

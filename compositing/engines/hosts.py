@@ -65,7 +65,7 @@ class HostClient:
         return unpacked(answer).get()
 
     def close(self) -> None:
-        """Hang up; the next question connects anew."""
+        """Hang up; the next request connects again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -18,7 +18,7 @@ from compositing.settings import EngineSettings
 from l2a.logs import LOGGER
 from l2a.signals import undisturbed
 
-AHEAD = 4
+ITEMS_PER_WORKER = 4
 """Items handed out per worker before their results are taken: bounds the memory."""
 
 _DEATHS = (BrokenProcessPool, HostDied)
@@ -26,7 +26,7 @@ _DEATHS = (BrokenProcessPool, HostDied)
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """Worker processes on this machine, and beside them one host of networks for each GPU.
+    """Worker processes on this machine, and next to them one host of networks for each GPU.
 
     Attributes:
         workers: processes; 0 means one per core, and 1 works in this process.
@@ -130,7 +130,7 @@ def map_in_order(
                 done += 1
         except _DEATHS as death:
             restart(death)
-            for item in items[done : done + max(1, AHEAD * crew)]:
+            for item in items[done : done + max(1, ITEMS_PER_WORKER * crew)]:
                 yield _again(function, item, crew, on_crash, restart)
                 done += 1
 
@@ -169,7 +169,7 @@ def _in_pool(
         for item in items:
             with undisturbed():  # processes start here
                 waiting.append(pool.submit(_call, item))
-            if len(waiting) >= AHEAD * workers:
+            if len(waiting) >= ITEMS_PER_WORKER * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -370,7 +370,7 @@ def _no_cluster(address: str, reason: str) -> str:
     reason = reason.strip().partition("\n")[0].rstrip(".")
     return (
         f"No Ray cluster answers at {address} ({reason}); start one with `ray start --head`, set"
-        " RAY_AUTH_MODE=token if it wants a token, or leave --ray-address out to use this machine."
+        " RAY_AUTH_MODE=token if it needs one, or leave --ray-address out to use this machine."
     )
 
 

@@ -32,7 +32,7 @@ class CallResult:
 
 
 def result_of(function: Callable[..., Any], *arguments: Any) -> CallResult:
-    """Call `function`, and hold whatever comes of it."""
+    """Call `function`, and hold its result or its exception."""
     try:
         return CallResult(function(*arguments))
     except Exception as error:  # noqa: BLE001 - nothing is hidden: the caller raises it again

@@ -36,7 +36,7 @@ class Inpainter(Protocol):
         ...
 
     @property
-    def looks_behind(self) -> bool:
+    def uses_other_frames(self) -> bool:
         """Whether it uses what other frames show, so that `unseen` tells a good fill from a bad."""
         ...
 
@@ -55,7 +55,7 @@ class HostedInpainter:
     """
 
     identity: str
-    looks_behind: bool
+    uses_other_frames: bool
     infer: Callable[..., Inpainted]
 
     def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:

@@ -46,7 +46,7 @@ class LamaInpainter:
         InputError: the file is not there and cannot be fetched, or it is another file.
     """
 
-    looks_behind = False
+    uses_other_frames = False
     uses_network = True
 
     def __init__(self, path: Path | None = None, *, md5: str = MD5) -> None:

@@ -31,7 +31,7 @@ class SpatialInpainter:
         method: a name in `METHODS`.
     """
 
-    looks_behind = False
+    uses_other_frames = False
 
     def __init__(self, method: str = "telea") -> None:
         self.identity = f"opencv {method} {RADIUS}"
@@ -71,7 +71,7 @@ class NoInpainter:
     """Leaves the actors where they are: the paper's Table 2, without inpainting."""
 
     identity = "none"
-    looks_behind = False
+    uses_other_frames = False
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:

@@ -63,5 +63,5 @@ class Layout(ABC):
         return
 
     def extra_bytes(self, clip_bytes: int, original_bytes: int) -> int:
-        """Bytes on disk beside clips and originals: 0 for lists and links."""
+        """Bytes on disk besides clips and originals: 0 for lists and links."""
         return 0

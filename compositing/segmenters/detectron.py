@@ -190,7 +190,7 @@ def import_detectron2() -> ModuleType:
             ) from None
         raise InputError(
             f"detectron2 is installed but cannot be imported ({error}); install what it misses, or"
-            f" build it anew for this torch: {INSTALL}."
+            f" rebuild it for this torch: {INSTALL}."
         ) from None
     return model_zoo
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.masks import Instance, VideoMasks
-from compositing.run_lengths import Patch
+from compositing.run_lengths import MaskPatch
 from compositing.segmenters.detections import Detect, Detection, detections_in
 
 MIN_OVERLAP = 0.1
@@ -75,7 +75,7 @@ class _Track:
     """An instance that is being followed; of its masks only the last one is kept as pixels."""
 
     category: str
-    last: Patch
+    last: MaskPatch
     frames: list[int] = field(default_factory=list)
     seen: list[tuple[str, float]] = field(default_factory=list)
 
@@ -134,7 +134,7 @@ def _overlaps(
             yield int(track), int(detection), common / union
 
 
-def _boxes(patches: Sequence[Patch]) -> NDArray[np.int64]:
+def _boxes(patches: Sequence[MaskPatch]) -> NDArray[np.int64]:
     """Top, left, bottom, right and area of patches: int64 [N, 5]."""
     rows = []
     for patch in patches:
@@ -144,7 +144,7 @@ def _boxes(patches: Sequence[Patch]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _common(one: Patch, other: Patch) -> int:
+def _common(one: MaskPatch, other: MaskPatch) -> int:
     """How many pixels two masks share."""
     parts = []
     for patch, beside in ((one, other), (other, one)):

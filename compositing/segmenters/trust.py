@@ -59,7 +59,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class TrustRule:
     """A logistic rule: trust = 1 / (1 + exp(−(bias + Σ weight · (measure − typical)))).
 
     Attributes:
@@ -84,15 +84,15 @@ class Rule:
         return 1 / (1 + math.exp(-self.bias - sum(self.shares(measures).values())))
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+RULES: Mapping[str, TrustRule] = MappingProxyType(
     {
-        "foreground": Rule(
+        "foreground": TrustRule(
             bias=-0.79,
             typical=Measures(steady=0.883, whole=0.912, agreed=0.618),
             weights=Measures(steady=7.65, whole=13.03, agreed=1.53),
             least=0.65,
         ),
-        "background": Rule(
+        "background": TrustRule(
             bias=-0.41,
             typical=Measures(steady=0.883, whole=0.915, agreed=0.621),
             weights=Measures(steady=13.47, whole=3.48, agreed=4.17),
@@ -118,7 +118,7 @@ def judge(found: Moving) -> Doubts:
     return doubts_of(measure(found))
 
 
-def doubts_of(measures: Measures | None, rules: Mapping[str, Rule] = RULES) -> Doubts:
+def doubts_of(measures: Measures | None, rules: Mapping[str, TrustRule] = RULES) -> Doubts:
     """The doubts that follow from the measures; none where there is no mask to doubt.
 
     Each is what speaks most against the mask, and how far it is trusted.

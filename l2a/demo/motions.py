@@ -29,7 +29,7 @@ class Pose:
         crouch: how far the hips are lowered.
         jump: how far the whole body is off the ground.
         sway: how far the hips are shifted towards the active hand.
-        lean: how far the shoulders are beside the hips, towards the active hand.
+        lean: how far the shoulders are ahead of the hips, towards the active hand.
         balls: balls in the air, from the middle of the shoulders.
         rope: None, or the turn (0..1, 0 above the head) of a skipping rope between the hands.
     """

@@ -40,7 +40,7 @@ def hmdb51_group(stem: str, label: str) -> str:
 
 
 def ucf101_group(stem: str, label: str) -> str:
-    """`<class>/gXX`, for UCF101 counts its groups anew in each class; the name if it has none."""
+    """`<class>/gXX`, for UCF101 numbers its groups within each class; the name if it has none."""
     match = _UCF.match(stem)
     return f"{label}/g{match[1]}" if match else stem
 

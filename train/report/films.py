@@ -87,12 +87,14 @@ def films_of(
         if not {pair.foreground, pair.background} <= videos.keys():
             continue  # a video that is gone
         try:
-            front, behind = (store.load(videos[id_]) for id_ in (pair.foreground, pair.background))
+            foreground, background = (
+                store.load(videos[id_]) for id_ in (pair.foreground, pair.background)
+            )
         except L2AError:  # no layers
             continue
         omega = pair.omega if scored else None
-        made = make_composite(front, behind, settings, omega=omega, seed=meta.get("seed"))
-        films.append(_film(Made(front, behind, made), pair, scored))
+        made = make_composite(foreground, background, settings, omega=omega, seed=meta.get("seed"))
+        films.append(_film(Made(foreground, background, made), pair, scored))
     return films
 
 

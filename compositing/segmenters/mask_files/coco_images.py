@@ -125,7 +125,7 @@ class _Frames:
 
 
 def _titles(document: Row) -> dict[int | str, str]:
-    """id ─► name of the videos that a document lists beside its images."""
+    """id ─► name of the videos that a document lists besides its images."""
     videos = rows(document, "videos")
     refuse_repeated((identifier(row, "id") for row in videos), "the video id")
     return {

@@ -36,9 +36,9 @@ def read_document(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}); check it.") from None
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be masks; write it anew.") from None
+        raise InputError(f"{path} is nested too deeply to be masks; write it again.") from None
     except ValueError as error:  # also of encodings, and of numbers with thousands of digits
-        raise InputError(f"{path} is not valid JSON ({error}); write it anew.") from None
+        raise InputError(f"{path} is not valid JSON ({error}); write it again.") from None
 
 
 def read_entries(path: Path, others: Sequence[Path]) -> list[Entry]:
@@ -61,7 +61,7 @@ def read_entries(path: Path, others: Sequence[Path]) -> list[Entry]:
     try:
         return KINDS[kind](document)
     except ValueError as error:
-        raise InputError(f"{path} cannot be used as masks: {error}; write it anew.") from None
+        raise InputError(f"{path} cannot be used as masks: {error}; write it again.") from None
 
 
 def _kind(document: Any) -> str:

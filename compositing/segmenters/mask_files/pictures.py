@@ -69,7 +69,7 @@ def read_pictures(root: Path, found: Mapping[Path, Sequence[str]]) -> list[Entry
     video that the folder above is named after: which it is, the names of the videos decide.
 
     Raises:
-        ValueError: pictures lie beside the videos' folders, or both in and below one.
+        ValueError: pictures lie next to the videos' folders, or both in and below one.
     """
     entries: list[Entry] = []
     instances: dict[Path, list[Path]] = {}
