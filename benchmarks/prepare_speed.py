@@ -89,7 +89,7 @@ def read(video: Video, settings: PrepareSettings) -> Frames:
 def run_stages(
     videos: list[Video], settings: PrepareSettings, segmenters: list[str], inpainters: list[str]
 ) -> tuple[Seconds, int]:
-    """Seconds of each stage over all videos, and their frames. The first back ends go on."""
+    """Seconds of each stage over all videos, and their frames. The first back ends continue."""
     seconds, frames = Seconds(), 0
     makers = {f"segment, {spec.partition(':')[0]}": make_segmenter(spec) for spec in segmenters}
     fillers = {f"inpaint, {spec.partition(':')[0]}": make_inpainter(spec) for spec in inpainters}

@@ -16,7 +16,7 @@ The last three with each label rule; `--choices` and `--rules` take fewer of the
 `--augment videomix cutmixup` adds an arm for each of these augmentations, of real clips alone; as
 in `l2a train`, `random+videomix` and `selector+videomix` have the matched or the selected
 composites next to them and augment both, with the label rule actor. A seed draws the validation
-split, the network's first weights and all else. Goes on where it stopped, with the same settings;
+split, the network's first weights and all else. Resumes where it stopped, with the same settings;
 prints a table of top-1 on the test split.
 """
 

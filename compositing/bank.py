@@ -39,7 +39,7 @@ def fill_bank(
         videos: all of the bank's, in any order; others are passed over.
         store: holds the layers of `layered`; a `LayerMaker` makes damaged ones again.
         layered: ids of the videos whose mask and background are wanted too.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as progress(rows done, rows in all).
 
     Returns:

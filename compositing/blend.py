@@ -135,7 +135,7 @@ def soft_weight(mask: Masks, width: float) -> NDArray[np.float32]:
     the last pixel inside and the first one outside; a pixel counts by its centre, so that a pixel
     next to a straight edge lies half a pixel inside. The ramp lies inside the mask: outside it is
     the foreground's own scene, which would come along as a halo. Where the mask meets the frame's
-    border it goes on unseen, and there is no edge to soften.
+    border it continues unseen, and there is no edge to soften.
 
     Args:
         mask: bool [T, H, W].

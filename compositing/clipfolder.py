@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from compositing.labels import mix_labels
 from l2a.errors import InputError
-from l2a.files import atomic_write, fingerprint, hold_folder, read_json, write_json
+from l2a.files import atomic_write, fingerprint, lock_folder, read_json, write_json
 from l2a.pairs import ScoredPair
 
 # No other column may end in `_file_name`: `videofolder` would take it for a video.
@@ -312,7 +312,7 @@ def claim_folder(out: Path, recipe: Mapping[str, Any], plan: FolderPlan) -> None
     Raises:
         InputError: another process is at work in it.
     """
-    hold_folder(out)
+    lock_folder(out)
     write_json(out / ".export" / "settings.json", dict(recipe))
     write_json(out / ".export" / "budget.json", asdict(plan))
 

@@ -92,7 +92,7 @@ def make_clips(
     def on_crash(clips: Sequence[Clip]) -> Failures:
         return {
             clip.name: skipped_pair(
-                clip.pair, "the process that made it died twice; its memory may not have sufficed"
+                clip.pair, "the process that made it died twice; it may have run out of memory"
             )
             for clip in clips
             if not reuse_clip(maker, clip)

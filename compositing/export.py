@@ -158,7 +158,7 @@ def export_pairs(
         composite: the label rule and α, the blend, and how far placements go.
         export: the encoder's settings, layouts, and whether to add the originals.
         budget: how many clips; as many as `pairs.rows` if not given. Rows beyond it are spare ones.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as `progress(clips done, clips in all)`.
 
     Raises:

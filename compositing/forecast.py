@@ -118,7 +118,7 @@ def forecast_export(
     pixels = factor * sum(number for _, number in shapes)
 
     there = len(made_pairs(out))
-    samples = _make_samples(_spread(ready, SAMPLES), records, material, composite, export)
+    samples = _make_samples(_evenly_spaced(ready, SAMPLES), records, material, composite, export)
     if samples.count:
         clip_bytes = int(samples.bytes * pixels / samples.pixels)
         open_share = max(0, count - there) / count if count else 0.0
@@ -211,7 +211,7 @@ def _decoded_shapes(
     """Seconds and pixels of a few foregrounds that have no layers, at the size layers will have."""
     limits = material.store.settings
     shapes = []
-    for row in _spread(rows, SAMPLES):
+    for row in _evenly_spaced(rows, SAMPLES):
         try:
             clip = read_frames(
                 material.videos[row.foreground].path,
@@ -225,7 +225,7 @@ def _decoded_shapes(
     return shapes
 
 
-def _spread(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
+def _evenly_spaced(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
     """At most so many rows, evenly spread."""
     if len(rows) <= count:
         return list(rows)

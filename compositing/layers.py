@@ -37,7 +37,7 @@ from compositing.records import (
 )
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, L2AError, UnreadableVideo
-from l2a.files import fingerprint, inside, read_json, safe_name, source_mark
+from l2a.files import fingerprint, read_json, safe_join, safe_name, source_mark
 from l2a.media import Frames, read_frames
 from l2a.videos import Video
 
@@ -249,11 +249,11 @@ class LayerStore:
     def foreground_path(self, record: LayerRecord) -> Path:
         """Where the final mask lies."""
         name = f"{safe_name(record.id)}.{record.mask_digest[:16]}.json"
-        return inside(self.folder / "foregrounds", name)
+        return safe_join(self.folder / "foregrounds", name)
 
     def background_path(self, name: str) -> Path | None:
         """Where a background lies; None for a video without a hole, which needs no file."""
-        return inside(self.folder / "backgrounds", name) if name else None
+        return safe_join(self.folder / "backgrounds", name) if name else None
 
     def record_path(self, video_id: str) -> Path:
         """Where a record lies."""

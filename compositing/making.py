@@ -1,4 +1,4 @@
-"""The making of layers: one video at a time, as a task that engines spread over processes."""
+"""The making of layers: one video at a time, as a task that engines distribute over processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 class LayerMaker:
     """Makes the layers of videos into a store, and gives them out, made again where damaged.
 
-    Called with a video it is the task that engines spread (an `engines.NetworkTask`).
+    Called with a video it is the task that engines distribute (an `engines.NetworkTask`).
 
     Args:
         folder: the store's; made when something is written.
@@ -93,7 +93,7 @@ class LayerMaker:
 
         Args:
             videos: which; results come in this order.
-            engine: spreads the work.
+            engine: distributes the work.
             progress: called as progress(videos done, videos in all).
 
         Raises:

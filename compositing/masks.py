@@ -151,7 +151,7 @@ class VideoMasks:
             return "its instances are seen in none of the frames that are used"
         if settings.humans_only and some and not any(instance.human for instance in some):
             found = ", ".join(sorted({instance.category for instance in some})[:3])
-            return f"humans_only keeps persons alone, and here is {found}"
+            return f"humans_only keeps only persons, and this is {found}"
         best = max((i.score for i in some if i.human or not settings.humans_only), default=1.0)
         if best < settings.score_threshold:
             return f"its best score is {best:.2f}, and score_threshold {settings.score_threshold}"

@@ -65,7 +65,7 @@ def add_originals(
         out: the data set's folder.
         videos: the training videos.
         how: "link" (symbolic) or "copy".
-        engine: spreads the work.
+        engine: distributes the work.
         report: called as `report(videos done, videos in all)`.
 
     Returns:

@@ -40,7 +40,7 @@ from compositing.pictures import (
 from compositing.records import pair_memory
 from compositing.settings import CompositeSettings
 from compositing.strips import (
-    Made,
+    Composited,
     StripBlock,
     draw_blocks,
     draw_table,
@@ -106,7 +106,7 @@ class PairPreview:
     skipped: tuple[str, ...]
 
 
-def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
+def pick_evenly_by_class(videos: Iterable[Video], count: int) -> list[Video]:
     """At most `count` videos, as many of each class as of any other, or as there are.
 
     Where there are more classes than `count`, every so-manieth has one. Within a class they lie
@@ -146,13 +146,13 @@ def preview_layers(
         sheet: the contact sheet, a PNG file.
         folder: for the clips (at most 4 seconds of each video's middle: the frame with its mask
             outlined, the clean background) and `index.png`.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as progress(videos done, videos in all).
 
     Raises:
         InputError: a back end cannot be made, or cannot do these videos; before any work.
     """
-    few = spread_videos(videos, VIDEOS)
+    few = pick_evenly_by_class(videos, VIDEOS)
     started = time.monotonic()
     report = store.prepare(few, engine, progress)
     seconds = time.monotonic() - started
@@ -270,14 +270,14 @@ def preview_pairs(
         store: holds the layers of all these videos.
         out: gets `strip.png`, `clips/` and, with every blend, `blends.png`.
         look: how the pairs are made.
-        engine: spreads the work; it changes no byte of the result.
+        engine: distributes the work; it changes no byte of the result.
         progress: called as progress(pairs done, pairs in all).
 
     Raises:
         L2AError: no pair could be made.
     """
     if not rows:
-        raise L2AError("Not one pair could be made: their videos cannot be read.")
+        raise L2AError("No pair could be made: their videos cannot be read.")
     ways = look.ways()
     work = _MakePair(videos, store, out / "clips", look)
     numbered = list(enumerate(rows, 1))
@@ -295,7 +295,7 @@ def preview_pairs(
         if progress:
             progress(number, len(rows))
     if not shown:
-        raise L2AError(f"Not one pair could be made; the first: {skipped[0]}.")
+        raise L2AError(f"No pair could be made; the first: {skipped[0]}.")
     clips = [clip for each in shown for clip in each.clips]
     _remove_others(out / "clips", clips)
     draw_blocks(out / "strip.png", [each.block for each in shown])
@@ -320,7 +320,7 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True)
 class _MakePair:
-    """Makes one pair: the task that engines spread. An answer in words is why it cannot be.
+    """Makes one pair: the task that engines distribute. An answer in words is why it cannot be.
 
     The nameless way is shown in the strip alone.
     """
@@ -354,17 +354,17 @@ class _MakePair:
 
     def _make(
         self, row: ScoredPair, foreground: Layers, background: Layers, settings: CompositeSettings
-    ) -> Made:
+    ) -> Composited:
         meta = self.look.meta
         omega = None if meta.get("selection") == "random" else row.omega
         composite = make_composite(
             foreground, background, settings, omega=omega, seed=meta.get("seed")
         )
-        return Made(foreground, background, composite)
+        return Composited(foreground, background, composite)
 
 
 def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
-    return "the process that made it died twice; its memory may not have sufficed"
+    return "the process that made it died twice; it may have run out of memory"
 
 
 def _write_layers(path: Path, one: Layers) -> None:

@@ -89,7 +89,7 @@ class LayerRecord:
         known = fields(cls)
         needed = {field.name for field in known if field.default is MISSING}
         if not needed <= set(row) <= {field.name for field in known}:
-            raise ValueError("it has not the fields of a record")
+            raise ValueError("it does not have the fields of a record")
         values: dict[str, Any] = {}
         for field in known:
             if field.name in row:

@@ -71,7 +71,7 @@ def _runs_of_patches(patches: Sequence[MaskPatch], height: int) -> tuple[Int64, 
     Pixels are counted down the columns of the frame.
     """
     heights, widths = np.array([patch.mask.shape for patch in patches]).T
-    # Behind each column stands a 0, and before all: no run goes on from one column to the next.
+    # Behind each column stands a 0, and before all: no run continues from one column to the next.
     sizes = (heights + 1) * widths
     offsets = 1 + np.cumsum(sizes) - sizes
     flat = np.zeros(1 + int(sizes.sum()), np.bool_)

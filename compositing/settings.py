@@ -204,7 +204,7 @@ class ExportSettings:
             )
         if not 0 <= self.clip_length < math.inf:
             problems.append(
-                f"clip_length must be 0 (whole) or some seconds, not {self.clip_length}"
+                f"clip_length must be 0 (whole) or a number of seconds, not {self.clip_length}"
             )
         if self.include_real not in get_args(IncludeReal):
             problems.append(f"include_real must be no, link or copy, not {self.include_real!r}")

@@ -25,7 +25,7 @@ _GUTTER = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Composited:
     """A composite and the layers that it was made of (`composite.make_composite`)."""
 
     foreground: Layers
@@ -46,13 +46,15 @@ class StripBlock:
     cells: tuple[Frames, ...]
 
 
-def strip_block(item: Made, *, times: int = 3, height: int = 120) -> StripBlock:
+def strip_block(item: Composited, *, times: int = 3, height: int = 120) -> StripBlock:
     """The block of a composite: `times` moments uniformly in time, `height` pixels high."""
     moments = sample_indices(item.foreground.times, times)
     return StripBlock(_title(item.composite), tuple(_cells(item, moments, height)))
 
 
-def draw_strip(path: Path, items: Iterable[Made], *, times: int = 3, height: int = 120) -> None:
+def draw_strip(
+    path: Path, items: Iterable[Composited], *, times: int = 3, height: int = 120
+) -> None:
     """Draw how composites come about, as a PNG; whole or not at all, same input, same bytes.
 
     One block for each composite, with its classes, ω and λ above; in a block one row for each of
@@ -93,7 +95,7 @@ def draw_blocks(path: Path, blocks: Sequence[StripBlock]) -> None:
         sheet.save(aside, format="PNG")
 
 
-def side_by_side(item: Made, *, height: int = 240) -> Frames:
+def side_by_side(item: Composited, *, height: int = 240) -> Frames:
     """Foreground, background and composite next to each other, for `l2a.media.write_video`.
 
     Returns:
@@ -107,7 +109,7 @@ def side_by_side(item: Made, *, height: int = 240) -> Frames:
     return np.concatenate([foreground, background[shown], made], axis=2)
 
 
-def middle_frame(item: Made, *, height: int = 150) -> Frames:
+def middle_frame(item: Composited, *, height: int = 150) -> Frames:
     """The composite's frame nearest to its middle that has a mask: uint8 [height, W, 3], RGB."""
     count = len(item.composite.frames)
     found = np.flatnonzero(item.foreground.mask.any(axis=(1, 2)))
@@ -159,7 +161,7 @@ def draw_table(
         sheet.save(aside, format="PNG")
 
 
-def _cells(item: Made, moments: NDArray[np.int64], height: int) -> list[Frames]:
+def _cells(item: Composited, moments: NDArray[np.int64], height: int) -> list[Frames]:
     """The columns at some moments (int64 [n]): of each uint8 [n, height, its width, 3]."""
     foreground, background = item.foreground, item.background
     shown = ping_pong(foreground.times, background.times)[moments]

@@ -11,7 +11,7 @@ A bank is a folder:
     skipped/         one small file for each unreadable video, with the reason
 
 The arrays are sparse files: what was never written takes no room on the disk. A row's state is
-written after its data, and both outlive a killed process, so that a filling goes on with the rows
+written after its data, and both outlive a killed process, so that filling resumes with the rows
 that were not done. Several processes may read, and write different rows, at the same time.
 
 All clips have one size, whatever the shape of their videos: like torchvision's references, a video

@@ -43,7 +43,7 @@ class InputError(L2AError):
 
 
 class UnreadableVideo(L2AError):
-    """One video cannot be decoded. Callers skip it, count it and list it; a run goes on."""
+    """One video cannot be decoded. Callers skip it, count it and list it; the run continues."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

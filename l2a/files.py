@@ -109,8 +109,8 @@ def replace_atomically(path: Path, make: Callable[[Path], None]) -> None:
 _HELD: dict[Path, int] = {}
 
 
-def hold_folder(folder: Path) -> None:
-    """Keep other processes out of a folder, which is made if need be, until `release_folders` is
+def lock_folder(folder: Path) -> None:
+    """Keep other processes out of a folder, which is made if need be, until `unlock_folders` is
     called or this one ends.
 
     Nothing is left behind, even by a killed process. One that is killed in the very moment in which
@@ -133,7 +133,7 @@ def hold_folder(folder: Path) -> None:
     except BlockingIOError:
         os.close(handle)
         raise InputError(
-            f"Another command is at work in {folder}; wait for it, or give --out another folder."
+            f"Another command is running in {folder}; wait for it, or give --out another folder."
         ) from None
     except OSError:
         os.close(handle)
@@ -160,14 +160,14 @@ def _lock(handle: int) -> None:
         time.sleep(0.02)
 
 
-def release_folders() -> None:
+def unlock_folders() -> None:
     """Let other processes into the folders that this one holds."""
     while _HELD:
         os.close(_HELD.popitem()[1])
 
 
 if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone
-    os.register_at_fork(after_in_child=release_folders)
+    os.register_at_fork(after_in_child=unlock_folders)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -195,7 +195,7 @@ def read_text(path: Path, most: int, what: str) -> str:
     try:
         if not path.is_file():
             if path.exists():
-                raise InputError(f"{path} is no file; check the path.")
+                raise InputError(f"{path} is not a file; check the path.")
             raise InputError(f"There is no {what} {path}; check the path.")
         with path.open("rb") as file:
             content = file.read(most + 1)
@@ -234,7 +234,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inside(root: Path, relative: str) -> Path:
+def safe_join(root: Path, relative: str) -> Path:
     """`root / relative`, or `InputError` when a name from a data file would leave `root`.
 
     Checked on the name and not on the resolved file, because users do link videos in from

@@ -125,7 +125,7 @@ def read_frames(
     try:
         return _read(path, max_frames, max_side)
     except av.FFmpegError as error:
-        reason = f"it is no video that FFmpeg can decode ({str(error.strerror).lower()})"
+        reason = f"it is not a video that FFmpeg can decode ({str(error.strerror).lower()})"
         raise UnreadableVideo(path, reason) from error
 
 

@@ -27,7 +27,7 @@ class Out:
     """Where the results go.
 
     Attributes:
-        out: the run's folder; an interrupted run goes on in its own.
+        out: the run's folder; an interrupted run resumes in its own.
     """
 
     GROUP: ClassVar[str] = "run"
@@ -128,7 +128,7 @@ class OutDemo:
     """Where the results go.
 
     Attributes:
-        out: the demo's folder; an interrupted demo goes on in its own.
+        out: the demo's folder; an interrupted demo resumes in its own.
     """
 
     GROUP: ClassVar[str] = "run"

@@ -207,8 +207,8 @@ _META: Mapping[str, tuple[type, ...]] = {
 def _check_meta(path: Path, meta: object) -> None:
     if not isinstance(meta, dict):
         raise InputError(
-            f"{path} is not a pairs file of this program, because its metadata is no table; write "
-            "one with `l2a select`."
+            f"{path} is not a pairs file of this program, because its metadata is not a table; "
+            "write one with `l2a select`."
         )
     for name, kinds in _META.items():
         value = meta.get(name)

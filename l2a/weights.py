@@ -117,7 +117,7 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
                 torch.hub.download_url_to_file(url, str(aside), progress=sys.stderr.isatty())
             wrong = _wrong_md5(aside, md5) if md5 else _wrong_sha256(aside, path.name)
             if wrong:
-                raise InputError(f"What was fetched from {url} {wrong}; {by_hand}.")
+                raise InputError(f"The file fetched from {url} {wrong}; {by_hand}.")
     except (OSError, HTTPException) as error:
         raise InputError(f"{what} cannot be fetched ({error}); {by_hand}.") from error
 
@@ -178,7 +178,7 @@ def _checked(path: Path, state: object) -> Mapping[str, Tensor]:
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise InputError(f"{path}: {name} is sparse or quantised; give a plain state dict.")
         if not bool(tensor.isfinite().all()):
-            raise InputError(f"{path}: {name} holds what is no finite number; {_ANOTHER}.")
+            raise InputError(f"{path}: {name} holds a value that is not finite; {_ANOTHER}.")
     return state
 
 

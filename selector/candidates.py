@@ -110,7 +110,7 @@ class Scan:
 
         Args:
             stretch: numbers of pairs.
-            report: called as `report(pairs gone through, pairs in the stretch)`.
+            report: called as `report(pairs done, pairs in the stretch)`.
 
         Returns:
             The best pairs, and `allowed` and `by_class` of a `ScanResult`.
@@ -214,7 +214,7 @@ def find_candidates(
 
     Args:
         executor: runs the scans in parallel; None: in this process.
-        report: called as `report(pairs gone through, pairs in the pool)`.
+        report: called as `report(pairs done, pairs in the pool)`.
     """
     total = len(scan.pool)
     if executor is None:

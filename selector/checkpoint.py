@@ -150,7 +150,7 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
             )
         if not bool(tensors[name].isfinite().all()):
             raise InputError(
-                f"{source} is not usable: {name} holds what is no finite number; train the "
+                f"{source} is not usable: {name} holds a value that is not finite; train the "
                 "Selector again."
             )
     module.load_state_dict(tensors, assign=True)

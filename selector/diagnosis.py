@@ -40,7 +40,7 @@ def auroc(scores: Tensor, good: Tensor) -> float:
     return wins / (positives * negatives)
 
 
-def auroc_spread(positives: int, negatives: int) -> float:
+def auroc_std(positives: int, negatives: int) -> float:
     """Standard deviation of the AUROC of scores that mean nothing (Mann-Whitney U without ties)."""
     return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
 
@@ -94,11 +94,11 @@ class Probe:
     @property
     def spread(self) -> float:
         """Standard deviation of `auroc` if the ranking were chance."""
-        return auroc_spread(self.others, self.mislabelled)
+        return auroc_std(self.others, self.mislabelled)
 
 
 @dataclass
-class Watch:
+class RankingMonitor:
     """Looks at the same pairs at every checkpoint. What it has seen belongs to a training's state.
 
     Attributes:

@@ -103,4 +103,4 @@ class Environment(Protocol):
         """All that `sample` and `step` depend on and that changes: weights, momentum, counters."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state that `state_dict` gave."""
+        """Resume from a state that `state_dict` gave."""

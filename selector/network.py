@@ -6,7 +6,7 @@ go through hidden layers of 2048, 1024 and 512 to one logit, whose sigmoid is th
 Added, because without them it does not learn on real clips: features are standardised by the
 statistics of the training videos; label vectors are scaled to a norm that the features do not
 drown; each video comes with its label agreement (`selector.agreement`); in training, features and
-label vectors are hidden at random, so that the Selector does not learn each video by heart.
+label vectors are hidden at random, so that the Selector does not memorise each video.
 """
 
 from __future__ import annotations

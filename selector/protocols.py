@@ -62,7 +62,7 @@ class Scorer(Protocol):
 
 
 class Executor(Protocol):
-    """Spreads the calls of a task over processes or machines, as a `compositing` engine does."""
+    """Distributes the calls of a task over processes or machines, as `compositing.Engine` does."""
 
     def map(
         self,

@@ -63,7 +63,7 @@ class Selection:
         passed_over: how many pairs rank above the last chosen one and were not chosen, because of
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
-        passes: how often the pool was gone through.
+        passes: number of passes over the pool.
     """
 
     chosen: RankedPairs
@@ -127,7 +127,7 @@ def select_top(
         spares: how many pairs to name beyond the budget, as far as the pool goes. They do not
             change which are chosen, nor the caps that are reported.
         executor: scores in parallel, such as a cluster; None: in this process. Same result.
-        report: called as `report(pairs gone through, pairs in the pool)` in each pass.
+        report: called as `report(pairs done, pairs in the pool)` in each pass.
 
     Raises:
         InputError: the budget is below 1 or larger than the pool.
@@ -296,7 +296,7 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         text += f"; caps doubled {times} to meet the budget"
     if selection.short:
         names = ", ".join(class_names[index] for index in selection.short)
-        text += f"; too few pairs for an own share of: {names}"
+        text += f"; too few pairs for a share of their own: {names}"
     return text
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from l2a.checkpoints import optimizer_tensors, restore_optimizer, with_prefix, without_prefix
 from l2a.errors import InputError, L2AError
 from selector import reward as rewards
-from selector.diagnosis import IN_A_ROW, WATCHED, Probe, Verdict, Watch
+from selector.diagnosis import IN_A_ROW, WATCHED, Probe, RankingMonitor, Verdict
 from selector.environment import Environment, PairBatch, StepResult
 from selector.network import Selector
 from selector.settings import ReinforceSettings
@@ -29,12 +29,12 @@ EMPTY_STEPS_IN_A_ROW = 100
 
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
-"""What a training goes on from: tensors, and facts that fit into JSON."""
+"""What a training resumes from: tensors, and facts that fit into JSON."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training's states go, and which of them it goes on from.
+    """Where a training's states go, and which of them it resumes from.
 
     Attributes:
         save: called at every checkpoint and after the last step with (tensors, facts): CPU copies,
@@ -62,7 +62,7 @@ class TrainedTrunk:
 
 
 @dataclass(frozen=True)
-class Known:
+class DiagnosisContext:
     """What the caller knows, by which the diagnosis judges a ranking.
 
     Attributes:
@@ -106,7 +106,7 @@ def train_selector(
     log: Log,
     checkpoints: Checkpoints = Checkpoints(),
     trunk: TrainedTrunk | None = None,
-    known: Known = Known(),
+    known: DiagnosisContext = DiagnosisContext(),
 ) -> TrainingReport:
     """Train `selector` in place; it is left in evaluation mode.
 
@@ -121,12 +121,12 @@ def train_selector(
         log: called after every step with its number and its figures. A skipped step has only
             omega_*, share_selected and skipped_steps; checkpoints add rank_correlation and
             probe_auroc.
-        checkpoints: where to go on, and where states are saved.
+        checkpoints: what to resume from, and where states are saved.
         trunk: learns with the Selector; None where the environment's features are fixed.
         known: what the ranking is judged by.
 
     Raises:
-        InputError: the state to go on from is of other settings or another seed.
+        InputError: the state to resume from is of other settings or another seed.
         L2AError: the validation loss, reward or policy loss is not a finite number, or the
             Selector selects nothing any more.
     """
@@ -193,7 +193,7 @@ class _Progress:
     delta: float | None = None
     skipped: int = 0
     empty_in_a_row: int = 0
-    watch: Watch = field(default_factory=Watch)
+    watch: RankingMonitor = field(default_factory=RankingMonitor)
 
     def learned(self, loss: float, window: int) -> None:
         """A step had an effect: its validation loss moves the baseline."""
@@ -255,7 +255,9 @@ def _descend(
     }
 
 
-def _look(learner: _TrainingState, watch: Watch, step: int, known: Known) -> dict[str, float]:
+def _look(
+    learner: _TrainingState, watch: RankingMonitor, step: int, known: DiagnosisContext
+) -> dict[str, float]:
     """How the ranking of the watched pairs has changed, and what the probe says of it."""
     found, rows = _watched(learner.selector, learner.environment)
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
@@ -314,7 +316,7 @@ def _finite(step: int, name: str, value: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _TrainingState:
-    """What a training changes, and what it must be trained with to go on."""
+    """What a training changes, and what it must be trained with to resume."""
 
     selector: Selector
     environment: Environment
@@ -323,7 +325,7 @@ class _TrainingState:
     seed: int
 
     def facts(self) -> dict[str, object]:
-        """What must be the same to go on. More steps may be asked for, or other saving."""
+        """What must be the same to resume. More steps may be asked for, or other saving."""
         facts = dataclasses.asdict(self.settings)
         del facts["selector_steps"]
         if self.settings.settle == 1:  # otherwise checkpoints decide where the training ends
@@ -366,7 +368,7 @@ class _TrainingState:
             self.selector.load_state_dict(without_prefix("selector.", tensors))
             restore_optimizer(self.optimiser, tensors, "optimiser.")
             self.environment.load_state_dict(without_prefix("environment.", tensors))
-            watch = Watch(tensors["watch.first"], tensors["watch.last"], **observed)
+            watch = RankingMonitor(tensors["watch.first"], tensors["watch.last"], **observed)
             return _Progress(**counted, watch=watch)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(damaged) from None

@@ -45,7 +45,7 @@ def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:
 
 
 def moving_average_reward(loss: float, delta: float | None) -> float:
-    """The reward of a subset (Eq. 2, mended): δ − loss, positive when the loss fell below δ.
+    """The reward of a subset (Eq. 2, corrected): δ − loss, positive when the loss fell below δ.
 
     The first step has nothing to be compared with and gets 0.
     """
@@ -204,7 +204,7 @@ def policy_entropy(logits: Tensor) -> Tensor:
     """Mean entropy of π over the pairs, float [] in nats, log 2 at most.
 
     Its weight τ in the objective gives ω a place to rest: with a credit of expectation c, the
-    logit's is 2c/τ and not infinity, so that the ranking goes on to be learned.
+    logit's is 2c/τ and not infinity, so that learning of the ranking continues.
     """
     omega = logits.sigmoid()
     return functional.binary_cross_entropy_with_logits(logits, omega)
@@ -286,7 +286,7 @@ class Counterfactual:
         """See `counterfactual_reward`, [M]."""
         if result.before is None:
             raise ValueError(
-                "The environment gave no loss before the step; `measurements` wants it."
+                "The environment gave no loss before the step; `measurements` needs it."
             )
         return counterfactual_reward(result.before, result.after)
 
@@ -310,7 +310,7 @@ class Credit:
     def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `standardise_credit`, [B]."""
         if result.credit is None:
-            raise ValueError("The environment gave no credit; `measurements` wants it.")
+            raise ValueError("The environment gave no credit; `measurements` needs it.")
         credit = result.credit.detach()
         classes = batch.classes[:, 0].to(credit.device) if self.within_class else None
         return standardise_credit(credit, classes)

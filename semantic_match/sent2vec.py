@@ -251,4 +251,4 @@ def _contradiction(path: Path) -> InputError:
 
 
 def _cut_off(path: Path) -> InputError:
-    return InputError(f"{path} is cut off: it is no whole sent2vec model; fetch it again.")
+    return InputError(f"{path} is cut off: it is not a whole sent2vec model; fetch it again.")

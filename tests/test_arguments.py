@@ -18,7 +18,7 @@ from l2a.arguments import Arguments, parse
 from l2a.demo import SETTINGS
 from l2a.errors import InputError
 from l2a.settings import ClipSettings, setting
-from l2a.values import Unfit, convert, in_words
+from l2a.values import ConversionError, convert, in_words
 from selector.settings import ReinforceSettings, SelectorSettings
 from train.commands import ALL_GROUPS, COMMANDS
 from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
@@ -198,7 +198,7 @@ def test_any_text_is_a_value_of_its_kind_or_unfit(text: Any) -> None:
     for kind in kinds:
         try:
             value = convert(text, kind)
-        except Unfit:
+        except ConversionError:
             assert in_words(kind)
             continue
         assert value is None or type(value) in (bool, int, float, str, tuple, type(Path()))
@@ -306,7 +306,7 @@ def test_data_and_out_may_stand_in_the_file(tmp_path: Path) -> None:
         ("lr:", "lr in SETTINGS is null, but must be a finite number;"),
         ("- lr: 1", "holds no settings; write one `name: value` a line."),
         ("just text", "holds no settings"),
-        ("? [a]\n: 3", "has a name that is no text"),
+        ("? [a]\n: 3", "has a name that is not text"),
         ("<<: {epochs: 3}", "which no command knows"),
         ("lr: 1\n---\nlr: 2", "is not a readable YAML file"),
         ("lr: *a", "is not a readable YAML file"),

@@ -19,7 +19,7 @@ from compositing.layers import Layers
 from compositing.masks import from_json
 from compositing.placement import IDENTITY, Placement, place_foreground, placement_of_pair
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_strip, side_by_side
+from compositing.strips import Composited, draw_strip, side_by_side
 from l2a.files import fingerprint
 from l2a.media import read_frames, resize_frames, resize_masks
 from l2a.videos import Video
@@ -298,7 +298,7 @@ def test_strip_shows_each_stage_where_it_belongs(tmp_path):
     foreground = flat_layers("run/a", 20, (40, 60), share=0.5)
     background = flat_layers("walk/b", 50, (40, 60))
     items = [
-        Made(foreground, background, make_composite(foreground, background, MIXED, omega=0.5))
+        Composited(foreground, background, make_composite(foreground, background, MIXED, omega=0.5))
     ] * 2
     draw_strip(tmp_path / "strip.png", items, times=3, height=40)
     sheet = np.asarray(Image.open(tmp_path / "strip.png"))
@@ -313,7 +313,7 @@ def test_strip_shows_each_stage_where_it_belongs(tmp_path):
 def test_strip_shows_the_background_of_the_same_moment(tmp_path):
     foreground = flat_layers("run/a", 20, (40, 60), num_frames=9, share=0)
     background = numbered_layers("walk/b", 4, 30.0, (40, 60))
-    item = Made(foreground, background, make_composite(foreground, background, MIXED))
+    item = Composited(foreground, background, make_composite(foreground, background, MIXED))
     draw_strip(tmp_path / "strip.png", [item], times=9, height=40)
     sheet = np.asarray(Image.open(tmp_path / "strip.png"))
     column = [int(sheet[68 + 46 * row, 6 + 66 * 3 + 30, 0]) for row in range(9)]
@@ -324,7 +324,7 @@ def test_strip_shows_the_background_of_the_same_moment(tmp_path):
 def test_strip_is_repeatable_and_takes_mixed_sizes(tmp_path):
     sizes = ((40, 60), (31, 17), (9, 90))
     items = [
-        Made(foreground, background, make_composite(foreground, background, MIXED))
+        Composited(foreground, background, make_composite(foreground, background, MIXED))
         for foreground in (flat_layers("run/a", 20, size) for size in sizes)
         for background in (flat_layers("walk/b", 50, size[::-1], num_frames=2) for size in sizes)
     ]
@@ -337,7 +337,7 @@ def test_side_by_side_shows_all_frames():
     foreground = flat_layers("run/a", 20, (40, 60), num_frames=7)
     background = flat_layers("walk/b", 50, (40, 60), num_frames=3)
     film = side_by_side(
-        Made(foreground, background, make_composite(foreground, background, MIXED)), height=40
+        Composited(foreground, background, make_composite(foreground, background, MIXED)), height=40
     )
     assert film.shape == (7, 40, 180, 3)
     assert film[6, 20, [10, 70, 130, 170], 0].tolist() == [20, 50, 20, 150]

@@ -306,9 +306,9 @@ def test_what_detectron2_cannot_run_is_refused_at_once(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {MASK_ONE: true}", "is no config of detectron2 .*MASK_ONE"),
-        ("MODEL: [", "is no config of detectron2"),
-        ("MODEL: !!python/object/apply:os.getcwd []", "is no config of detectron2"),
+        ("MODEL: {MASK_ONE: true}", "is not a config of detectron2 .*MASK_ONE"),
+        ("MODEL: [", "is not a config of detectron2"),
+        ("MODEL: !!python/object/apply:os.getcwd []", "is not a config of detectron2"),
         ("MODEL: {MASK_ON: true}", "has no weights of a trained detector; write detectron2:.*,WEI"),
         (
             "MODEL: {MASK_ON: true, WEIGHTS: 'detectron2://ImageNetPretrained/MSRA/R-50.pkl'}",

@@ -36,7 +36,6 @@ from numpy.typing import NDArray
 from compositing.engines import HostDied, as_network_task, local, make_engine
 from compositing.engines.hosts import HostClient, Hosts
 from compositing.engines.local import LocalEngine, map_in_order
-from compositing.engines.process import quiet_start
 from compositing.engines.results import network_result, unpacked
 from compositing.inpainters import Inpainted
 from compositing.making import LayerMaker
@@ -359,14 +358,6 @@ def test_workers_that_are_interrupted_while_they_start_say_nothing_and_end(
     assert program.returncode == -how
     assert said.count(b"Traceback") == (1 if how == signal.SIGINT else 0), said.decode()
     wait_until(lambda: not any(map(is_running, processes(tmp_path, ""))))
-
-
-def test_signals_wait_until_the_children_are_started() -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with quiet_start():
-        inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    assert inside - before == {signal.SIGINT, signal.SIGTERM}
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def wait_until(condition) -> None:

@@ -147,11 +147,11 @@ def test_the_sound_documents_are_read(tmp_path: Path, clip: Video) -> None:
         (vis(file_name="\ud800\x1b[31m/b.mp4"), "such as '\\ud800\\x1b[31m/b.mp4', where"),
         (
             vis(videos=[vis()["videos"][0]] * 2),
-            "the video id 1 is there 2 times, where one is meant",
+            "the video id 1 is there 2 times, where one is expected",
         ),
         (
             vis(videos=[vis()["videos"][0], {**vis()["videos"][0], "id": 2}]),
-            "the video 'run/a.mp4' is there 2 times, where one is meant",
+            "the video 'run/a.mp4' is there 2 times, where one is expected",
         ),
         (vis(annotations=vis()["annotations"] * 2), "the annotation id 1 is there 2 times"),
         (pixels(images=[pixels()["images"][0]] * 2), "the image id 1 is there 2 times"),

@@ -257,9 +257,9 @@ def test_outside_the_hole_every_pixel_is_the_inputs(name: str, data: st.DataObje
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("none:x", "'none' takes no argument, but got 'x'"),
+        ("none:x", "'none' takes no argument, but was given 'x'"),
         ("opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
-        ("temporal:smooth:x", "'smooth' takes no argument, but got 'x'"),
+        ("temporal:smooth:x", "'smooth' takes no argument, but was given 'x'"),
         ("temporal:opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
         ("temporal:temporal", r"no spatial inpainter 'temporal'.* lama, opencv, smooth\."),
         ("temporal:none", r"no spatial inpainter 'none'; .* lama, opencv, smooth\."),

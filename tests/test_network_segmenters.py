@@ -399,7 +399,7 @@ def test_the_standard_network_takes_torchvisions_names_of_its_weights() -> None:
 
 def test_in_half_precision_only_the_convolutions_are_half() -> None:
     """On a CPU with bfloat16, which stands for a GPU's float16."""
-    network: Any = mask_rcnn.in_half(tiny().eval(), "cpu", torch.bfloat16)
+    network: Any = mask_rcnn.use_half_precision(tiny().eval(), "cpu", torch.bfloat16)
     computed, decoded = set(), set()
     for module in (
         network.backbone.inner[0],

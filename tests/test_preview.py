@@ -27,14 +27,14 @@ from compositing.preview import (
     PairLook,
     best_pairs,
     every_blend,
+    pick_evenly_by_class,
     preview_layers,
     preview_lines,
     preview_pairs,
-    spread_videos,
 )
 from compositing.records import LayerRecord, Layers, PrepareReport
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_table, middle_frame, side_by_side
+from compositing.strips import Composited, draw_table, middle_frame, side_by_side
 from l2a.cli import main
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings, read_videos
@@ -130,8 +130,8 @@ def test_the_few_are_as_even_over_the_classes_as_there_are_videos(
     sizes: list[int], count: int
 ) -> None:
     videos = [a_video(f"c{i:02}", n) for i, size in enumerate(sizes) for n in range(size)]
-    few = spread_videos(videos[::-1], count)
-    assert few == spread_videos(videos, count)
+    few = pick_evenly_by_class(videos[::-1], count)
+    assert few == pick_evenly_by_class(videos, count)
     assert len(few) == len({video.id for video in few}) == min(count, len(videos))
     shares = Counter(video.label for video in few)
     if len(sizes) > count:
@@ -144,10 +144,10 @@ def test_the_few_are_as_even_over_the_classes_as_there_are_videos(
 
 def test_the_few_lie_in_the_middle_of_equal_parts() -> None:
     videos = [a_video("run", n) for n in range(10)]
-    assert [video.id for video in spread_videos(videos, 2)] == ["run/002.mp4", "run/007.mp4"]
+    assert [video.id for video in pick_evenly_by_class(videos, 2)] == ["run/002.mp4", "run/007.mp4"]
     classes = [a_video(f"c{n}", 0) for n in range(9)]
-    assert [video.label for video in spread_videos(classes, 3)] == ["c1", "c4", "c7"]
-    assert spread_videos([], 3) == []
+    assert [video.label for video in pick_evenly_by_class(classes, 3)] == ["c1", "c4", "c7"]
+    assert pick_evenly_by_class([], 3) == []
 
 
 def a_pair(foreground: str, background: str) -> ScoredPair:
@@ -418,7 +418,7 @@ def test_a_video_that_cannot_be_read_costs_its_pairs(
     for row in rows:
         (copy / row.background).write_bytes(b"")
     assert preview(copy, tmp_path / "none", tmp_path / "p.parquet") == 1
-    assert "Not one pair could be made" in capsys.readouterr().err
+    assert "No pair could be made" in capsys.readouterr().err
 
 
 def test_a_video_that_goes_between_preparing_and_drawing_costs_its_pairs(
@@ -545,7 +545,9 @@ def test_the_middle_of_a_composite_is_one_where_the_actor_is_seen() -> None:
         mask[list(moments)] = True
         layers = replace(foreground, mask=mask, background=foreground.frames)
         composite = make_composite(layers, layers, CompositeSettings())
-        assert (middle_frame(Made(layers, layers, composite), height=15) == wanted).all(), moments
+        assert (middle_frame(Composited(layers, layers, composite), height=15) == wanted).all(), (
+            moments
+        )
 
 
 def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:
@@ -568,7 +570,7 @@ def test_a_clip_shows_the_background_of_the_same_moment() -> None:
     background = grey_layers(1, (24, 32), count=3)
     background.frames[:] = np.array([10, 20, 30], np.uint8)[:, None, None, None]
     composite = make_composite(foreground, background, CompositeSettings())
-    film = side_by_side(Made(foreground, background, composite), height=24)
+    film = side_by_side(Composited(foreground, background, composite), height=24)
     assert film[:, 12, 48, 0].tolist() == [10, 20, 30, 20, 10, 20, 30]
     assert film[:, 12, 80, 0].tolist() == composite.frames[:, 12, 16, 0].tolist()
 

@@ -505,7 +505,7 @@ def test_what_a_class_has_no_pairs_for_goes_to_the_others_and_is_said() -> None:
     found = top(pairs, np.arange(16, dtype=np.float32), 12, Caps(foreground=2), classes, [1, 1])
     assert np.bincount(classes[found.pairs[:, 0]]).tolist() == [8, 4]
     assert found.short == (1,)
-    assert describe(found, ["jump", "run"]).endswith("too few pairs for an own share of: run")
+    assert describe(found, ["jump", "run"]).endswith("too few pairs for a share of their own: run")
 
 
 def test_the_line_about_a_choice_says_what_caps_did() -> None:

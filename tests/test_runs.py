@@ -22,11 +22,11 @@ from l2a.files import (
     atomic_write,
     final_name,
     fingerprint,
-    hold_folder,
-    inside,
+    lock_folder,
     read_json,
     read_text,
-    release_folders,
+    safe_join,
+    unlock_folders,
     write_json,
     write_text,
 )
@@ -215,7 +215,7 @@ def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> No
 
 def test_a_file_is_not_worked_in(tmp_path: Path) -> None:
     (tmp_path / "clips").write_text("precious")
-    for use in (hold_folder, lambda path: Run.open(path, "train", [])):
+    for use in (lock_folder, lambda path: Run.open(path, "train", [])):
         with pytest.raises(InputError, match="clips is a file; give --out"):
             use(tmp_path / "clips")
     assert (tmp_path / "clips").read_text() == "precious"
@@ -244,7 +244,7 @@ def test_two_processes_cannot_work_in_one_folder(
         assert other.stdout is not None
         child = int(other.stdout.readline())
         try:
-            with pytest.raises(InputError, match=f"Another command is at work in {folder}; wait"):
+            with pytest.raises(InputError, match=f"Another command is running in {folder}; wait"):
                 Run.open(folder, "train", [])
             other.kill()
             other.wait()
@@ -252,7 +252,7 @@ def test_two_processes_cannot_work_in_one_folder(
             Run.open(folder, "train", [])
         finally:
             os.kill(child, signal.SIGKILL)
-            release_folders()
+            unlock_folders()
 
 
 SLOW_CHILD = """
@@ -279,9 +279,9 @@ def test_a_folder_whose_holder_was_killed_while_it_forked_is_free_soon(tmp_path:
         time.sleep(0.2)
         other.kill()
         try:
-            hold_folder(tmp_path / "run")
+            lock_folder(tmp_path / "run")
         finally:
-            release_folders()
+            unlock_folders()
             os.killpg(other.pid, signal.SIGKILL)
 
 
@@ -302,8 +302,8 @@ def test_half_written_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
         assert other.stdout is not None
         living = Path(other.stdout.readline().strip())
         dead.touch()
-        hold_folder(tmp_path)
-        release_folders()
+        lock_folder(tmp_path)
+        unlock_folders()
         assert {path.name for path in tmp_path.iterdir()} == {living.name, elsewhere.name}
         dead.touch()
         files._SWEPT.clear()
@@ -356,7 +356,7 @@ def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: P
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\x"])
 def test_names_from_data_do_not_leave_their_root(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="leaves"):
-        inside(tmp_path, name)
+        safe_join(tmp_path, name)
 
 
 def test_fingerprints_tell_settings_apart_and_ignore_order() -> None:
@@ -377,7 +377,7 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no file; check the path"):
+    with pytest.raises(InputError, match="is not a file; check the path"):
         read_text(tmp_path, 10, "recipe")
     with pytest.raises(InputError, match=r"There is no recipe .*none; check the path"):
         read_text(tmp_path / "none", 10, "recipe")

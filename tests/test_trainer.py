@@ -49,7 +49,7 @@ class Killed(Exception):
     """Stands for a process that ends between two steps."""
 
 
-class Watch:
+class RankingMonitor:
     """Notes what every step of SGD is taken with, and what the forward pass computes in."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ class Watch:
 def test_every_step_has_the_settings_and_its_place_on_one_cosine_over_all_epochs(
     source: ClipSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     trainer_of(new(), source, MIX, SETTINGS, 4, seed=0).train()
     rates = [0.05 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
     assert watch.steps == [(pytest.approx(rate), 0.8, 0.01) for rate in rates]
@@ -89,7 +89,7 @@ def test_a_training_that_goes_on_takes_the_rates_that_were_left(
 ) -> None:
     state = tmp_path / "state.safetensors"
     kill_after(5, trainer_of(new(), source, MIX, SETTINGS, 4, seed=0, state=state), monkeypatch)
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     trainer_of(new(), source, MIX, SETTINGS, 4, seed=0, state=state).train()
     rates = [0.05 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(5, 12)]
     assert [rate for rate, _, _ in watch.steps] == pytest.approx(rates)
@@ -101,7 +101,7 @@ def test_precision_reaches_every_forward_pass_of_a_training(
 ) -> None:
     """As on a GPU: the CPU stands for one here."""
     monkeypatch.setattr("l2a.devices.MIXED_PRECISION_ON", ("cpu",))
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     settings = ClassifierSettings(network="tiny3d", batch_size=4, precision=precision)
     trainer_of(new(0, settings), source, MIX, settings, 1, seed=0).train()
     assert watch.autocast == [precision == "bfloat16"] * 3

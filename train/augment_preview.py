@@ -15,7 +15,7 @@ from compositing.bank import fill_bank
 from compositing.engines import Engine, make_engine
 from compositing.making import LayerMaker
 from compositing.pictures import GAP, INK, LINE, PAPER, evenly, font, outlined, plain, truncated
-from compositing.preview import spread_videos
+from compositing.preview import pick_evenly_by_class
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipBank, ClipSettings
@@ -89,7 +89,7 @@ def open_augment_preview(
     named = {spec: make_augmentation(spec) for spec in specs}
     videos: VideoSet = read_videos(data, settings)
     check_arms([ArmPlan(name, "none", each) for name, each in named.items()], len(videos.classes))
-    few = spread_videos(videos.of_split("train"), max(count, 2))
+    few = pick_evenly_by_class(videos.of_split("train"), max(count, 2))
     if not few:
         raise InputError(f"{data} has no train videos; check --split and --annotations.")
     return AugmentPreview(named, few, videos.classes, count)
@@ -159,7 +159,7 @@ def _read(
         for row in skipped:
             say(f"skipped {row.id}: {row.reason}")
     if not videos:
-        raise L2AError("Not one of the videos could be read.")
+        raise L2AError("None of the videos could be read.")
     labels = np.array([preview.classes.index(video.label) for video in videos], dtype=np.int64)
     with TemporaryDirectory() as folder, progress("clips", "videos") as report:
         bank = ClipBank.create_or_resume(
@@ -171,7 +171,7 @@ def _read(
             [i for i, id_ in enumerate(bank.ids) if id_ not in undecodable], dtype=np.int64
         )
         if len(rows) == 0:
-            raise L2AError("Not one of the videos could be read.")
+            raise L2AError("None of the videos could be read.")
         source = ClipSource(bank, labels, len(preview.classes), _SIDE, CompositeSettings())
         batch = source.real(rows, masks=preview.needs_masks)
     return [videos[row] for row in rows], batch

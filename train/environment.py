@@ -31,7 +31,7 @@ class Features(Protocol):
         """What changes in training; {} when nothing does."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from there."""
+        """Resume from there."""
 
 
 class FrozenFeatures:
@@ -87,7 +87,7 @@ class TrainedFeatures:
         return dict(self._trunk.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with these weights."""
+        """Resume with these weights."""
         self._trunk.load_state_dict(state)
 
 
@@ -191,7 +191,7 @@ class CompositingEnvironment:
         return network | with_prefix("features.", self._features.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         self._put_back(without_prefix("network.", state))
         self._features.load_state_dict(without_prefix("features.", state))
 

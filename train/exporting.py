@@ -147,7 +147,7 @@ def chooser(pairs: Path) -> str:
         pairs: a pairs file in the run folder that made it.
 
     Returns:
-        "" where there is no run folder around it, so that this is not known.
+        "" where there is not a run folder around it, so that this is not known.
     """
     if pairs.name != "pairs.parquet" or not pairs.with_name("run.yaml").is_file():
         return ""

@@ -1,7 +1,7 @@
 """The batches of a training, made while the network trains: by worker processes, or by a thread.
 
 A batch is a function of its step alone, so that it does not matter who makes it: the bytes are the
-same for any number of workers, and a training goes on at any step.
+same for any number of workers, and a training resumes at any step.
 """
 
 from __future__ import annotations

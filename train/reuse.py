@@ -101,7 +101,7 @@ def evaluate(
     prepared = opened.prepare(ClipSettings(**card["clips"]), CompositeSettings(), layers=False)
     run.write_skipped(prepared.videos.skipped)
     rows = prepared.rows[subset]
-    network.place(device, settings.classifier.precision)
+    network.move_to(device, settings.classifier.precision)
     logits = predict(network, prepared.source, rows)
     here = np.array([classes.index(name) for name in prepared.videos.classes], dtype=np.int64)
     labels = here[prepared.source.labels[rows]]

@@ -24,7 +24,7 @@ from train.loading import Loading
 from train.metrics import measure
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
-from train.parallel import SideBySide
+from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
@@ -115,7 +115,7 @@ class StageTwo:
             for repeat in range(self.stage.repeats)
         ]
         device = pick_device(self.classifier.device)
-        together = SideBySide.of(self.workers, len(trainings), device)
+        together = TrainingPool.of(self.workers, len(trainings), device)
         left = [training for training in trainings if not self._done(training).is_file()]
         if together.processes > 1 and len(left) > 1:
             # The long ones first, so that no core waits for one that began last.

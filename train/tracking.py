@@ -32,7 +32,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "baseline": ("reward/baseline", "δ, the moving average of the validation loss (Eq. 6)."),
     "omega_mean": ("omega/mean", "Mean ω of the batch, held between explore_low and _high."),
-    "omega_sd": ("omega/sd", "Spread of ω: 0 while all pairs are alike to the Selector."),
+    "omega_sd": ("omega/sd", "Spread of ω: 0 while all pairs look alike to the Selector."),
     "omega_entropy": (
         "omega/entropy", "Of the policy, in nats: 0.69 is undecided, 0 fully decided."
     ),
@@ -47,13 +47,13 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "credit_correlation": (
         "ranking/credit_correlation",
-        "Of ω with the credit of pairs it has not been paid for yet; around 0 ω says nothing.",
+        "Of ω with the credit of pairs it was not rewarded for yet; around 0 ω predicts nothing.",
     ),
     "probe_auroc": (
         "ranking/probe_auroc",
         "How often a video outranks one with an exchanged label; 0.5 is chance.",
     ),
-    "policy_loss": ("loss/policy", "What Eq. 5 minimises; noisy, and no measure of success."),
+    "policy_loss": ("loss/policy", "What Eq. 5 minimises; noisy, and not a measure of success."),
     "exploration_penalty": ("loss/exploration", "Above 0 where mean ω left its bounds."),
     "skipped_steps": ("loss/skipped_steps", "Steps so far that selected nothing."),
 }  # fmt: skip
@@ -67,7 +67,7 @@ class Tracker:
         """
         Args:
             folder: where the event files go.
-            purge_step: when a run goes on, the first step it will write: what an interrupted
+            purge_step: when a run resumes, the first step it will write: what an interrupted
                 run wrote from there on is hidden.
         """
         from torch.utils.tensorboard import SummaryWriter

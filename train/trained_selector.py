@@ -86,7 +86,7 @@ def load_trained_selector(
         learned = ", ".join(f"{name} {own[name]} and not {getattr(clips, name)}" for name in other)
         remedy = " ".join(f"--{name.replace('_', '-')} {own[name]}" for name in other)
         raise InputError(f"The Selector {given} was trained on clips with {learned}; set {remedy}.")
-    trunk = loaded.trunk.requires_grad_(False).place(device, precision)
+    trunk = loaded.trunk.requires_grad_(False).move_to(device, precision)
     return SelectorWithTrunk(loaded.selector.to(device), trunk, loaded.card)
 
 

@@ -1,6 +1,6 @@
-"""The trainer: loop, optimiser, schedule and the state to go on from, whatever is learned.
+"""The trainer: loop, optimiser, schedule and the state to resume from, whatever is learned.
 
-Everything that is random follows from (seed, step), so that a training that was killed and goes on
+Everything that is random follows from (seed, step), so that a training that was killed and resumed
 ends with the bytes of one that was not.
 """
 
@@ -51,7 +51,7 @@ class Trainer(Generic[B]):
     """One training: make it, which restores its state, then `train`.
 
     Attributes:
-        step: the next one, from 0 over all epochs; above 0 where the training goes on.
+        step: the next one, from 0 over all epochs; above 0 where the training resumes.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ def make_schedule(optimiser: Optimizer, steps: int, first: int = 0) -> LambdaLR:
     Args:
         optimiser: with the rate to begin with in its groups.
         steps: of the whole training.
-        first: the next step, where a training goes on.
+        first: the next step, where a training resumes.
     """
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]

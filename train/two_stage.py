@@ -1,6 +1,6 @@
 """`l2a train`: from a data set's folder to a Selector, the chosen pairs and a trained classifier.
 
-Each stage keeps its result in the run folder and is not done again: a run that was killed goes on
+Each stage keeps its result in the run folder and is not done again: a run that was killed resumes
 where it stopped, with the same result.
 """
 
@@ -94,7 +94,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     kinds = {plan.pairs for plan in plans}
     if reuse and reuse.finetune and "selector" not in kinds:
         raise InputError(
-            f"--finetune-selector trains a Selector, and --selection {plans[0].name} asks none; "
+            f"--finetune-selector trains a Selector, and --selection {plans[0].name} uses none; "
             "leave one of the two out."
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.

@@ -58,7 +58,7 @@ def as_network_task(task: object) -> NetworkTask | None:
 
 
 class Engine(Protocol):
-    """Spreads the calls of a task."""
+    """Distributes the calls of a task."""
 
     def map(
         self,

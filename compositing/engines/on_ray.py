@@ -109,7 +109,7 @@ class RayEngine:
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise L2AError(
-                    f"Ray failed: {reason}. The same command goes on where it stopped."
+                    f"Ray failed: {reason}. The same command resumes where it stopped."
                 ) from error
 
     @contextlib.contextmanager
@@ -214,11 +214,11 @@ def _in_order(
     with contextlib.closing(through(job, sent, crew)) as results:
         for number, result in results:
             for item in items[done:number]:
-                yield _again(job, item, crew, on_crash)
+                yield _retry(job, item, crew, on_crash)
             yield unpacked(result).get()
             done = number + 1
     for item in items[done:]:
-        yield _again(job, item, crew, on_crash)
+        yield _retry(job, item, crew, on_crash)
 
 
 class _Actor:
@@ -314,7 +314,7 @@ class _Inside:
         return next(self._results, None)
 
 
-def _again(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
+def _retry(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
     """The second try of an item, alone in a process of its own."""
     ray = _import_ray()
     # No core and no memory are asked for: the pool may have taken them all.

@@ -87,7 +87,7 @@ class NoInpainter:
 def refuse_argument(name: str, argument: str) -> None:
     """Raise `InputError` when text follows the colon of a back end that takes none."""
     if argument:
-        raise InputError(f"The inpainter {name!r} takes no argument, but got {argument!r}.")
+        raise InputError(f"The inpainter {name!r} takes no argument, but was given {argument!r}.")
 
 
 def box_around(places: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:

@@ -101,9 +101,9 @@ class HostedDetector:
 
     def __call__(self, video: Video, frames: Frames) -> VideoMasks:
         """See `Segmenter`."""
-        from compositing.segmenters.following import followed
+        from compositing.segmenters.following import detect_and_track
 
-        return followed(frames.frames, self.infer, self.name)
+        return detect_and_track(frames.frames, self.infer, self.name)
 
 
 def make_segmenter(spec: str) -> Segmenter:
@@ -126,7 +126,7 @@ def _motion(argument: str) -> Segmenter:
 def _auto(argument: str) -> Segmenter:
     """Where nothing was settled (`auto.resolve_segmenter`): what is the same on every machine."""
     if argument:
-        raise InputError(f"The segmenter 'auto' takes no argument, but got {argument!r}.")
+        raise InputError(f"The segmenter 'auto' takes no argument, but was given {argument!r}.")
     return _motion("")
 
 

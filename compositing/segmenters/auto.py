@@ -57,8 +57,8 @@ def resolve_segmenter(
 ) -> Resolved:
     """Put the name of a segmenter in the place of `auto`; any other name stays.
 
-    What was settled before wins, so that a run goes on with the same masks though a GPU has come
-    or gone since. Otherwise `mask-rcnn` is taken where there is a GPU, or where its weights are on
+    What was settled before wins, so that a run keeps the same masks even if a GPU was added or
+    removed since. Otherwise `mask-rcnn` is taken where there is a GPU, or where its weights are on
     this machine and the estimate is below `PATIENCE`; else `motion`. Only this machine is looked
     at: nothing is fetched or asked for over a network.
 

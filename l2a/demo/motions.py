@@ -5,7 +5,7 @@ DOWN, as in an image. Hands are given from the shoulders and feet from the point
 the hips, for the right-hand side of the picture; the figure mirrors them for the left.
 
 The actions share their poses: hands above the head belong to four of them, standing upright with
-the hands low to all. What tells them apart is how they go on from there.
+the hands low to all. What tells them apart is how they continue from there.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _rows(table: Path) -> Iterator[_Row]:
             said = cells[where_split].strip().lower() if where_split is not None else ""
             yield _Row(label, youtube_id, start, end, SPLIT_FOLDERS.get(said, default))
     except csv.Error as error:
-        raise InputError(f"{table} is no readable table ({error}); write it again.") from None
+        raise InputError(f"{table} is not a readable table ({error}); write it again.") from None
 
 
 def _best(copies: list[Found], row: _Row) -> Found:

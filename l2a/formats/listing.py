@@ -114,7 +114,7 @@ def text_of(path: Path) -> str:
     """
     text = _decoded(path.read_bytes())
     if "\0" in text:
-        raise InputError(f"{path} holds NUL bytes and is no text; write it again as UTF-8.")
+        raise InputError(f"{path} holds NUL bytes and is not text; write it again as UTF-8.")
     return text
 
 

@@ -129,7 +129,7 @@ def _table(path: Path) -> Iterator[tuple[Row, str]]:
             split = SPLIT_FOLDERS.get(said, said if said == "unused" else "")
             yield Row(_clean(cells[at_path]), label, split, number), text
     except csv.Error as error:
-        raise InputError(f"{path} is no readable table ({error}); write it again.") from None
+        raise InputError(f"{path} is not a readable table ({error}); write it again.") from None
 
 
 def _columns(path: Path) -> tuple[str, int, int, int | None] | None:

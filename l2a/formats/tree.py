@@ -53,12 +53,12 @@ CROWD = "a link to a folder that too many others lead to"
 """Why a file or a folder is skipped that is there."""
 
 _FILE = "a file"
-_FOLDER = "a folder and no video file"
+_FOLDER = "a folder, not a video file"
 _KINDS = {
-    stat.S_IFIFO: "a pipe and no video file",
-    stat.S_IFSOCK: "a socket and no video file",
-    stat.S_IFCHR: "a device and no video file",
-    stat.S_IFBLK: "a device and no video file",
+    stat.S_IFIFO: "a pipe, not a video file",
+    stat.S_IFSOCK: "a socket, not a video file",
+    stat.S_IFCHR: "a device, not a video file",
+    stat.S_IFBLK: "a device, not a video file",
 }
 _LOST = (DANGLING, LOOP)  # whatever such a link is called, there may have been a class behind it
 _VIDEO_ROOTS = ("videos", "hmdb51_org", "UCF-101", "UCF101", "hmdb51")

@@ -18,7 +18,7 @@ from compositing.composite import make_composite
 from compositing.layers import LayerSource
 from compositing.pictures import plain
 from compositing.settings import CompositeSettings
-from compositing.strips import Made, strip_block
+from compositing.strips import Composited, strip_block
 from l2a.errors import L2AError
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
@@ -94,11 +94,11 @@ def films_of(
             continue
         omega = pair.omega if scored else None
         made = make_composite(foreground, background, settings, omega=omega, seed=meta.get("seed"))
-        films.append(_film(Made(foreground, background, made), pair, scored))
+        films.append(_film(Composited(foreground, background, made), pair, scored))
     return films
 
 
-def _film(made: Made, pair: ScoredPair, scored: bool) -> Film:
+def _film(made: Composited, pair: ScoredPair, scored: bool) -> Film:
     times = made.foreground.times
     count = min(len(times), _MOST_FRAMES)
     cells = strip_block(made, times=count, height=_HEIGHT).cells

@@ -55,7 +55,7 @@ class Source:
         """
         if not (folder / "run.yaml").is_file():
             raise InputError(
-                f"{folder} is no run folder: it holds no run.yaml; give the folder that "
+                f"{folder} is not a run folder: it holds no run.yaml; give the folder that "
                 "`l2a train` or `l2a select` wrote to."
             )
         record = Run(folder).read()

@@ -238,7 +238,7 @@ class MaskFiles:
                 )
         if tried and all(tried):
             damaged = f": {DAMAGED}: " in tried[0]
-            remedy = "write them again" if damaged else "make masks of these very videos"
+            remedy = "write them again" if damaged else "make masks of these videos"
             raise InputError(
                 f"{self._path} does not fit the videos that were tried, such as {tried[0]};"
                 f" {remedy}."
@@ -258,7 +258,7 @@ class MaskFiles:
         if len(steps) > 1:
             found = " but ".join(f"one frame in {s} of {v}" for s, v in sorted(steps.items())[:2])
             raise InputError(
-                f"{self._path} has masks for {found}: which frames they are of cannot be known;"
+                f"{self._path} has masks for {found}: it is not known which frames they are of;"
                 " name the frames in 'file_names', with their numbers."
             )
         for step, example in steps.items():

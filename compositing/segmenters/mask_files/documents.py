@@ -30,7 +30,7 @@ def read_document(path: Path) -> Any:
         InputError: there is no such file, or it cannot be read as JSON.
     """
     if not path.is_file():
-        raise InputError(f"{path} is no file that masks can be read from; check the path.")
+        raise InputError(f"{path} is not a file that masks can be read from; check the path.")
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -55,7 +55,7 @@ def read_entries(path: Path, others: Sequence[Path]) -> list[Entry]:
     kind = _kind(document)
     if not kind:
         raise InputError(
-            f"{path} is no file of masks: it has neither 'videos' (YouTube-VIS) nor 'images'"
+            f"{path} is not a file of masks: it has neither 'videos' (YouTube-VIS) nor 'images'"
             " (COCO), nor is it a list of results; give another file."
         )
     try:
