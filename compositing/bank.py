@@ -71,7 +71,7 @@ def fill_bank(
         else:
             bank.write(row, clip.frames, clip.masks, clip.background, aspect=clip.aspect)
         report(done, len(bank))
-    # What strikes all videos is no fault of theirs: it is mended, and they are tried again.
+    # What fails all videos is not their fault: once it is corrected, they are tried again.
     refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
     for row, failure in failed.items():
         if failure.details:

@@ -167,7 +167,7 @@ def _paste(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> floa
 
 
 def _feather(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
-    """Eq. 1 with `soft_weight` in the place of the binary mask, in fixed point."""
+    """Eq. 1 with `soft_weight` in place of the binary mask, in fixed point."""
     if edge <= 0.5:
         return _paste(foreground, mask, canvas, edge)
     step = max(1, _AT_ONCE // mask[0].size)

@@ -259,7 +259,7 @@ def refuse_foreign(out: Path) -> None:
     """Refuse a folder that holds other things than an export, whose files could be overwritten.
 
     Raises:
-        InputError: it does, or is no folder.
+        InputError: it does, or is not a folder.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out a new or an empty folder.")

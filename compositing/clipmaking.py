@@ -1,4 +1,4 @@
-"""The making of exported clips: one pair, one file; many at a time, on an engine's workers."""
+"""Making exported clips: one pair, one file; many at a time, on an engine's workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODECS = {"h264": "libx264", "h265": "libx265"}
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip to be: its name, its pair, its layers, and the bytes that making it takes."""
+    """One clip to make: its name, its pair, its layers, and the bytes that making it takes."""
 
     name: str
     pair: ScoredPair
@@ -56,7 +56,7 @@ Failures = dict[str, SkippedPair]
 
 
 def reuse_clip(maker: ClipMaker, clip: Clip) -> bool:
-    """Whether an earlier try made this very clip; its score and seed become today's.
+    """Whether an earlier try made exactly this clip; its score and seed become the current ones.
 
     The layers may be others today, and so may the placement, which follows from the seed. Clips of
     versions that stretched foregrounds to the background's shape note no ratio: they are others

@@ -121,7 +121,7 @@ class ExportReport:
         """One line for the terminal."""
         text = f"{self.made} clips made, {self.reused} reused, {len(self.skipped)} skipped"
         if self.replaced:
-            text += f", {self.replaced} of the clips are the next best in the place of others"
+            text += f", {self.replaced} of the clips are the next best in place of others"
         if self.missing:
             text += f"; {self.missing} fewer than the budget, because no spare pairs are left"
         if self.originals:
@@ -287,7 +287,7 @@ def met_budget(rows: Sequence[ScoredPair], budget: int | None) -> int:
 
 
 class _Clips:
-    """The making of clips, round by round, until the budget is met.
+    """Makes clips, round by round, until the budget is met.
 
     Attributes:
         made: positions of the candidates whose clips are there.

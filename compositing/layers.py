@@ -81,12 +81,12 @@ class DamagedLayers(L2AError):
         self.video_id, self.files, self.reason = video_id, files, reason
 
     def __reduce__(self) -> tuple[type[DamagedLayers], tuple[str, tuple[Path, ...], str]]:
-        """Travel whole between processes."""
+        """Pickle whole."""
         return (DamagedLayers, (self.video_id, self.files, self.reason))
 
 
 class LayerSource(Protocol):
-    """Gives out stored layers: a `LayerStore` as they are, a `LayerMaker` mended where damaged."""
+    """Gives out stored layers: a `LayerStore` as they are, a `LayerMaker` remakes damaged ones."""
 
     @property
     def settings(self) -> PrepareSettings: ...
@@ -166,7 +166,7 @@ class LayerStore:
         return Background(video, mask, self._background(record), times)
 
     def check_folders(self) -> None:
-        """Raise `InputError` where a file lies in the place of one of the store's folders."""
+        """Raise `InputError` where a file has the place of one of the store's folders."""
         kinds = ("masks", "foregrounds", "backgrounds", "records")
         for path in (self.folder, *(self.folder / kind for kind in kinds)):
             if path.exists() and not path.is_dir():
@@ -263,7 +263,7 @@ class LayerStore:
         """The record of a video whose layers are those of its file and of the settings."""
         path = self.record_path(video.id)
         if path.exists() and self.stored(video.id) is None:
-            raise DamagedLayers(video.id, (path,), "is no record of it")
+            raise DamagedLayers(video.id, (path,), "is not a record of it")
         record = self.record(video.id)
         if not source_mark(video.path):
             raise UnreadableVideo(video.path, "it is not there any more")

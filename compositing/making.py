@@ -1,4 +1,4 @@
-"""The making of layers: one video at a time, as a task that engines distribute over processes."""
+"""Making layers: one video at a time, as a task that engines distribute over processes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LayerMaker:
         self.store = LayerStore(folder, settings, self.identities)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: a worker makes its own back ends, but does not hash their files again."""
+        """Pickle without back ends: a worker makes its own, but does not hash their files again."""
         made = ("segmenter", "inpainter")
         return {key: value for key, value in self.__dict__.items() if key not in made}
 

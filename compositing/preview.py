@@ -74,7 +74,7 @@ _ACROSS = 3
 
 @dataclass(frozen=True, slots=True)
 class LayerPreview:
-    """What a preview of preparation came to.
+    """The result of a preview of preparation.
 
     Attributes:
         report: of the store, on the few videos.
@@ -91,7 +91,7 @@ class LayerPreview:
 
 @dataclass(frozen=True, slots=True)
 class PairPreview:
-    """What a preview of pairs came to.
+    """The result of a preview of pairs.
 
     Attributes:
         strip: how each composite comes about.
@@ -247,7 +247,7 @@ class PairLook:
     blends: bool = False
 
     def ways(self) -> dict[str, CompositeSettings]:
-        """The ways to make each pair by name: the settings' own, nameless if it is no other."""
+        """The ways to make each pair by name: the settings' own, nameless if it is the only one."""
         ways = every_blend(self.settings) if self.blends else {}
         return ways if self.settings in ways.values() else {"": self.settings, **ways}
 

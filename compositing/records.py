@@ -46,8 +46,8 @@ class LayerRecord:
         mask_share: share of the frames with a mask.
         hole: share of the clip that the hole covers: the mask, dilated.
         unseen: share of the clip that lies in the hole and was shown by no frame: made up.
-        foreground_unfit: why the video is no good foreground; "" when it is.
-        background_unfit: why the video is no good background; "" when it is.
+        foreground_unfit: why the video is unfit as foreground; "" when it is.
+        background_unfit: why the video is unfit as background; "" when it is.
         segmenter, inpainter: identities, with checksums of weights or files.
         fingerprint: of settings, identities and the source file (`l2a.files.source_mark`).
         mask_digest: SHA-256 of the final mask and of its frames' times.
@@ -85,7 +85,7 @@ class LayerRecord:
             ValueError: it is none: a field is missing, unknown, of another type or out of range.
         """
         if not isinstance(row, Mapping):
-            raise ValueError("it is no record")
+            raise ValueError("it is not a record")
         known = fields(cls)
         needed = {field.name for field in known if field.default is MISSING}
         if not needed <= set(row) <= {field.name for field in known}:
@@ -187,7 +187,7 @@ def unfit_reasons(
     unseen: float,
     doubts: Doubts = NO_DOUBTS,
 ) -> tuple[str, str]:
-    """Why the video is no good foreground, and no good background; "" where it is one.
+    """Why the video is unfit as foreground, and as background; "" where it is fit.
 
     A reason is its kind, a colon, and the particulars: `reason_kind` gives the kind.
 

@@ -2,7 +2,7 @@
 
 The pixels of a mask are counted down its columns: how many are 0, then how many are 1, and so on
 until all H x W are counted. Written and read here and not by pycocotools where that is faster, and
-where it must not trust what it reads: pycocotools gives memory that nobody wrote to for run lengths
+where it must not trust what it reads: pycocotools returns uninitialised memory for run lengths
 that stop too early.
 """
 
@@ -237,7 +237,7 @@ def _written(text: str, sizes: Int64) -> tuple[Int64, Int64]:
     bounds = np.cumsum(sizes)
     wrong = not groups.size or sizes.min() == 0 or groups.min() < 0 or groups.max() > 63
     if wrong or (groups[bounds - 1] & 32).any():
-        raise ValueError(f"{text[:20]!r} is no run-length text")
+        raise ValueError(f"{text[:20]!r} is not a run-length text")
     ends = np.flatnonzero(groups & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1

@@ -1,4 +1,4 @@
-"""The writing of one video's layers into a store: segmented, emptied, encoded, noted.
+"""Writing one video's layers into a store: segmented, emptied, encoded, noted.
 
 Where a stored part no longer fits, only that part is made again: another threshold segments
 nothing, another inpainter segments nothing, and where the final mask stays the same nothing is

@@ -212,14 +212,14 @@ def _copies(videos: VideoSet) -> Iterator[Finding]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 if it went away since it was listed."""
+    """Bytes of a file; 0 if it was removed since it was listed."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def _undecodable(
     videos: Sequence[Video], workers: int | None, report: Callable[[int, int], None] | None
 ) -> Iterator[Finding]:
-    """Decode all videos, several at a time: FFmpeg lets go of Python's lock while it works."""
+    """Decode all videos, several at a time: FFmpeg releases Python's lock while it works."""
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
         for done, finding in enumerate(pool.map(_decoded, videos), start=1):

@@ -31,7 +31,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         InputError: the file is absent or damaged.
     """
     if not path.is_file():  # opening a pipe would wait for whoever writes to it
-        what = "is no file" if path.exists() else "is not there"
+        what = "is not a file" if path.exists() else "is not there"
         raise InputError(f"The checkpoint {path} {what}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:

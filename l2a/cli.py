@@ -1,4 +1,4 @@
-"""The command line: dispatches to `train.commands`, says what went wrong, ends in order.
+"""The command line: dispatches to `train.commands`, says what went wrong, ends cleanly.
 
 This is the only file of the ground floor that imports the rooms above.
 """

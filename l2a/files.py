@@ -114,8 +114,8 @@ def lock_folder(folder: Path) -> None:
     called or this one ends.
 
     Nothing is left behind, even by a killed process. One that is killed in the very moment in which
-    it forks keeps the folder until its child runs and lets go; so a folder that is held is asked
-    for again for a few seconds. On file systems that know no locks, and on Windows, nobody is kept
+    it forks keeps the folder until its child runs and releases it; so a folder that is held is asked
+    for again for a few seconds. On file systems without locks, and on Windows, nobody is kept
     out.
 
     Raises:
@@ -302,7 +302,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u
 
 
 def printable(text: str) -> str:
-    """The text for a terminal, a list or a picture: what is no character is written `\\xNN`.
+    """The text for a terminal, a list or a picture: what is not a character is written `\\xNN`.
 
     A byte that is not UTF-8, which Python passes as a lone surrogate, is shown as that byte.
     """

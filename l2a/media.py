@@ -36,7 +36,7 @@ SQUARE = (0.1, 10.0)
 
 _NEARLY_SQUARE = 0.01
 """So far from square is what encoders note when they round a width to even pixels (1280:1279):
-to blur every frame for a column that nobody misses would be no gain."""
+to blur every frame for a column that nobody misses would not help."""
 
 NARROWEST = 8
 """Rows and columns that must be left of a frame that is scaled down."""
@@ -449,7 +449,7 @@ class _ToRGB:
 
 
 def _stack(frames: list[UInt8]) -> UInt8:
-    """`np.stack` that lets go of each frame as it is copied, so that memory does not double."""
+    """`np.stack` that frees each frame once it is copied, so that memory does not double."""
     stacked = np.empty((len(frames), *frames[0].shape), np.uint8)
     for index in range(len(frames)):
         stacked[index] = frames[index]

@@ -169,7 +169,7 @@ def smaller_choice(
 def _read(path: Path) -> tuple[list[tuple[ScoredPair, bool]], dict[str, Any]]:
     """All rows, each with whether it is a spare one, and the metadata."""
     if not path.is_file():
-        there = f"{path} is no file" if path.exists() else f"There is no pairs file {path}"
+        there = f"{path} is not a file" if path.exists() else f"There is no pairs file {path}"
         raise InputError(f"{there}; write one with `l2a select`.")
     try:
         table = pq.read_table(path, page_checksum_verification=True)

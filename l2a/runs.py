@@ -53,7 +53,7 @@ class Run:
         """Make a run folder, or resume the one that the same command and settings made.
 
         Until `fix_settings` is called, other settings may be given: nothing depends on them yet,
-        and a budget that was too large can be mended in the same folder. After that, a setting
+        and a budget that was too large can be corrected in the same folder. After that, a setting
         that the run lacks, because it was made by an earlier version, had its default; one on
         which only the time depends may differ; and one that this version no longer has is passed
         over with a note.

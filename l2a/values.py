@@ -24,7 +24,7 @@ _SHOWN = 60
 
 
 class ConversionError(ValueError):
-    """The text is no value of that kind."""
+    """The text is not a value of that kind."""
 
 
 def convert(given: Given, kind: Any) -> Any:
@@ -36,7 +36,7 @@ def convert(given: Given, kind: Any) -> Any:
             a union of them and None.
 
     Raises:
-        ConversionError: it is none of that kind.
+        ConversionError: it is not of that kind.
     """
     choices = _alternatives(kind)
     if given is None or (given == "null" and type(None) in choices):

@@ -135,7 +135,7 @@ def _impatient() -> Iterator[None]:
 
 def _read(path: Path, remedy: str) -> Mapping[str, Tensor]:
     if not path.is_file():
-        there = f"{path} is no file" if path.exists() else f"There is no weight file {path}"
+        there = f"{path} is not a file" if path.exists() else f"There is no weight file {path}"
         raise InputError(f"{there}; give a .safetensors or .pth file.")
     if wrong := _wrong_sha256(path, path.name):
         raise InputError(f"{path} {wrong}; {remedy}.")

@@ -49,7 +49,7 @@ class ScanResult:
         strata: int32 [n], see `Allowance.stratum`.
         allowed: how many pairs were allowed, kept or not.
         by_class: int64 [C], how many pairs of the stretch have each class as their foreground's;
-            None where nobody asked.
+            None where not requested.
     """
 
     numbers: Numbers

@@ -169,7 +169,7 @@ class Verdict:
 
     @property
     def found(self) -> bool | None:
-        """Whether ω means something; None when nothing was measured that could tell."""
+        """Whether ω means something; None when nothing that was measured shows it."""
         if self.probe is not None:
             return self.probe.auroc > 0.5 + 2 * self.probe.spread
         return None if self.explained is None else self.explained > 0.05

@@ -144,7 +144,7 @@ def train_selector(
         step = progress.step
         if settings.restart_every and step and step % settings.restart_every == 0:
             environment.restart()
-            # A fresh classifier's loss is far above the old average: that is no pair's fault.
+            # A fresh classifier's loss is far above the old average: no pair caused that.
             progress.delta = None
 
         # Act: each pair is selected with probability ω.

@@ -1,6 +1,6 @@
 """What a Selector's action is worth, and the loss that follows: pure functions.
 
-Learn2Augment Eq. 2-6 have two misprints, mended here:
+Learn2Augment Eq. 2-6 have two misprints, corrected here:
 
 - Eq. 2 prints the reward as validation loss − δ and maximises it, which would reward pairs that
   RAISE the loss, against the text. We take δ − loss.
@@ -34,7 +34,7 @@ PRIOR_PAIRS = 1.0
 
 
 def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:
-    """The moving average δ after a step (Eq. 6, mended): (S−1)/S · δ + loss/S.
+    """The moving average δ after a step (Eq. 6, corrected): (S−1)/S · δ + loss/S.
 
     Args:
         delta: δ before the step; None before the first one, which starts it at its own loss.
@@ -87,7 +87,7 @@ def last_layer_credit(
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h_j; 1], (p_i − y_i) ⊗ [h_i; 1] ⟩
 
     That is the fall of the loss per η for a step of W and b alone, and without `standardise`. With
-    it, h̃ = (h − m) / s stands in the place of h on both sides, feature by feature, where m and s
+    it, h̃ = (h − m) / s replaces h on both sides, feature by feature, where m and s
     are the validation clips' mean and spread:
 
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h̃_j; 1], (p_i − y_i) ⊗ [h̃_i; 1] ⟩
@@ -172,7 +172,7 @@ def log_policy(logits: Tensor, actions: Tensor) -> Tensor:
 
 
 def subset_policy_loss(logits: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-    """What gradient descent lowers to raise the expected reward of a subset (Eq. 5, mended).
+    """What gradient descent lowers to raise the expected reward of a subset (Eq. 5, corrected).
 
     −mean_m R_m · Σ_i log π(a_mi|s_i), as in DVRL.
 
@@ -251,7 +251,7 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """The paper's reward (Eq. 2 and 6, mended)."""
+    """The paper's reward (Eq. 2 and 6, corrected)."""
 
     trajectories: int = 1
 

@@ -64,7 +64,7 @@ def find_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> li
         classes: the data set's.
 
     Raises:
-        InputError: a name is no class, may be several, or two are the same class.
+        InputError: a name is not a class, may be several, or two are the same class.
     """
     words = [clean_class_name(name) for name in classes]
     found: dict[int, str] = {}

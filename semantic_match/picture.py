@@ -123,7 +123,7 @@ def _axes(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, side / (side + 1.0), 1.0))
     axes.set_facecolor("0.9")
-    # A `$` in a name is no formula.
+    # A `$` in a name is not a formula.
     axes.set_xticks(ticks, names, rotation=90, fontsize=font, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=font, parse_math=False)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)

@@ -67,7 +67,7 @@ def test_the_next_best_take_the_place_of_pairs_that_fall_out(tmp_path):
         (IDS[2], f"{IDS[5]}: the file is empty"),
         (IDS[7], f"{IDS[7]}: mask too small"),
     }
-    assert "2 of the clips are the next best in the place of others" in str(report)
+    assert "2 of the clips are the next best in place of others" in str(report)
 
 
 def test_spares_can_fall_out_and_can_be_too_few(tmp_path):

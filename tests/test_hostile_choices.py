@@ -211,7 +211,7 @@ def test_what_is_no_file_is_refused_at_once(
     make(tmp_path / "thing.pth")
     with pytest.raises(InputError) as stop:
         read(tmp_path / "thing.pth")
-    one_sentence(str(stop.value), "thing.pth", "is no file")
+    one_sentence(str(stop.value), "thing.pth", "is not a file")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS_NAME, CARD_NAME])

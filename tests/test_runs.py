@@ -387,7 +387,7 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
         read_text(tmp_path / "zeros", 10, "recipe")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(InputError, match="pipe is no file"):
+        with pytest.raises(InputError, match="pipe is not a file"):
             read_json(tmp_path / "pipe")
 
 

@@ -89,7 +89,7 @@ def draw_confusion(path: Path, metrics: Metrics, classes: Sequence[str]) -> None
     image = axes.imshow(metrics.confusion / totals, vmin=0, vmax=1, cmap="viridis")
     if count <= 120:
         size = 8 if count <= 30 else 4
-        names = [shortened(name) for name in classes]  # and a `$` in one is no formula
+        names = [shortened(name) for name in classes]  # and a `$` in one is not a formula
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
     if count <= 20:

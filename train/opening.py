@@ -148,7 +148,7 @@ def open_data(
         needed: the splits without which the command can do nothing.
 
     Raises:
-        InputError: it is no data set, has no video of a split that is needed, or a back end is
+        InputError: it is not a data set, has no video of a split that is needed, or a back end is
             unknown, or its files are not there.
     """
     worker = make_engine(engine)
@@ -204,7 +204,7 @@ def open_videos(
     """Read a data set, carve validation out of train by group, and say what was found.
 
     Raises:
-        InputError: it is no data set, or has no video of a split that is needed.
+        InputError: it is not a data set, or has no video of a split that is needed.
     """
     videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
     counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))

@@ -156,7 +156,7 @@ _STILL = 1e-5
 def moving_charts(
     curves: Sequence[Mapping[str, float]],
 ) -> Iterator[tuple[str, Mapping[str, list[tuple[int, float]]]]]:
-    """The charts that tell something: title, and figure ─► points (step, value).
+    """The charts that show something: title, and figure ─► points (step, value).
 
     A chart whose figures all stand still is left out, as mean and spread of the reward credit do.
 

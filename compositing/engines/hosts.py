@@ -71,7 +71,7 @@ class HostClient:
             self._connection = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[tuple[Address, ...], bytes]]:
-        """Travel without the connection, which belongs to one process."""
+        """Pickle without the connection, which belongs to one process."""
         return (type(self), (self.addresses, self.key))
 
 
@@ -191,7 +191,7 @@ def _serve(
     key: bytes,
     ready: Connection[Any, Any],
 ) -> None:
-    """Be a host, until killed."""
+    """Run a host, until killed."""
     prepare_child()
     made = result_of(task.on_device, device, frames_at_once)
     if made.error is not None:

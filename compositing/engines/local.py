@@ -182,7 +182,7 @@ def _in_pool(
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Let the workers finish what they are at; a second Ctrl-C ends them at once."""
+    """Let the workers finish their current items; a second Ctrl-C ends them at once."""
     LOGGER.warning("stopping when the videos in progress are done; Ctrl-C again stops at once")
     try:
         pool.shutdown(wait=True, cancel_futures=True)

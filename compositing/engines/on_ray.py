@@ -62,7 +62,7 @@ class RayEngine:
         """The engine of the settings.
 
         Raises:
-            InputError: Ray is not installed, nobody answers at its address, or the devices are
+            InputError: Ray is not installed, nothing answers at its address, or the devices are
                 those of one machine.
         """
         if settings.devices not in ("auto", "cpu"):
@@ -272,7 +272,7 @@ def _data_set(job: _Job, items: Sequence[bytes], crew: _Crew) -> Any:
 
 
 def _restarted_but_not_retried() -> dict[str, Any]:
-    """By itself Ray would give an item that kills its actor to one after the other, for ever."""
+    """By itself Ray would give an item that kills its actor to one after the other, forever."""
     return {"max_restarts": -1, "max_task_retries": 0}
 
 
@@ -348,7 +348,7 @@ def _check_reachable(address: str) -> None:
     """Look whether Ray may be there: Ray itself would try for minutes.
 
     Raises:
-        InputError: nobody does, or it is no address.
+        InputError: none does, or it is not an address.
     """
     if address == "auto":
         return
@@ -376,7 +376,7 @@ def _no_cluster(address: str, reason: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray says nothing of its own accord, and sends nothing home."""
+    """Ray prints nothing by default, and sends no usage statistics."""
     wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     before = {name: os.environ.get(name) for name in wanted}
     logger = logging.getLogger("ray.data")

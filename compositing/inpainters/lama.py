@@ -62,7 +62,7 @@ class LamaInpainter:
         return cls(Path(argument) if argument else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is asked."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_network": None}
 
     def to_device(self, device: str, frames_at_once: int) -> None:

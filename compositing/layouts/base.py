@@ -58,7 +58,7 @@ class Layout(ABC):
         """Refuse classes that it cannot hold, before anything is made.
 
         Raises:
-            InputError: two classes cannot be told apart in it.
+            InputError: two classes would be the same in it.
         """
         return
 

@@ -55,7 +55,7 @@ def resolve_segmenter(
     engine: EngineSettings,
     folders: Sequence[Path] = (),
 ) -> Resolved:
-    """Put the name of a segmenter in the place of `auto`; any other name stays.
+    """Replace `auto` by the name of a segmenter; any other name stays.
 
     What was settled before wins, so that a run keeps the same masks even if a GPU was added or
     removed since. Otherwise `mask-rcnn` is taken where there is a GPU, or where its weights are on

@@ -60,7 +60,7 @@ class Detectron:
         self._predictor: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is used."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_predictor": None}
 
     @classmethod

@@ -78,7 +78,7 @@ class MaskRCNN:
         self._network: nn.Module | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is used."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_network": None}
 
     @classmethod

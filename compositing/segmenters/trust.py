@@ -2,7 +2,7 @@
 
 A few measures of a video's masks, each of which says something that goes wrong, are weighed by a
 logistic rule: the trust is an estimate of how likely the mask is good. There is a rule for each
-side of a pair, because a mask that is too large is no good foreground, and yet leaves nothing of
+side of a pair, because a mask that is too large is a bad foreground, and yet leaves nothing of
 the actor in the background. The weights were fitted on real clips with given masks; how, and how
 well they do on clips that they were not fitted on, is said in docs/compositing.md and measured by
 `benchmarks/motion_fit.py`.

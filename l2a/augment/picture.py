@@ -100,7 +100,7 @@ def clear_example(name: str, batch: Batch) -> Batch:
 
 
 def _changed(batch: Batch, done: Batch) -> float:
-    """Which share of the first clip's pixels is another; 0 unless those are about half of each."""
+    """Which share of the first clip's pixels has changed; 0 unless those are about half of each."""
     first, second, now = (clip.float() for clip in (*batch.clips, done.clips[0]))
     other = now != first
     part = float((now - first).abs()[other].sum() / ((second - first).abs()[other].sum() + 1))

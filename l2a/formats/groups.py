@@ -52,7 +52,7 @@ def kinetics_key(stem: str) -> tuple[str, int, int] | None:
 
 
 def guessed_group(stem: str, label: str) -> str:
-    """The group by whichever naming `stem` follows; a name of no known kind is a group by itself.
+    """The group by whichever naming `stem` follows; a name of any other kind is a group by itself.
 
     The rest of a name is kept as it is: two files of one name in two classes share a group, for
     they may well be one recording.

@@ -209,7 +209,7 @@ def _by_id(claims: Iterable[Claim]) -> tuple[dict[str, Claim], dict[str, list[Cl
 def _counts(
     tree: Tree, left_out: Sequence[str], repeated: Sequence[str], home: str
 ) -> Iterator[str]:
-    """Notes on files that nobody asked about: how many, and a few of them."""
+    """Notes on files that were not listed: how many, and a few of them."""
     if left_out:
         yield f"Video files in no {home}, left out: {len(left_out)} ({examples(left_out)})."
     if repeated:

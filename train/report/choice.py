@@ -1,4 +1,4 @@
-"""What the Selector came to: its training, its scores, and the pairs themselves."""
+"""The Selector's results: its training, its scores, and the pairs themselves."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _GREY, _IN_COLOUR = 0, (2, 6)
 def find_pictures(root: Path) -> dict[Path, list[str]]:
     """Every folder below `root` with PNG files, relative to it ─► their names, sorted.
 
-    Links to folders are followed, each folder once; what is no regular file is left out.
+    Links to folders are followed, each folder once; what is not a regular file is left out.
     """
     found: dict[Path, list[str]] = {}
     seen: set[tuple[int, int]] = set()

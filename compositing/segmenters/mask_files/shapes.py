@@ -28,7 +28,7 @@ def run_length_text(entry: Any, height: int, width: int) -> str | None:
         height, width: the size that the mask must have, in pixels.
 
     Raises:
-        ValueError: it is none of these, or does not fill a frame of that size.
+        ValueError: it is not one of these, or does not fill a frame of that size.
     """
     if entry is None or entry == []:
         return None
