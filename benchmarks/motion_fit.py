@@ -234,7 +234,7 @@ def main() -> None:
         if not files:
             raise InputError(f"There are no clips in {arguments.clips}/videos; name --clips.")
         task = functools.partial(look, masks=arguments.clips / "masks")
-        rows = list(LocalEngine(arguments.workers).map(task, files, lost=lambda path: None))
+        rows = list(LocalEngine(arguments.workers).map(task, files, on_crash=lambda path: None))
         rows = [row for row in rows if row]
         if arguments.rows:
             write_json(arguments.rows, [asdict(row) for row in rows])

@@ -77,11 +77,11 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, float]:
         ),
         run=RunSettings(seed=seed, layers=arguments.layers or arguments.out / "layers"),
     )
+    # What an earlier call finished counts for the same settings alone.
+    Run.open(folder, "what_helps", settings.groups(), {"data": arguments.data}).fix_settings()
     opened = open_data(
         arguments.data, folder, settings.data, settings.prepare, settings.engine, settings.run
     )
-    # What an earlier call finished counts for the same settings alone.
-    Run.open(folder, "what_helps", settings.groups(), {"data": arguments.data}).fix_settings()
     augmented = [(name, *split_entry(name)) for name in arguments.augment]
     augmentations = {spec: make_augmentation(spec) for _, _, spec in augmented}
     wanted = bool(arguments.choices) or any(choice != "none" for _, choice, _ in augmented)

@@ -39,8 +39,9 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
     """What `work(*arguments)` gives for one video, or why it fails.
 
     Whatever a segmenter, an inpainter or an encoder raises (out of memory, a size that OpenCV or
-    x264 refuses, a bug of this program) costs this video alone. What concerns the run ends it: wrong
-    input, weights that do not fit, a GPU that is too small, a full disk, a dead host of networks.
+    x264 refuses, a bug of this program) costs this video alone. What concerns the run ends it:
+    wrong input, weights that do not fit, a GPU that is too small, a full disk, a dead host of
+    networks.
     """
     try:
         return work(*arguments)

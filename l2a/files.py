@@ -114,8 +114,8 @@ def lock_folder(folder: Path) -> None:
     called or this one ends.
 
     Nothing is left behind, even by a killed process. One that is killed in the very moment in which
-    it forks keeps the folder until its child runs and releases it; so a folder that is held is asked
-    for again for a few seconds. On file systems without locks, and on Windows, nobody is kept
+    it forks keeps the folder until its child runs and releases it; so a folder that is held is
+    asked for again for a few seconds. On file systems without locks, and on Windows, nobody is kept
     out.
 
     Raises:

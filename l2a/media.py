@@ -41,6 +41,9 @@ to blur every frame for a column that nobody misses would not help."""
 NARROWEST = 8
 """Rows and columns that must be left of a frame that is scaled down."""
 
+_THUMBNAIL = 64
+"""Frames scaled down to fewer pixels than this are only looked at: they may be narrower."""
+
 # FFmpeg also "plays" text files, pictures, and play lists that name any file on the disk. Only real
 # containers are opened, so that no path inside a data file is ever followed.
 _CONTAINERS = "avi,mov,mp4,matroska,webm,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,mxf,rm,dv"
@@ -439,7 +442,7 @@ class _ToRGB:
             return height, width
         scale = self._max_side / max(height, width)
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        if min(size) < NARROWEST:
+        if min(size) < NARROWEST and self._max_side > _THUMBNAIL:
             raise UnreadableVideo(
                 self._decoded.path,
                 f"its frames of {coded[1]}x{coded[0]} pixels are too narrow: scaled down to "

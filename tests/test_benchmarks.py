@@ -393,7 +393,7 @@ def test_what_helps_goes_on_with_the_same_settings_alone(
     def read(*_: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(helps, "open_videos", read)
+    monkeypatch.setattr(helps, "open_data", read)
     given = {
         "data": tmp_path, "out": tmp_path / "out", "layers": None, "segmenter": "motion",
         "epochs": 2, "composites": 4, "budget": 9,

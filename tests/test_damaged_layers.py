@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
 from compositing.engines import HostDied
-from compositing.export import export_pairs
+from compositing.export import Material, PairList, export_pairs
 from compositing.failures import Failure, attempt, refuse_if_all
 from compositing.inpainters import Inpainted
 from compositing.layers import DamagedLayers, LayerStore
@@ -246,8 +246,8 @@ def test_a_damaged_layer_costs_no_row_of_a_bank_and_no_clip_of_an_export(tmp_pat
         zeroed(path)
     pairs = [ScoredPair(videos[0].id, videos[1].id, 0.5, 0.0, "run", "run")]
     report = export_pairs(
-        pairs, {video.id: video for video in videos}, ("run",), maker, tmp_path / "export",
-        CompositeSettings(), ExportSettings(preset="ultrafast"), meta={},
+        PairList(pairs, {}), Material({video.id: video for video in videos}, ("run",), maker),
+        tmp_path / "export", CompositeSettings(), ExportSettings(preset="ultrafast"),
     )  # fmt: skip
     assert (report.made, report.skipped) == (1, ())
 

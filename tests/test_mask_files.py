@@ -503,11 +503,12 @@ def test_masks_of_swapped_sides_are_refused(tmp_path: Path, clips: list[Video]) 
 
 
 def test_one_frame_in_n_is_said_and_filled(
-    tmp_path: Path, clips: list[Video], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, clips: list[Video], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="l2a")
     segmenter = written(tmp_path, named(clips, actor(12)[::3]))
     segmenter.check(clips)
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "is taken to have masks of one frame in 3, the first among them, as for run/" in said
     assert "(4 for 12 frames); --max-gap fills those between" in said
     masks = segmenter(clips[0], read_frames(clips[0].path))
@@ -528,12 +529,13 @@ def test_a_length_that_means_another_step_for_each_video_is_refused(
 
 
 def test_instances_without_a_category_are_objects_and_no_persons(
-    tmp_path: Path, clips: list[Video], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, clips: list[Video], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="l2a")
     written(tmp_path, {**named(clips, actor(12)), "categories": []})
     settings = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks.json'}", humans_only=True)
     report = LayerMaker(tmp_path / "store", settings).prepare(clips)
-    said = capsys.readouterr().err
+    said = caplog.text
     assert said.count("they count as 'object', which --humans-only leaves out") == 1
     assert report.records[0].foreground_unfit == (
         "no mask in any frame: humans_only keeps only persons, and this is object"

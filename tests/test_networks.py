@@ -74,12 +74,13 @@ class Recorder(Trunk):
 
 
 def test_bfloat16_is_for_a_gpu_and_the_cpu_says_that_it_computes_in_float32(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu, clips = torch.device("cpu"), torch.randn(1, 3, 2, 4, 4)
+    caplog.set_level("INFO", logger="l2a")
     devices._say_once.cache_clear()
     trunk = Recorder().move_to(cpu, "bfloat16").move_to(cpu, "bfloat16")
-    assert capsys.readouterr().err.count("on cpu networks compute in float32") == 1
+    assert caplog.text.count("on cpu networks compute in float32") == 1
     trunk(clips)
     monkeypatch.setattr("l2a.devices.MIXED_PRECISION_ON", ("cpu",))
     trunk.move_to(cpu, "bfloat16")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from itertools import islice
 
@@ -132,7 +131,6 @@ def test_360_billion_pairs_take_no_memory() -> None:
     """Kinetics-600 size: 400 classes, 600,000 videos."""
     videos = [list(range(c * 1500, (c + 1) * 1500)) for c in range(400)]
     tracemalloc.start()
-    start = time.perf_counter()
     pool = Pool.everything(videos, videos)
     assert len(pool) == 600_000 * 599_999
     assert pool.pair(len(pool) - 1) == (599_999, 599_998)
@@ -141,11 +139,9 @@ def test_360_billion_pairs_take_no_memory() -> None:
     assert len(list(islice(pool, 10_000))) == 10_000
     first = next(pool.blocks(50_000))
     assert first[0].tolist() == [0, 1]
-    seconds = time.perf_counter() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200e6
-    assert seconds < 10
 
 
 def test_a_pool_can_have_any_matches_of_the_callers_choice() -> None:

@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         ("train", ["--selector="], "--selector is empty"),
         ("train", ["--selector", "GIVEN", "--finetune-selector", "--selection", "random"],
          "--selection random uses none"),
-        ("select", ["--finetune-selector"], "required"),
+        ("select", ["--finetune-selector"], "needs --selector"),
         ("export", ["--finetune-selector", "--pairs", "PAIRS"], "name it with --selector"),
         ("export", [], "give one of the two."),
         ("export", ["--selector", "GIVEN", "--pairs", "PAIRS"], "not both."),

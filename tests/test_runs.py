@@ -259,8 +259,8 @@ SLOW_CHILD = """
 import os, sys, time
 from pathlib import Path
 os.register_at_fork(after_in_child=lambda: time.sleep(0.7))  # before the child lets go
-from l2a.files import hold_folder
-hold_folder(Path(sys.argv[1]))
+from l2a.files import lock_folder
+lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 os.fork()
 time.sleep(600)
@@ -287,8 +287,8 @@ def test_a_folder_whose_holder_was_killed_while_it_forked_is_free_soon(tmp_path:
 
 def test_half_written_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from l2a.files import written_whole\n"
-        "with written_whole(Path(sys.argv[1]) / 'layer.mp4') as aside:\n"
+        "import os, sys; from pathlib import Path; from l2a.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1]) / 'layer.mp4') as aside:\n"
         "    print(aside, flush=True)\n"
         "    sys.stdin.read() if len(sys.argv) > 2 else os._exit(9)"
     )

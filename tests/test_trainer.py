@@ -250,14 +250,15 @@ def old_state(path: Path, network: VideoNetwork, epochs_done: int) -> None:
 
 
 def test_an_unfinished_training_of_the_version_before_begins_anew_and_says_so(
-    source: ClipSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: ClipSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="l2a")
     state = tmp_path / "state.safetensors"
     old_state(state, new(5), epochs_done=1)
     network, whole = new(), new()
     trainer = trainer_of(network, source, MIX, SETTINGS, 2, seed=9, state=state)
     assert trainer.step == 0
-    assert "starts over" in capsys.readouterr().err
+    assert "starts over" in caplog.text
     trainer.train()
     trainer_of(whole, source, MIX, SETTINGS, 2, seed=9).train()
     assert torch.equal(network.head.weight, whole.head.weight)

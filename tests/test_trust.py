@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.layers import LayerStore
+from compositing.making import LayerMaker
 from compositing.masks import NO_DOUBTS, Doubts, Instance, VideoMasks, encode, from_json, to_json
 from compositing.records import DOUBTED, reason_kind, unfit_reasons
 from compositing.segmenters.motion import MotionSegmenter
@@ -181,7 +181,7 @@ def test_one_that_walks_is_trusted_and_what_flickers_everywhere_is_unfit_with_th
         path = tmp_path / f"{name}.mp4"
         write_video(path, clip(name), 25.0)
         videos.append(Video(name, path, "run", name, "train"))
-    store = LayerStore(tmp_path / "layers", PrepareSettings(segmenter="motion"))
+    store = LayerMaker(tmp_path / "layers", PrepareSettings(segmenter="motion"))
     one, many = store.prepare(videos).records
     assert (one.foreground_unfit, one.background_unfit) == ("", "")
     assert reason_kind(many.foreground_unfit) == DOUBTED
@@ -189,7 +189,7 @@ def test_one_that_walks_is_trusted_and_what_flickers_everywhere_is_unfit_with_th
     assert "(trust 0." in many.foreground_unfit
     # The raw masks carry the doubts: another threshold asks no segmenter again.
     other = PrepareSettings(segmenter="motion", min_speck=0.001)
-    again = LayerStore(tmp_path / "layers", other).prepare(videos).records
+    again = LayerMaker(tmp_path / "layers", other).prepare(videos).records
     assert [record.foreground_unfit for record in again] == ["", many.foreground_unfit]
 
 

@@ -50,7 +50,7 @@ class HostedInpainter:
     """An inpainter that lives in another process.
 
     Attributes:
-        identity, looks_behind: those of the inpainter itself.
+        identity, uses_other_frames: those of the inpainter itself.
         infer: asks it: frames and holes ─► what it gives.
     """
 

@@ -33,7 +33,7 @@ class WebDataset(Layout):
     folder = "webdataset"
 
     def make(self, exported: ExportedSet) -> None:
-        """Write the shards, unless they hold exactly this manifest already; remove those left over."""
+        """Write the shards, unless they already hold this manifest; remove those left over."""
         folder = exported.out / self.folder
         index = folder / "index.json"
         mark = {

@@ -49,8 +49,9 @@ class Segmenter(Protocol):
 class Detector(Protocol):
     """What a segmenter has too if its network looks at frames one by one.
 
-    What it gives is small, so that the process that holds the network has nothing else to do; pasting the
-    masks to full size, encoding them and following them through the video is left to who asks.
+    What it gives is small, so that the process that holds the network has nothing else to do;
+    pasting the masks to full size, encoding them and following them through the video is left to
+    who asks.
     """
 
     @property

@@ -46,7 +46,8 @@ def rows_of(path: Path) -> Iterator[Row]:
     """The rows of a list.
 
     Raises:
-        InputError: a line is not a path with one class, or some classes are numbers and others names.
+        InputError: a line is not a path with one class, or some classes are numbers and others
+        names.
     """
     first: Row | None = None
     for row, text in _table(path) if _columns(path) else _lines(path):
