@@ -214,7 +214,7 @@ def test_a_specification_is_read_part_by_part(spec: str, parts: tuple[object, ..
         ("above:nan", "'above:nan' gives no similarity"),
         ("above:1.01", "'above:1.01' gives no similarity"),
         ("above:-2", "'above:-2' gives no similarity"),
-        ("same_class", "'same_class' is none of .*; perhaps 'same-class' is meant"),
+        ("same_class", "'same_class' is not one of .*; perhaps 'same-class' is meant"),
         ("1+al", "'al' is not one of its parts.*; perhaps 'all' is meant"),
         ("x+1", "and 'x' is not one of its parts"),
         ("own.json", "'own.json' is not one of its parts"),

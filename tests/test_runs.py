@@ -107,8 +107,7 @@ def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
     with caplog.at_level("INFO", "l2a"):
         Run.open(folder, "train", [Now(layouts="some", workers=7)], {"data": "d", "card": "new"})
     assert [r.message for r in caplog.records if "note" in r.message] == [
-        f"note: {folder} was made with layers=None; this version has no such setting and passes "
-        "it over"
+        f"note: {folder} was made with layers=None; this version has no such setting and ignores it"
     ]
     assert (folder / "run.yaml").read_bytes() == record
     # What the run did not have, it had at its default: that alone goes on.

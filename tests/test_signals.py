@@ -57,6 +57,10 @@ def interrupted(
         (os.killpg if everybody else os.kill)(process.pid, number)
         try:
             _, shown = process.communicate(timeout=60)
+            # Python's own resource tracker ends just after its parent.
+            until = time.monotonic() + 5
+            while members(process.pid) and time.monotonic() < until:
+                time.sleep(0.02)
             return process.returncode, shown.splitlines(), members(process.pid)
         finally:
             if left := members(process.pid):

@@ -182,7 +182,7 @@ def test_folders_pipes_and_sockets_called_like_videos_are_skipped(
         "b/socket.mp4": "a socket, not a video file",
     }
     assert ids(videos) == SOUND | {"a/folder.mp4/inside.mp4"}
-    assert "Files and folders that cannot be used: 3 (a/folder.mp4: a folder and" in " ".join(
+    assert "Files and folders that cannot be used: 3 (a/folder.mp4: a folder, not" in " ".join(
         videos.notes
     )
 
