@@ -127,7 +127,7 @@ LONG_OPTIONS = [
     ("train", ["--crf", "52"], "0..51", ["--crf", "51"]),
     ("train", ["--preset", "x"], "one of ultrafast, superfast", ["--preset", "superfast"]),
     ("train", ["--resolution", "3"], "0 (as it is) or 16 pixels or more", ["--resolution", "16"]),
-    ("train", ["--clip-length", "-1"], "0 (whole) or a number of seconds", ["--clip-length", "2.5"]),
+    ("train", ["--clip-length", "-1"], "or a number of seconds", ["--clip-length", "2.5"]),
     ("train", ["--shard-size", "0"], "1 MB or more", ["--shard-size", "1"]),
     ("train", ["--ray-address", "auto"], "needs engine ray",
      ["--ray-address", "auto", "--engine", "ray"]),
