@@ -1,12 +1,12 @@
-"""What each augmentation costs a batch, beside one `torch.clone` of it.
+"""What each augmentation costs a batch, next to one `torch.clone` of it.
 
     python benchmarks/augment_speed.py [--repeats 7] [--threads 1] [--dtype float32] [--only NAME]
 
 A batch of 16 clips [3, 16, 112, 112]: the median of milliseconds over several seeds, probabilities
-at 1, and its ratio to a clone taken in turn with it. RandAugment-T stands beside torchvision v2's
+at 1, and its ratio to a clone taken in turn with it. RandAugment-T stands next to torchvision v2's
 RandAugment of the same N and M applied frame by frame (on uint8, the only type it promises), and to
-whole clips; the crop beside torchvision v2's of the same windows, and ActorCut beside the lines of
-its authors' code, both on uint8.
+whole clips; the crop next to torchvision v2's of the same windows, and ActorCut next to the lines
+of its authors' code, both on uint8.
 """
 
 from __future__ import annotations

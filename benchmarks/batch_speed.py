@@ -3,9 +3,9 @@
     python benchmarks/batch_speed.py [--steps 24] [--repeats 3] [--side 112]
 
 Batches as stage two draws them, of 8 real clips and 8 composites of 8 frames, cropped, mirrored and
-composited anew, from a bank of noise that lies in memory after its first pass. Every blend and
+composited again, from a bank of noise that lies in memory after its first pass. Every blend and
 number of workers in one run; a worker's start is left out, as a training starts them once. Medians
-over the repeats, and beside them the ratio to the thread.
+over the repeats, and next to them the ratio to the thread.
 """
 
 from __future__ import annotations

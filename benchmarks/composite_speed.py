@@ -128,8 +128,8 @@ def blends(repeats: int, seed: int) -> None:
 def from_a_bank(repeats: int, seed: int) -> None:
     """Whole batches as training draws them: read, placed, cropped, mirrored, composited, labelled.
 
-    Beside them plain NumPy copies out of the same bank: of as many clips, cropped, and of all the
-    bytes that a composite reads (foreground, mask and background); and the batch of real clips.
+    For comparison, plain NumPy copies out of the same bank: of as many clips, cropped, and of all
+    the bytes that a composite reads (foreground, mask and background); and the batch of real clips.
     """
     settings = ClipSettings()
     shape = (settings.num_frames, settings.height, settings.width)

@@ -36,7 +36,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from compositing.engines.results import CallResult, packed, unpacked
 from compositing.masks import Instance, VideoMasks, encode, to_json
 from compositing.segmenters.detections import INSIDE, Detections, at_full_size, snapped
-from compositing.segmenters.following import MIN_OVERLAP, follow
+from compositing.segmenters.following import MIN_OVERLAP, track_detections
 
 CATEGORIES = ("person", "chair", "bottle", "cup", "car", "book", "dog", "sports ball")
 SIDE = 28
@@ -143,7 +143,7 @@ def in_a_worker(data: bytes, size: tuple[int, int], seconds: dict[str, float]) -
     with timed(seconds, "paste and encode"):
         rows = [at_full_size(one, *size) for one in found]
     with timed(seconds, "follow"):
-        return follow(rows)
+        return track_detections(rows)
 
 
 class timed:

@@ -1,4 +1,4 @@
-"""What an export costs beside the bare encoding of the same frames, and how it grows.
+"""What an export costs next to the bare encoding of the same frames, and how it grows.
 
     l2a prepare DATA --out PREPARED
     python benchmarks/export_speed.py DATA --layers PREPARED/layers [--sizes 200 2000]

@@ -1,7 +1,7 @@
 """How fast data sets are listed: files a second for every layout, on a warm cache.
 
     python benchmarks/listing_speed.py --files 200000
-    python benchmarks/listing_speed.py --files 200000 --against OLD    # another checkout beside it
+    python benchmarks/listing_speed.py --files 200000 --against OLD    # another checkout next to it
 
 Empty files in class folders, made once in a temporary folder, are read as every layout in turn: a
 process of its own reads them five times, and the fastest counts, when the system has all folders in

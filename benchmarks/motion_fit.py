@@ -39,7 +39,7 @@ from compositing.masks import NO_DOUBTS, Doubts, dilate_masks
 from compositing.records import unfit_reasons
 from compositing.segmenters import Segmenter, make_segmenter
 from compositing.segmenters.motion import SIDE, as_masks, find
-from compositing.segmenters.trust import RULES, Measures, Rule, doubts_of, measure
+from compositing.segmenters.trust import RULES, Measures, TrustRule, doubts_of, measure
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError
 from l2a.files import write_json
@@ -149,7 +149,7 @@ def look(path: Path, masks: Path) -> Row:
     )
 
 
-def fit_rule(rows: Sequence[Row], side: str, wanted: float) -> Rule:
+def fit_rule(rows: Sequence[Row], side: str, wanted: float) -> TrustRule:
     """Logistic regression of whether a clip is good on its measures, with a ridge.
 
     The least trust is the lowest at which `wanted` of the clips that reach it are good.
@@ -172,7 +172,7 @@ def fit_rule(rows: Sequence[Row], side: str, wanted: float) -> Rule:
     enough = np.flatnonzero(share >= wanted)
     least = float(trust[order[enough[-1]]]) if enough.size else 1.0
     slopes = weights[1:] / spread
-    return Rule(
+    return TrustRule(
         bias=round(float(weights[0]), 2),
         typical=Measures(*mean.round(3).tolist()),
         weights=Measures(*slopes.round(2).tolist()),
@@ -180,7 +180,7 @@ def fit_rule(rows: Sequence[Row], side: str, wanted: float) -> Rule:
     )
 
 
-def count(rows: Sequence[Row], side: str, rules: dict[str, Rule]) -> list[str]:
+def count(rows: Sequence[Row], side: str, rules: dict[str, TrustRule]) -> list[str]:
     """A table's cells: clips, good ones, fit by size alone and good of these, fit and good."""
     cells = [str(len(rows)), str(sum(row.good(side) for row in rows))]
     for judged in (False, True):
@@ -194,7 +194,7 @@ def count(rows: Sequence[Row], side: str, rules: dict[str, Rule]) -> list[str]:
     return cells
 
 
-def print_counts(rows: Sequence[Row], rules: dict[str, Rule], *, markdown: bool) -> None:
+def print_counts(rows: Sequence[Row], rules: dict[str, TrustRule], *, markdown: bool) -> None:
     """How many are called fit and are good: all clips, and each half of the recordings."""
     header = ["clips", "all", "good", "fit by size", "of them good", "trusted too", "of them good"]
     for side in SIDES:

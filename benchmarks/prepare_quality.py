@@ -14,7 +14,7 @@ over the seeds, one clip each, of
    pixels, too, as networks leave a rim. It counts the actor's pixels and all that the widest hole
    covers around them, so that a rim costs, and filling more than needed costs, too.
 
-It measures quality, not time: it may run beside other work. Two cores take about two minutes.
+It measures quality, not time: it may run next to other work. Two cores take about two minutes.
 """
 
 from __future__ import annotations

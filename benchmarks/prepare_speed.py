@@ -89,7 +89,7 @@ def read(video: Video, settings: PrepareSettings) -> Frames:
 def run_stages(
     videos: list[Video], settings: PrepareSettings, segmenters: list[str], inpainters: list[str]
 ) -> tuple[Seconds, int]:
-    """Seconds of each stage over all videos, and their frames. The first back ends go on."""
+    """Seconds of each stage over all videos, and their frames. The first back ends continue."""
     seconds, frames = Seconds(), 0
     makers = {f"segment, {spec.partition(':')[0]}": make_segmenter(spec) for spec in segmenters}
     fillers = {f"inpaint, {spec.partition(':')[0]}": make_inpainter(spec) for spec in inpainters}
@@ -145,16 +145,16 @@ def our_way(videos: list[Video], settings: PrepareSettings, per_video: int) -> S
             for video, backgrounds in pairs.items():
                 foreground = store.load(video)
                 for other in backgrounds:
-                    behind = store.load_background(other)
-                    make_composite(foreground, behind, CompositeSettings())
+                    background = store.load_background(other)
+                    make_composite(foreground, background, CompositeSettings())
         with timed(seconds, "training size"):
             bank = ClipBank.create_or_resume(Path(folder) / "bank", ids, ClipSettings(), "none")
             fill_bank(bank, videos, store, ids, LocalEngine(workers=1))
             for video, backgrounds in pairs.items():
-                front = bank.row(video.id)
+                row_f = bank.row(video.id)
                 for other in backgrounds:
-                    behind = bank.backgrounds[bank.row(other.id)]
-                    composite_clip(bank.frames[front], bank.masks[front], behind)
+                    background = bank.backgrounds[bank.row(other.id)]
+                    composite_clip(bank.frames[row_f], bank.masks[row_f], background)
     return {size: seconds["prepare"] + seconds[size] for size in ("full size", "training size")}
 
 
@@ -169,13 +169,13 @@ def naive_way(videos: list[Video], settings: PrepareSettings, per_video: int) ->
         with timed(seconds, "full size"):
             make_composite(foreground, background, CompositeSettings())
         with timed(seconds, "training size"):
-            front, behind = (
+            fg_frames, bg_frames = (
                 sample_indices(side.times, size.num_frames) for side in (foreground, background)
             )
             composite_clip(
-                resize_frames(foreground.frames[front], shape),
-                resize_masks(foreground.mask[front], shape),
-                resize_frames(background.background[behind], shape),
+                resize_frames(foreground.frames[fg_frames], shape),
+                resize_masks(foreground.mask[fg_frames], shape),
+                resize_frames(background.background[bg_frames], shape),
             )
     return {
         name: per_video * (seconds["shared"] + seconds[name])

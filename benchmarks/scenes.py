@@ -279,7 +279,7 @@ CAMERAS: Mapping[str, Callable[[np.random.Generator, Stage, int], Path2D]] = {
 def _look(
     stage: Stage, right: float = 0.0, down: float = 0.0, *, zoom: float = 1.0, roll: float = 0.0
 ) -> NDArray[np.float64]:
-    """The map of a camera that looks so many pixels beside the middle of the scene."""
+    """The map of a camera that looks so many pixels off the middle of the scene."""
     frame = (np.array(stage.size[::-1]) - 1) / 2
     corner = (np.array(stage.scene.shape[1::-1]) - stage.size[::-1]) // 2
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) / zoom

@@ -1,4 +1,4 @@
-"""Does the Selector learn? Each reward against mislabelled videos, beside yardsticks that learn
+"""Does the Selector learn? Each reward against mislabelled videos, next to yardsticks that learn
 nothing.
 
     python benchmarks/selector_learns.py gaussian
@@ -61,7 +61,7 @@ class Arm:
     sign: float = 1.0
 
 
-# 16 numbers describe a point: agreement needs less weight beside them than beside hundreds, and
+# 16 numbers describe a point: agreement needs less weight next to them than next to hundreds, and
 # there is less to learn by heart.
 GAUSSIAN_NETWORK = {"agreement_scale": 2.0, "dropout": 0.5}
 GAUSSIAN_TRAINING = ReinforceSettings(

@@ -7,7 +7,7 @@ Four tables, each measured side by side: pairs per second of the network as one 
 gathered rows against the split first layer; the share of the machine's matrix products that this
 reaches, counting the products after the first layer alone (5.2 million operations a pair at the
 paper's sizes); time and memory of choosing the best pairs from pools of `--pairs` under the default
-caps, each in a fresh process; and what the choice costs beside the scoring, with scores that are
+caps, each in a fresh process; and what the choice costs besides the scoring, with scores that are
 two numbers added, against a pass over the pool that does nothing but add them. Features are random
 around a centre for each class, and the Selector is untrained: neither changes what a pair costs.
 """
@@ -271,7 +271,7 @@ def show_beside(options: argparse.Namespace) -> None:
         ])  # fmt: skip
     header = [
         "pairs", "one pass that scores, ns a pair", "the choice, ns a pair", "ratio",
-        "of it beside the scoring", "passes",
+        "of it besides the scoring", "passes",
     ]  # fmt: skip
     title = f"Choosing {options.budget} pairs with scores that cost nothing, one thread"
     print_table(title, header, rows, markdown=options.markdown)

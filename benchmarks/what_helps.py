@@ -15,8 +15,8 @@ order for the same number of steps; composites are added to a batch and replace 
 The last three with each label rule; `--choices` and `--rules` take fewer of them, or none.
 `--augment videomix cutmixup` adds an arm for each of these augmentations, of real clips alone; as
 in `l2a train`, `random+videomix` and `selector+videomix` have the matched or the selected
-composites beside them and augment both, with the label rule actor. A seed draws the validation
-split, the network's first weights and all else. Goes on where it stopped, with the same settings;
+composites next to them and augment both, with the label rule actor. A seed draws the validation
+split, the network's first weights and all else. Resumes where it stopped, with the same settings;
 prints a table of top-1 on the test split.
 """
 

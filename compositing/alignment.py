@@ -309,7 +309,7 @@ def _explains(step: Affine, before: _View, after: _View) -> bool:
     share = cv2.resize(counted, GRID, interpolation=cv2.INTER_AREA)
     voting = share >= SHARE
     still_spread, moved_spread = (
-        _spread(cv2.subtract(picture, after.grey, dtype=cv2.CV_32F), counted, share)
+        _std_by_cell(cv2.subtract(picture, after.grey, dtype=cv2.CV_32F), counted, share)
         for picture in (before.grey, moved)
     )
     gain = (still_spread - moved_spread)[voting]
@@ -317,7 +317,7 @@ def _explains(step: Affine, before: _View, after: _View) -> bool:
     return wins > MAJORITY * losses and wins >= MIN_WINS * len(gain)
 
 
-def _spread(
+def _std_by_cell(
     differences: NDArray[np.float32], counted: NDArray[np.float32], share: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The standard deviation in each cell of `GRID` of those differences [h, w] that are counted.

@@ -28,7 +28,7 @@ def fill_bank(
 ) -> tuple[Skipped, ...]:
     """Write the rows of the bank that are not there yet.
 
-    Every clip is squeezed to the bank's size, and its video's aspect ratio noted beside it.
+    Every clip is squeezed to the bank's size, and its video's aspect ratio noted next to it.
 
     Frame numbers are chosen once per video, from its times, and used for frames, mask and
     background alike, so that nothing shifts against anything. A video's frames do not depend on
@@ -39,7 +39,7 @@ def fill_bank(
         videos: all of the bank's, in any order; others are passed over.
         store: holds the layers of `layered`; a `LayerMaker` makes damaged ones again.
         layered: ids of the videos whose mask and background are wanted too.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as progress(rows done, rows in all).
 
     Returns:
@@ -71,7 +71,7 @@ def fill_bank(
         else:
             bank.write(row, clip.frames, clip.masks, clip.background, aspect=clip.aspect)
         report(done, len(bank))
-    # What strikes all videos is no fault of theirs: it is mended, and they are tried again.
+    # What fails all videos is not their fault: once it is corrected, they are tried again.
     refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
     for row, failure in failed.items():
         if failure.details:

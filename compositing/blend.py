@@ -135,7 +135,7 @@ def soft_weight(mask: Masks, width: float) -> NDArray[np.float32]:
     the last pixel inside and the first one outside; a pixel counts by its centre, so that a pixel
     next to a straight edge lies half a pixel inside. The ramp lies inside the mask: outside it is
     the foreground's own scene, which would come along as a halo. Where the mask meets the frame's
-    border it goes on unseen, and there is no edge to soften.
+    border it continues unseen, and there is no edge to soften.
 
     Args:
         mask: bool [T, H, W].
@@ -167,7 +167,7 @@ def _paste(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> floa
 
 
 def _feather(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
-    """Eq. 1 with `soft_weight` in the place of the binary mask, in fixed point."""
+    """Eq. 1 with `soft_weight` in place of the binary mask, in fixed point."""
     if edge <= 0.5:
         return _paste(foreground, mask, canvas, edge)
     step = max(1, _AT_ONCE // mask[0].size)
@@ -178,7 +178,7 @@ def _feather(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> fl
 def _mix(foreground: Frames, mask: Masks, canvas: Frames, edge: float) -> float:
     weight = soft_weight(mask, edge)
     # In units of 1/128, so that products with a difference of grey levels fit into 16 bits: at most
-    # a level beside the exact sum, and none where the weight is 0 or 1.
+    # a level off the exact sum, and none where the weight is 0 or 1.
     units = (weight * np.float32(128) + np.float32(0.5)).astype(np.int16)
     flat = units.reshape(-1, units.shape[2])
     under = canvas.astype(np.int16)

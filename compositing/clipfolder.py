@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from compositing.labels import mix_labels
 from l2a.errors import InputError
-from l2a.files import fingerprint, hold_folder, read_json, write_json, written_whole
+from l2a.files import atomic_write, fingerprint, lock_folder, read_json, write_json
 from l2a.pairs import ScoredPair
 
 # No other column may end in `_file_name`: `videofolder` would take it for a video.
@@ -115,7 +115,7 @@ class SkippedPair:
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """What a folder is to hold, beside the settings of its clips.
+    """What a folder is to hold, besides the settings of its clips.
 
     Attributes:
         budget: how many composites.
@@ -259,7 +259,7 @@ def refuse_foreign(out: Path) -> None:
     """Refuse a folder that holds other things than an export, whose files could be overwritten.
 
     Raises:
-        InputError: it does, or is no folder.
+        InputError: it does, or is not a folder.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out a new or an empty folder.")
@@ -312,7 +312,7 @@ def claim_folder(out: Path, recipe: Mapping[str, Any], plan: FolderPlan) -> None
     Raises:
         InputError: another process is at work in it.
     """
-    hold_folder(out)
+    lock_folder(out)
     write_json(out / ".export" / "settings.json", dict(recipe))
     write_json(out / ".export" / "budget.json", asdict(plan))
 
@@ -333,7 +333,7 @@ def write_manifest(out: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write `manifest.parquet`, whole or not at all, a few rows at a time; returns how many."""
     count, source = 0, iter(rows)
     with (
-        written_whole(out / "manifest.parquet") as aside,
+        atomic_write(out / "manifest.parquet") as aside,
         pq.ParquetWriter(aside, COLUMNS) as writer,
     ):
         while some := [dict(row) for row in islice(source, _ROWS_AT_ONCE)]:
@@ -392,7 +392,7 @@ def write_skipped(out: Path, skipped: Sequence[SkippedPair]) -> None:
     if not skipped:
         path.unlink(missing_ok=True)
         return
-    with written_whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("foreground", "background", "reason"))
         writer.writerows((pair.foreground, pair.background, pair.reason) for pair in skipped)

@@ -1,4 +1,4 @@
-"""The making of exported clips: one pair, one file; many at a time, on an engine's workers."""
+"""Making exported clips: one pair, one file; many at a time, on an engine's workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODECS = {"h264": "libx264", "h265": "libx265"}
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip to be: its name, its pair, its layers, and the bytes that making it takes."""
+    """One clip to make: its name, its pair, its layers, and the bytes that making it takes."""
 
     name: str
     pair: ScoredPair
@@ -40,7 +40,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class ClipMaker:
     """What every worker process needs to make clips."""
 
     store: LayerSource
@@ -55,33 +55,33 @@ Failures = dict[str, SkippedPair]
 """Clip name ─► why it could not be made."""
 
 
-def reuse_clip(shop: Workshop, clip: Clip) -> bool:
-    """Whether an earlier try made this very clip; its score and seed become today's.
+def reuse_clip(maker: ClipMaker, clip: Clip) -> bool:
+    """Whether an earlier try made exactly this clip; its score and seed become the current ones.
 
     The layers may be others today, and so may the placement, which follows from the seed. Clips of
     versions that stretched foregrounds to the background's shape note no ratio: they are others
     where it is not 1.
     """
-    record = read_record(shop.out, clip.name)
+    record = read_record(maker.out, clip.name)
     if record is None or record.layers != clip.layers:
         return False
     placement = placement_of_pair(
-        shop.composite, shop.seed, clip.pair.foreground, clip.pair.background
+        maker.composite, maker.seed, clip.pair.foreground, clip.pair.background
     )
     if record.provenance["placement"] != placement.record():
         return False
-    of_f, of_b = (shop.store.record(video.id) for video in (clip.foreground, clip.background))
+    of_f, of_b = (maker.store.record(video.id) for video in (clip.foreground, clip.background))
     ratio = of_f.width / of_f.height / (of_b.width / of_b.height)
     if record.provenance.get("ratio", 1.0) != round(ratio, 6):
         return False
-    today = {**record.provenance, "omega": clip.pair.omega, "seed": shop.seed}
+    today = {**record.provenance, "omega": clip.pair.omega, "seed": maker.seed}
     if today != record.provenance:
-        write_record(shop.out, clip.name, replace(record, provenance=today))
+        write_record(maker.out, clip.name, replace(record, provenance=today))
     return True
 
 
 def make_clips(
-    shop: Workshop, clips: Sequence[Clip], engine: Engine
+    maker: ClipMaker, clips: Sequence[Clip], engine: Engine
 ) -> Iterator[tuple[Clip, SkippedPair | None]]:
     """Make clips, those of one foreground together.
 
@@ -92,15 +92,15 @@ def make_clips(
     def on_crash(clips: Sequence[Clip]) -> Failures:
         return {
             clip.name: skipped_pair(
-                clip.pair, "the process that made it died twice; its memory may not have sufficed"
+                clip.pair, "the process that made it died twice; it may have run out of memory"
             )
             for clip in clips
-            if not reuse_clip(shop, clip)
+            if not reuse_clip(maker, clip)
         }
 
     groups = list(_groups(clips))
     memory = max((clip.memory for clip in clips), default=0)
-    made = engine.map(partial(_make_group, shop), groups, on_crash=on_crash, memory=memory)
+    made = engine.map(partial(_make_group, maker), groups, on_crash=on_crash, memory=memory)
     for group, failed in zip(groups, made, strict=True):
         for clip in group:
             yield clip, failed.get(clip.name)
@@ -114,20 +114,20 @@ def _groups(clips: Sequence[Clip]) -> Iterator[tuple[Clip, ...]]:
             yield same[start : start + _CLIPS_AT_ONCE]
 
 
-def _make_group(shop: Workshop, clips: Sequence[Clip]) -> Failures:
+def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
     """Make clips that share a foreground, which is loaded once; give back the failures."""
-    loaded = attempt(shop.store.load_foreground, clips[0].foreground)
+    loaded = attempt(maker.store.load_foreground, clips[0].foreground)
     if isinstance(loaded, Failure):
         reason = f"{clips[0].foreground.id}: {loaded.reason}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
-    foreground = middle(loaded, shop.export.clip_length)
+    foreground = middle(loaded, maker.export.clip_length)
     failures: Failures = {}
     for clip in clips:
-        background = attempt(shop.store.load_background, clip.background)
+        background = attempt(maker.store.load_background, clip.background)
         if isinstance(background, Failure):
             reason = f"{clip.background.id}: {background.reason}"
             failures[clip.name] = skipped_pair(clip.pair, reason)
-        elif failed := attempt(_make_clip, shop, clip, foreground, background):
+        elif failed := attempt(_make_clip, maker, clip, foreground, background):
             failures[clip.name] = skipped_pair(clip.pair, failed.reason)
     return failures
 
@@ -156,18 +156,20 @@ def scaled_down(frames: UInt8, resolution: int) -> UInt8:
     return resize_frames(frames, (2 * round(height * scale / 2), 2 * round(width * scale / 2)))
 
 
-def _make_clip(shop: Workshop, clip: Clip, foreground: Foreground, background: Background) -> None:
+def _make_clip(
+    maker: ClipMaker, clip: Clip, foreground: Foreground, background: Background
+) -> None:
     composite = make_composite(
-        foreground, background, shop.composite, omega=clip.pair.omega, seed=shop.seed
+        foreground, background, maker.composite, omega=clip.pair.omega, seed=maker.seed
     )
-    frames = scaled_down(composite.frames, shop.export.resolution)
+    frames = scaled_down(composite.frames, maker.export.resolution)
     write_video(
-        video_path(shop.out, clip.name),
+        video_path(maker.out, clip.name),
         frames,
         composite.fps,
-        crf=shop.export.crf,
-        codec=CODECS[shop.export.codec],
-        preset=shop.export.preset,
+        crf=maker.export.crf,
+        codec=CODECS[maker.export.codec],
+        preset=maker.export.preset,
     )
     num_frames, height, width, _ = frames.shape
     record = ClipRecord(
@@ -177,9 +179,9 @@ def _make_clip(shop: Workshop, clip: Clip, foreground: Foreground, background: B
         fps=composite.fps,
         layers=clip.layers,
         sources=(source_mark(clip.foreground.path), source_mark(clip.background.path)),
-        provenance={**composite.provenance, "settings": shop.settings},
+        provenance={**composite.provenance, "settings": maker.settings},
     )
-    write_record(shop.out, clip.name, record)
+    write_record(maker.out, clip.name, record)
 
 
 def skipped_pair(pair: ScoredPair, reason: str) -> SkippedPair:

@@ -31,7 +31,7 @@ from compositing.clipfolder import (
     write_manifest,
     write_skipped,
 )
-from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip, skipped_pair
+from compositing.clipmaking import Clip, ClipMaker, make_clips, reuse_clip, skipped_pair
 from compositing.datacard import write_card
 from compositing.engines import Engine
 from compositing.engines.local import HERE
@@ -121,7 +121,7 @@ class ExportReport:
         """One line for the terminal."""
         text = f"{self.made} clips made, {self.reused} reused, {len(self.skipped)} skipped"
         if self.replaced:
-            text += f", {self.replaced} of the clips are the next best in the place of others"
+            text += f", {self.replaced} of the clips are the next best in place of others"
         if self.missing:
             text += f"; {self.missing} fewer than the budget, because no spare pairs are left"
         if self.originals:
@@ -158,7 +158,7 @@ def export_pairs(
         composite: the label rule and α, the blend, and how far placements go.
         export: the encoder's settings, layouts, and whether to add the originals.
         budget: how many clips; as many as `pairs.rows` if not given. Rows beyond it are spare ones.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as `progress(clips done, clips in all)`.
 
     Raises:
@@ -175,15 +175,15 @@ def export_pairs(
     plan = check_plan(out, wanted)
     candidates = [*_kept(out, pairs, material), *pairs.rows, *pairs.spares]
     recipe = _recipe(pairs.meta, material, composite, export)
-    shop = Workshop(
+    maker = ClipMaker(
         material.store, out, composite, export, fingerprint(recipe), pairs.meta.get("seed")
     )
-    names = [clip_name(row, shop.settings) for row in candidates]
+    names = [clip_name(row, maker.settings) for row in candidates]
     check_folder(out, recipe, names)
     claim_folder(out, recipe, plan)
     sweep(out)
 
-    clips = _Clips(shop, candidates, names, material)
+    clips = _Clips(maker, candidates, names, material)
     reused = clips.find_made(budget)
     groups = [row.foreground_class if pairs.balanced else "" for row in candidates]
     while picked := next_best(groups, budget, clips.made, clips.failed):
@@ -287,7 +287,7 @@ def met_budget(rows: Sequence[ScoredPair], budget: int | None) -> int:
 
 
 class _Clips:
-    """The making of clips, round by round, until the budget is met.
+    """Makes clips, round by round, until the budget is met.
 
     Attributes:
         made: positions of the candidates whose clips are there.
@@ -296,25 +296,25 @@ class _Clips:
 
     def __init__(
         self,
-        shop: Workshop,
+        maker: ClipMaker,
         candidates: Sequence[ScoredPair],
         names: Sequence[str],
         material: Material,
     ) -> None:
         self.made: set[int] = set()
         self.failed: set[int] = set()
-        self._shop, self._candidates, self._names = shop, candidates, names
+        self._maker, self._candidates, self._names = maker, candidates, names
         self._material = material
         self._prepare = material.prepare or (lambda rows: {})
 
     def find_made(self, budget: int) -> frozenset[int]:
         """Note the clips that an earlier try made; at most as many as the budget."""
-        out = self._shop.out
+        out = self._maker.out
         there = [i for i, name in enumerate(self._names) if read_record(out, name) is not None]
         unusable = self._prepare([self._candidates[i] for i in there])
         for position in there:
             clip = self._plan(position, unusable)
-            if isinstance(clip, Clip) and len(self.made) < budget and reuse_clip(self._shop, clip):
+            if isinstance(clip, Clip) and len(self.made) < budget and reuse_clip(self._maker, clip):
                 self.made.add(position)
         return frozenset(self.made)
 
@@ -332,7 +332,7 @@ class _Clips:
                 self._failed(position, clip)
         report = progress or (lambda done, total: None)
         report(len(self.made), budget)
-        for clip, why in make_clips(self._shop, [clip for _, clip in clips.values()], engine):
+        for clip, why in make_clips(self._maker, [clip for _, clip in clips.values()], engine):
             position, _ = clips[clip.name]
             if why:
                 self._failed(position, why)
@@ -344,16 +344,16 @@ class _Clips:
         """The candidates that could not be made, now or in an earlier try, in their order."""
         rows = []
         for position, name in enumerate(self._names):
-            failure = read_failure(self._shop.out, name)
+            failure = read_failure(self._maker.out, name)
             if failure and position in self.made:
-                write_failure(self._shop.out, name, None)
+                write_failure(self._maker.out, name, None)
             elif failure:
                 rows.append(failure)
         return tuple(rows)
 
     def _failed(self, position: int, why: SkippedPair) -> None:
         self.failed.add(position)
-        write_failure(self._shop.out, self._names[position], why)
+        write_failure(self._maker.out, self._names[position], why)
 
     def _plan(self, position: int, unusable: Mapping[str, str]) -> Clip | SkippedPair:
         row = self._candidates[position]
@@ -361,7 +361,7 @@ class _Clips:
             if video_id in unusable:
                 return skipped_pair(row, f"{video_id}: {unusable[video_id]}")
         foreground, background = (
-            self._shop.store.record(video_id) for video_id in (row.foreground, row.background)
+            self._maker.store.record(video_id) for video_id in (row.foreground, row.background)
         )
         if foreground.foreground_unfit:
             return skipped_pair(row, f"{foreground.id}: {foreground.foreground_unfit}")

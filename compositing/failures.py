@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the work on one video came to nothing.
+    """Why the work on one video failed.
 
     Attributes:
         reason: in one line.
-        details: the traceback of an error that nobody expected; "" where the file is at fault. It
+        details: the traceback of an unexpected error; "" where the file is the cause. It
             travels with the failure, because nobody reads the logs of worker processes.
     """
 
@@ -39,8 +39,9 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
     """What `work(*arguments)` gives for one video, or why it fails.
 
     Whatever a segmenter, an inpainter or an encoder raises (out of memory, a size that OpenCV or
-    x264 refuses, a fault of ours) costs this video alone. What concerns the run ends it: wrong
-    input, weights that do not fit, a GPU that is too small, a full disk, a dead host of networks.
+    x264 refuses, a bug of this program) costs this video alone. What concerns the run ends it:
+    wrong input, weights that do not fit, a GPU that is too small, a full disk, a dead host of
+    networks.
     """
     try:
         return work(*arguments)
@@ -53,7 +54,7 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
 
 
 def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
-    """End a run in which nothing worked: then it is not the videos that are at fault.
+    """End a run in which nothing worked: then the videos are not the cause.
 
     Args:
         failures: those of this run.
@@ -61,7 +62,7 @@ def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
         what: what was to be done, such as "prepared".
 
     Raises:
-        L2AError: all failed, and at least one by an error that nobody expected.
+        L2AError: all failed, and at least one by an unexpected error.
     """
     rows = list(failures)
     unexpected = [row for row in rows if row.details]

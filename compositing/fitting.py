@@ -1,4 +1,4 @@
-"""A foreground at the height of its background, in its own shape: nobody is stretched.
+"""A foreground at the height of its background, in its own shape: no actor is stretched.
 
 Two videos of one aspect ratio lie pixel on pixel, as in the paper. Where the ratios differ, the
 foreground is scaled by the height alone, so that feet stay on their ground, and stands in the wider

@@ -1,4 +1,4 @@
-"""What an export would come to, said before anything is made: clips, hours, bytes and time."""
+"""What an export would take, estimated before anything is made: clips, hours, bytes and time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BITS_PER_PIXEL = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What an export would come to.
+    """What an export would take.
 
     Attributes:
         clips: composites in the folder in the end.
@@ -92,7 +92,7 @@ def forecast_export(
     count: int | None = None,
     workers: int = 1,
 ) -> Forecast:
-    """Reckon what an export would come to. Nothing is written that stays.
+    """Estimate what an export would take. Nothing that is written stays.
 
     Hours are those of the foregrounds' layers, or, where there are none, of a few videos that are
     decoded for it; bytes and time those of a few clips that are made and thrown away.
@@ -118,7 +118,7 @@ def forecast_export(
     pixels = factor * sum(number for _, number in shapes)
 
     there = len(made_pairs(out))
-    samples = _make_samples(_spread(ready, SAMPLES), records, material, composite, export)
+    samples = _make_samples(_evenly_spaced(ready, SAMPLES), records, material, composite, export)
     if samples.count:
         clip_bytes = int(samples.bytes * pixels / samples.pixels)
         open_share = max(0, count - there) / count if count else 0.0
@@ -151,7 +151,7 @@ def _extra_bytes(export: ExportSettings, clip_bytes: int, originals: Sequence[Vi
 
 
 @dataclass(slots=True)
-class _Samples:
+class _SampleClips:
     """Clips that were made and thrown away: what they took in all."""
 
     count: int = 0
@@ -166,8 +166,8 @@ def _make_samples(
     material: Material,
     composite: CompositeSettings,
     export: ExportSettings,
-) -> _Samples:
-    samples = _Samples()
+) -> _SampleClips:
+    samples = _SampleClips()
     for row in rows:
         try:
             seconds, size = _make_one(row, material, composite, export)
@@ -211,7 +211,7 @@ def _decoded_shapes(
     """Seconds and pixels of a few foregrounds that have no layers, at the size layers will have."""
     limits = material.store.settings
     shapes = []
-    for row in _spread(rows, SAMPLES):
+    for row in _evenly_spaced(rows, SAMPLES):
         try:
             clip = read_frames(
                 material.videos[row.foreground].path,
@@ -225,7 +225,7 @@ def _decoded_shapes(
     return shapes
 
 
-def _spread(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
+def _evenly_spaced(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
     """At most so many rows, evenly spread."""
     if len(rows) <= count:
         return list(rows)

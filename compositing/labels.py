@@ -86,7 +86,7 @@ def _actor(visible: ArrayLike, removed: ArrayLike, alpha: float) -> Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MixingRule:
     """How λ follows from what is seen.
 
     Attributes:
@@ -101,12 +101,12 @@ class Rule:
     needs_removed: bool = False
 
 
-LABEL_RULES: Mapping[str, Rule] = {
+LABEL_RULES: Mapping[str, MixingRule] = {
     rule.name: rule
     for rule in (
-        Rule("mixed", _mixed),
-        Rule("foreground", _foreground),
-        Rule("actor", _actor, needs_removed=True),
+        MixingRule("mixed", _mixed),
+        MixingRule("foreground", _foreground),
+        MixingRule("actor", _actor, needs_removed=True),
     )
 }
 """Name ─► label rule.

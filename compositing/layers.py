@@ -37,7 +37,7 @@ from compositing.records import (
 )
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, L2AError, UnreadableVideo
-from l2a.files import fingerprint, inside, read_json, safe_name, source_mark
+from l2a.files import fingerprint, read_json, safe_join, safe_name, source_mark
 from l2a.media import Frames, read_frames
 from l2a.videos import Video
 
@@ -81,12 +81,12 @@ class DamagedLayers(L2AError):
         self.video_id, self.files, self.reason = video_id, files, reason
 
     def __reduce__(self) -> tuple[type[DamagedLayers], tuple[str, tuple[Path, ...], str]]:
-        """Travel whole between processes."""
+        """Pickle whole."""
         return (DamagedLayers, (self.video_id, self.files, self.reason))
 
 
 class LayerSource(Protocol):
-    """Gives out stored layers: a `LayerStore` as they are, a `LayerMaker` mended where damaged."""
+    """Gives out stored layers: a `LayerStore` as they are, a `LayerMaker` remakes damaged ones."""
 
     @property
     def settings(self) -> PrepareSettings: ...
@@ -166,7 +166,7 @@ class LayerStore:
         return Background(video, mask, self._background(record), times)
 
     def check_folders(self) -> None:
-        """Raise `InputError` where a file lies in the place of one of the store's folders."""
+        """Raise `InputError` where a file has the place of one of the store's folders."""
         kinds = ("masks", "foregrounds", "backgrounds", "records")
         for path in (self.folder, *(self.folder / kind for kind in kinds)):
             if path.exists() and not path.is_dir():
@@ -213,7 +213,7 @@ class LayerStore:
             info = {key: value for key, value in document["info"].items() if key != "note"}
             sound = _describes(info, masks)
         except _DAMAGE:
-            return None  # a damaged file is made anew
+            return None  # a damaged file is made again
         return (masks, info) if sound and info["source"] == source_mark(video.path) else None
 
     def sound_background(self, record: LayerRecord | None, name: str) -> bool:
@@ -249,11 +249,11 @@ class LayerStore:
     def foreground_path(self, record: LayerRecord) -> Path:
         """Where the final mask lies."""
         name = f"{safe_name(record.id)}.{record.mask_digest[:16]}.json"
-        return inside(self.folder / "foregrounds", name)
+        return safe_join(self.folder / "foregrounds", name)
 
     def background_path(self, name: str) -> Path | None:
         """Where a background lies; None for a video without a hole, which needs no file."""
-        return inside(self.folder / "backgrounds", name) if name else None
+        return safe_join(self.folder / "backgrounds", name) if name else None
 
     def record_path(self, video_id: str) -> Path:
         """Where a record lies."""
@@ -263,7 +263,7 @@ class LayerStore:
         """The record of a video whose layers are those of its file and of the settings."""
         path = self.record_path(video.id)
         if path.exists() and self.stored(video.id) is None:
-            raise DamagedLayers(video.id, (path,), "is no record of it")
+            raise DamagedLayers(video.id, (path,), "is not a record of it")
         record = self.record(video.id)
         if not source_mark(video.path):
             raise UnreadableVideo(video.path, "it is not there any more")
@@ -330,7 +330,7 @@ def _is_whole(path: Path, size: int) -> bool:
 
 
 def _describes(info: dict[str, Any], masks: VideoMasks) -> bool:
-    """Whether the info beside raw masks is complete and belongs to them."""
+    """Whether the info next to raw masks is complete and belongs to them."""
     times = np.array(info["times"], np.float64)
     numbers = (info["frame_height"], info["frame_width"], info["fps"])
     return bool(

@@ -1,4 +1,4 @@
-"""The making of layers: one video at a time, as a task that engines spread over processes."""
+"""Making layers: one video at a time, as a task that engines distribute over processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 class LayerMaker:
     """Makes the layers of videos into a store, and gives them out, made again where damaged.
 
-    Called with a video it is the task that engines spread (an `engines.NetworkTask`).
+    Called with a video it is the task that engines distribute (an `engines.NetworkTask`).
 
     Args:
         folder: the store's; made when something is written.
@@ -67,7 +67,7 @@ class LayerMaker:
         self.store = LayerStore(folder, settings, self.identities)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: a worker makes its own back ends, but does not hash their files again."""
+        """Pickle without back ends: a worker makes its own, but does not hash their files again."""
         made = ("segmenter", "inpainter")
         return {key: value for key, value in self.__dict__.items() if key not in made}
 
@@ -93,7 +93,7 @@ class LayerMaker:
 
         Args:
             videos: which; results come in this order.
-            engine: spreads the work.
+            engine: distributes the work.
             progress: called as progress(videos done, videos in all).
 
         Raises:
@@ -204,7 +204,7 @@ class LayerMaker:
                 segmenter = HostedSegmenter(segmenter.identity, ask)
         if is_network(inpainter):
             inpainter = HostedInpainter(
-                inpainter.identity, inpainter.looks_behind, partial(infer, "inpainter")
+                inpainter.identity, inpainter.uses_other_frames, partial(infer, "inpainter")
             )
         return self._changed(_given=(segmenter, inpainter))
 
@@ -215,5 +215,5 @@ class LayerMaker:
 
 
 def _crashed(video: Video) -> Failure:
-    """What comes of a video whose process died twice."""
+    """The result for a video whose process died twice."""
     return Failure("the process that prepared it died twice")

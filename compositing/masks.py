@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from compositing.refinement import drop_specks, fill_gaps
-from compositing.run_lengths import Patch, areas_and_boxes, decode, decode_patch, encode
+from compositing.run_lengths import MaskPatch, areas_and_boxes, decode, decode_patch, encode
 
 __all__ = [
     "Instance",
@@ -151,7 +151,7 @@ class VideoMasks:
             return "its instances are seen in none of the frames that are used"
         if settings.humans_only and some and not any(instance.human for instance in some):
             found = ", ".join(sorted({instance.category for instance in some})[:3])
-            return f"humans_only keeps persons alone, and here is {found}"
+            return f"humans_only keeps only persons, and this is {found}"
         best = max((i.score for i in some if i.human or not settings.humans_only), default=1.0)
         if best < settings.score_threshold:
             return f"its best score is {best:.2f}, and score_threshold {settings.score_threshold}"
@@ -169,7 +169,7 @@ class VideoMasks:
                 union[frame] |= mask
         return union
 
-    def _patches(self, rles: Iterable[str | None], min_speck: float) -> dict[int, Patch]:
+    def _patches(self, rles: Iterable[str | None], min_speck: float) -> dict[int, MaskPatch]:
         """Frame ─► what is left of an instance's mask without specks, ascending by frame."""
         patches = {}
         for frame, counts in enumerate(rles):
@@ -177,7 +177,7 @@ class VideoMasks:
             if patch:
                 mask = drop_specks(patch.mask, min_speck * self.height * self.width)
                 if mask.any():
-                    patches[frame] = Patch(patch.top, patch.left, mask)
+                    patches[frame] = MaskPatch(patch.top, patch.left, mask)
         return patches
 
     def at(self, indices: NDArray[np.int64]) -> VideoMasks:
@@ -186,7 +186,9 @@ class VideoMasks:
         return VideoMasks(self.height, self.width, len(indices), picked, self.note, self.doubts)
 
 
-def _draw(patches: Mapping[int, Patch], settings: MaskSettings, union: NDArray[np.bool_]) -> None:
+def _draw(
+    patches: Mapping[int, MaskPatch], settings: MaskSettings, union: NDArray[np.bool_]
+) -> None:
     """Fill the gaps of one instance and add it to `union`, bool [T, H, W], in place.
 
     Only the part of the video is touched in which the instance is seen, in space and in time.

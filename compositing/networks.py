@@ -1,4 +1,4 @@
-"""Back ends that are networks: where they run is not theirs to say."""
+"""Back ends that are networks: they do not choose where they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The original training videos beside the composites, so that a folder is a whole training set."""
+"""The original training videos next to the composites, so that a folder is a whole training set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from compositing.clipfolder import COLUMNS, SkippedPair, one_hot, word
 from compositing.engines import Engine
 from l2a.errors import UnreadableVideo
-from l2a.files import fingerprint, placed_whole, source_mark, written_whole
+from l2a.files import atomic_write, fingerprint, replace_atomically, source_mark
 from l2a.media import read_frames
 from l2a.videos import Video
 
@@ -45,10 +45,10 @@ class _Add:
         except UnreadableVideo as error:
             return error.reason
         if self.how == "copy":
-            with written_whole(target) as aside:
+            with atomic_write(target) as aside:
                 shutil.copyfile(source, aside)
         else:
-            placed_whole(target, lambda aside: aside.symlink_to(source.resolve()))
+            replace_atomically(target, lambda aside: aside.symlink_to(source.resolve()))
         return ""
 
 
@@ -65,7 +65,7 @@ def add_originals(
         out: the data set's folder.
         videos: the training videos.
         how: "link" (symbolic) or "copy".
-        engine: spreads the work.
+        engine: distributes the work.
         report: called as `report(videos done, videos in all)`.
 
     Returns:

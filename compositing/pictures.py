@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from compositing.layers import LayerRecord, Layers
-from l2a.files import written_whole
+from l2a.files import atomic_write
 from l2a.media import resize_frames, resize_masks
 
 UInt8 = NDArray[np.uint8]
@@ -60,18 +60,18 @@ def draw_contact_sheet(
     pen, face, inner = ImageDraw.Draw(sheet), font(LINE - 4), columns * step - GAP
     for column in range(columns):
         title = f"{PARTS[column % len(PARTS)]} {column // len(PARTS) + 1}"
-        pen.text((GAP + column * step, GAP), fitted(title, face, width), INK, face)
+        pen.text((GAP + column * step, GAP), truncated(title, face, width), INK, face)
     top = 2 * GAP + LINE
     for (text, counts, reason, row), tall in zip(rows, heights, strict=True):
         space = inner - face.getlength(counts) - 4 * GAP
-        pen.text((GAP, top), f"{fitted(text, face, space)}    {counts}", INK, face)
+        pen.text((GAP, top), f"{truncated(text, face, space)}    {counts}", INK, face)
         for column, picture in enumerate(row):
             put(sheet, picture, (GAP + column * step, top + LINE), (height, width))
         if reason:
             line = top + LINE + height + 1
-            pen.text((GAP, line), fitted(reason, face, inner), WARNING, face)
+            pen.text((GAP, line), truncated(reason, face, inner), WARNING, face)
         top += tall
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")
 
 
@@ -126,7 +126,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size)
 
 
-def fitted(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
+def truncated(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     """The text in one line, cut short with "…" where it is wider than `width` pixels."""
     # File names may hold line breaks, and bytes that are no characters: neither can be drawn.
     text = text.encode("utf-8", "replace").decode()
@@ -142,7 +142,7 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """The text in lines of at most `width` pixels, broken between words; [] where it is empty."""
     lines: list[str] = []
     for word in text.split():
-        word = fitted(word, face, width)
+        word = truncated(word, face, width)
         if lines and face.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:

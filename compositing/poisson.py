@@ -25,7 +25,7 @@ REACH = _CLOSED + 1
 """Pixels past the mask at which the foreground's gradients are used."""
 
 _MARGIN = REACH + 1
-"""Pixels around a frame, so that no widened mask meets its border: there, pictures go on."""
+"""Pixels around a frame, so that no widened mask meets its border: there, pictures continue."""
 
 
 def clone(foreground: Frame, mask: NDArray[np.bool_], canvas: Frame) -> None:

@@ -29,19 +29,19 @@ from compositing.pictures import (
     UInt8,
     draw_contact_sheet,
     evenly,
-    fitted,
     font,
     parts_at,
     plain,
     put,
+    truncated,
     why_unfit,
     wrapped,
 )
 from compositing.records import pair_memory
 from compositing.settings import CompositeSettings
 from compositing.strips import (
-    Block,
-    Made,
+    Composited,
+    StripBlock,
     draw_blocks,
     draw_table,
     middle_frame,
@@ -49,7 +49,7 @@ from compositing.strips import (
     strip_block,
 )
 from l2a.errors import L2AError, UnreadableVideo
-from l2a.files import written_whole
+from l2a.files import atomic_write
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
 from l2a.progress import in_words
@@ -74,7 +74,7 @@ _ACROSS = 3
 
 @dataclass(frozen=True, slots=True)
 class LayerPreview:
-    """What a preview of preparation came to.
+    """The result of a preview of preparation.
 
     Attributes:
         report: of the store, on the few videos.
@@ -91,12 +91,12 @@ class LayerPreview:
 
 @dataclass(frozen=True, slots=True)
 class PairPreview:
-    """What a preview of pairs came to.
+    """The result of a preview of pairs.
 
     Attributes:
         strip: how each composite comes about.
         blends: the same pairs in every way of blending; None unless asked for.
-        clips: videos of the composites beside what they were made of.
+        clips: videos of the composites next to what they were made of.
         skipped: a sentence for each pair that could not be made.
     """
 
@@ -106,7 +106,7 @@ class PairPreview:
     skipped: tuple[str, ...]
 
 
-def spread_videos(videos: Iterable[Video], count: int) -> list[Video]:
+def pick_evenly_by_class(videos: Iterable[Video], count: int) -> list[Video]:
     """At most `count` videos, as many of each class as of any other, or as there are.
 
     Where there are more classes than `count`, every so-manieth has one. Within a class they lie
@@ -146,13 +146,13 @@ def preview_layers(
         sheet: the contact sheet, a PNG file.
         folder: for the clips (at most 4 seconds of each video's middle: the frame with its mask
             outlined, the clean background) and `index.png`.
-        engine: spreads the work.
+        engine: distributes the work.
         progress: called as progress(videos done, videos in all).
 
     Raises:
         InputError: a back end cannot be made, or cannot do these videos; before any work.
     """
-    few = spread_videos(videos, VIDEOS)
+    few = pick_evenly_by_class(videos, VIDEOS)
     started = time.monotonic()
     report = store.prepare(few, engine, progress)
     seconds = time.monotonic() - started
@@ -247,7 +247,7 @@ class PairLook:
     blends: bool = False
 
     def ways(self) -> dict[str, CompositeSettings]:
-        """The ways to make each pair by name: the settings' own, nameless if it is no other."""
+        """The ways to make each pair by name: the settings' own, nameless if it is the only one."""
         ways = every_blend(self.settings) if self.blends else {}
         return ways if self.settings in ways.values() else {"": self.settings, **ways}
 
@@ -270,14 +270,14 @@ def preview_pairs(
         store: holds the layers of all these videos.
         out: gets `strip.png`, `clips/` and, with every blend, `blends.png`.
         look: how the pairs are made.
-        engine: spreads the work; it changes no byte of the result.
+        engine: distributes the work; it changes no byte of the result.
         progress: called as progress(pairs done, pairs in all).
 
     Raises:
         L2AError: no pair could be made.
     """
     if not rows:
-        raise L2AError("Not one pair could be made: their videos cannot be read.")
+        raise L2AError("No pair could be made: their videos cannot be read.")
     ways = look.ways()
     work = _MakePair(videos, store, out / "clips", look)
     numbered = list(enumerate(rows, 1))
@@ -295,7 +295,7 @@ def preview_pairs(
         if progress:
             progress(number, len(rows))
     if not shown:
-        raise L2AError(f"Not one pair could be made; the first: {skipped[0]}.")
+        raise L2AError(f"No pair could be made; the first: {skipped[0]}.")
     clips = [clip for each in shown for clip in each.clips]
     _remove_others(out / "clips", clips)
     draw_blocks(out / "strip.png", [each.block for each in shown])
@@ -313,14 +313,14 @@ class _Shown:
     """What the pictures need of one pair."""
 
     row: ScoredPair
-    block: Block
+    block: StripBlock
     cells: tuple[UInt8, ...]
     clips: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _MakePair:
-    """Makes one pair: the task that engines spread. An answer in words is why it cannot be.
+    """Makes one pair: the task that engines distribute. An answer in words is why it cannot be.
 
     The nameless way is shown in the strip alone.
     """
@@ -354,21 +354,21 @@ class _MakePair:
 
     def _make(
         self, row: ScoredPair, foreground: Layers, background: Layers, settings: CompositeSettings
-    ) -> Made:
+    ) -> Composited:
         meta = self.look.meta
         omega = None if meta.get("selection") == "random" else row.omega
         composite = make_composite(
             foreground, background, settings, omega=omega, seed=meta.get("seed")
         )
-        return Made(foreground, background, composite)
+        return Composited(foreground, background, composite)
 
 
 def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
-    return "the process that made it died twice; its memory may not have sufficed"
+    return "the process that made it died twice; it may have run out of memory"
 
 
 def _write_layers(path: Path, one: Layers) -> None:
-    """Write a video's clip: the middle of it, outlined, beside its background."""
+    """Write a video's clip: the middle of it, outlined, next to its background."""
     # A long video was thinned: its few frames a second are played faster, or one sees no motion.
     fps = max(one.fps, _SLOWEST)
     count = min(len(one.frames), int(_SECONDS * fps))
@@ -403,8 +403,8 @@ def _draw_index(
         for column, i in enumerate(shelf):
             left = GAP + column * step
             title = f"{names[i]}    {plain(videos[i].label)}"
-            pen.text((left, top), fitted(title, face, inner), INK, face)
-            pen.text((left, top + LINE), fitted(Path(videos[i].id).name, face, inner), INK, face)
+            pen.text((left, top), truncated(title, face, inner), INK, face)
+            pen.text((left, top + LINE), truncated(Path(videos[i].id).name, face, inner), INK, face)
             for half, picture in enumerate(cells[i]):
                 place = (left + half * (width + GAP), top + 2 * LINE)
                 put(sheet, picture, place, (height, width))
@@ -412,7 +412,7 @@ def _draw_index(
                 at = top + 2 * LINE + height + 1 + line * LINE
                 pen.text((left, at), reason, WARNING, face)
         top += height + count * LINE + 2 * GAP
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")
 
 

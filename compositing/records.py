@@ -46,8 +46,8 @@ class LayerRecord:
         mask_share: share of the frames with a mask.
         hole: share of the clip that the hole covers: the mask, dilated.
         unseen: share of the clip that lies in the hole and was shown by no frame: made up.
-        foreground_unfit: why the video is no good foreground; "" when it is.
-        background_unfit: why the video is no good background; "" when it is.
+        foreground_unfit: why the video is unfit as foreground; "" when it is.
+        background_unfit: why the video is unfit as background; "" when it is.
         segmenter, inpainter: identities, with checksums of weights or files.
         fingerprint: of settings, identities and the source file (`l2a.files.source_mark`).
         mask_digest: SHA-256 of the final mask and of its frames' times.
@@ -85,11 +85,11 @@ class LayerRecord:
             ValueError: it is none: a field is missing, unknown, of another type or out of range.
         """
         if not isinstance(row, Mapping):
-            raise ValueError("it is no record")
+            raise ValueError("it is not a record")
         known = fields(cls)
         needed = {field.name for field in known if field.default is MISSING}
         if not needed <= set(row) <= {field.name for field in known}:
-            raise ValueError("it has not the fields of a record")
+            raise ValueError("it does not have the fields of a record")
         values: dict[str, Any] = {}
         for field in known:
             if field.name in row:
@@ -187,7 +187,7 @@ def unfit_reasons(
     unseen: float,
     doubts: Doubts = NO_DOUBTS,
 ) -> tuple[str, str]:
-    """Why the video is no good foreground, and no good background; "" where it is one.
+    """Why the video is unfit as foreground, and as background; "" where it is fit.
 
     A reason is its kind, a colon, and the particulars: `reason_kind` gives the kind.
 
@@ -219,15 +219,17 @@ def unfit_reasons(
     return foreground, background
 
 
-def pair_memory(front: LayerRecord, behind: LayerRecord) -> int:
+def pair_memory(foreground: LayerRecord, background: LayerRecord) -> int:
     """Bytes that a pair's composite takes at full size, on its way to an encoder, at most."""
     # Layers are 7 bytes a pixel: frame, background, mask. Composing adds the fitted foreground and
     # mask, which may be up to four times as wide as the scene, both of them placed, its colours
     # matched, the canvas and the encoder's padded copy.
-    layers = sum(r.num_frames * r.height * r.width * 7 for r in (front, behind))
-    ratio = front.width / front.height / (behind.width / behind.height)
+    layers = sum(r.num_frames * r.height * r.width * 7 for r in (foreground, background))
+    ratio = foreground.width / foreground.height / (background.width / background.height)
     wide = 4 * min(max(ratio, 1.0), 4.0)
-    return layers + round(front.num_frames * behind.height * behind.width * (13 + wide))
+    return layers + round(
+        foreground.num_frames * background.height * background.width * (13 + wide)
+    )
 
 
 def reason_kind(reason: str) -> str:

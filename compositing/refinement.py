@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Bool = NDArray[np.bool_]
 Vector = NDArray[np.float64]
-Place = NDArray[np.int64]
+Point = NDArray[np.int64]
 
 
 def drop_specks(mask: Bool, area: float) -> Bool:
@@ -76,8 +76,8 @@ class _Between:
 
     first: NDArray[np.float32]
     last: NDArray[np.float32]
-    origin: Place
-    way: Place
+    origin: Point
+    way: Point
 
     def draw(self, time: float, target: Bool) -> None:
         """Set the shape at `time` (0..1 from first to last) in `target`, bool [H, W], in place."""
@@ -110,8 +110,8 @@ def _between(first: Bool, last: Bool) -> _Between:
 
 
 def _on_one_canvas(
-    first: tuple[Bool, Place], last: tuple[Bool, Place], way: Place
-) -> tuple[list[NDArray[np.uint8]], Place]:
+    first: tuple[Bool, Point], last: tuple[Bool, Point], way: Point
+) -> tuple[list[NDArray[np.uint8]], Point]:
     """Both shapes, the last one moved back by `way`, uint8 [h, w]; and where the canvas begins.
 
     There is a rim of one pixel, so that the distance to what is outside can be measured.
@@ -135,7 +135,7 @@ def _signed_distance(canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.where(canvas == 1, 0.5 - inside, outside - 0.5).astype(np.float32)
 
 
-def _cut(mask: Bool) -> tuple[Bool, Place]:
+def _cut(mask: Bool) -> tuple[Bool, Point]:
     """The set pixels' bounding box, and the row and column at which it begins."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -148,5 +148,5 @@ def _centroid(shape: Bool) -> Vector:
     return np.array([moments["m01"], moments["m10"]]) / moments["m00"]
 
 
-def _whole(vector: Vector) -> Place:
+def _whole(vector: Vector) -> Point:
     return np.floor(vector + 0.5).astype(np.int64)

@@ -2,7 +2,7 @@
 
 The pixels of a mask are counted down its columns: how many are 0, then how many are 1, and so on
 until all H x W are counted. Written and read here and not by pycocotools where that is faster, and
-where it must not trust what it reads: pycocotools gives memory that nobody wrote to for run lengths
+where it must not trust what it reads: pycocotools returns uninitialised memory for run lengths
 that stop too early.
 """
 
@@ -26,7 +26,7 @@ _MOST_GROUPS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class MaskPatch:
     """A part of a mask, bool [h, w], its first pixel at (top, left) of the frame; all else is 0."""
 
     top: int
@@ -44,7 +44,7 @@ def encode(masks: Bool) -> tuple[str | None, ...]:
     )
 
 
-def encode_patches(patches: Sequence[Patch], height: int, width: int) -> tuple[str | None, ...]:
+def encode_patches(patches: Sequence[MaskPatch], height: int, width: int) -> tuple[str | None, ...]:
     """Run lengths of whole masks (height x width) that are 0 outside a patch each; all in one go.
 
     The same texts as `encode` gives for masks at full size, whose empty part costs nothing here.
@@ -65,13 +65,13 @@ def encode_patches(patches: Sequence[Patch], height: int, width: int) -> tuple[s
     return tuple(some or None for some in texts)
 
 
-def _runs_of_patches(patches: Sequence[Patch], height: int) -> tuple[Int64, Int64, Int64]:
+def _runs_of_patches(patches: Sequence[MaskPatch], height: int) -> tuple[Int64, Int64, Int64]:
     """All runs of ones: number of the patch, first pixel and the one after the last, int64 [R].
 
     Pixels are counted down the columns of the frame.
     """
     heights, widths = np.array([patch.mask.shape for patch in patches]).T
-    # Behind each column stands a 0, and before all: no run goes on from one column to the next.
+    # Behind each column stands a 0, and before all: no run continues from one column to the next.
     sizes = (heights + 1) * widths
     offsets = 1 + np.cumsum(sizes) - sizes
     flat = np.zeros(1 + int(sizes.sum()), np.bool_)
@@ -136,7 +136,7 @@ def decode(rles: Iterable[str | None], height: int, width: int) -> Iterator[tupl
             yield frame, mask
 
 
-def decode_patch(counts: str, height: int, width: int) -> Patch | None:
+def decode_patch(counts: str, height: int, width: int) -> MaskPatch | None:
     """A mask cut to its bounding box; None for one without a set pixel. Raises as `decode` does."""
     runs = run_lengths(counts, height, width)
     ends = np.cumsum(runs)
@@ -152,7 +152,7 @@ def decode_patch(counts: str, height: int, width: int) -> Patch | None:
     columns = flat.reshape(last + 1 - first, height)
     rows = np.flatnonzero(columns.any(axis=0))
     mask = np.ascontiguousarray(columns[:, rows[0] : rows[-1] + 1].T)
-    return Patch(int(rows[0]), first, mask)
+    return MaskPatch(int(rows[0]), first, mask)
 
 
 def run_lengths(counts: str, height: int, width: int) -> Int64:
@@ -237,7 +237,7 @@ def _written(text: str, sizes: Int64) -> tuple[Int64, Int64]:
     bounds = np.cumsum(sizes)
     wrong = not groups.size or sizes.min() == 0 or groups.min() < 0 or groups.max() > 63
     if wrong or (groups[bounds - 1] & 32).any():
-        raise ValueError(f"{text[:20]!r} is no run-length text")
+        raise ValueError(f"{text[:20]!r} is not a run-length text")
     ends = np.flatnonzero(groups & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1

@@ -169,7 +169,7 @@ class ExportSettings:
         resolution: larger clips are scaled down until their shorter side has this many pixels; 0
             keeps each video's size.
         clip_length: longer clips are cut to this many seconds from the middle of the foreground,
-            before λ is reckoned; 0 keeps them whole.
+            before λ is computed; 0 keeps them whole.
         include_real: add the original training videos, so that the folder is a complete training
             set: no, link (symbolic links) or copy.
         shard_size: a shard of the layout webdataset is closed before it grows past so many MB.
@@ -204,7 +204,7 @@ class ExportSettings:
             )
         if not 0 <= self.clip_length < math.inf:
             problems.append(
-                f"clip_length must be 0 (whole) or some seconds, not {self.clip_length}"
+                f"clip_length must be 0 (whole) or a number of seconds, not {self.clip_length}"
             )
         if self.include_real not in get_args(IncludeReal):
             problems.append(f"include_real must be no, link or copy, not {self.include_real!r}")
@@ -236,7 +236,8 @@ class EngineSettings:
     Attributes:
         engine: local (processes of this machine) or ray (Ray Data, on one machine or a cluster).
         workers: processes for decoding, segmenting and encoding, and in training for batches on a
-            GPU, or for trainings side by side on a CPU; 0 for one per core, 1 for none beside this.
+            GPU, or for trainings side by side on a CPU; 0 for one per core, 1 for this process
+            alone.
         devices: where the networks of preparation run: auto (every GPU, else the CPU), cpu, or a
             list such as cuda:0,cuda:1; with the engine ray, auto or cpu.
         frames_at_once: frames in one pass through such a network; lower it when a GPU's memory

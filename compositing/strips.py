@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from compositing.composite import Composite, ping_pong
 from compositing.layers import Layers
-from compositing.pictures import GAP, INK, PAPER, fitted, font, plain, put, size_at, wrapped
-from l2a.files import written_whole
+from compositing.pictures import GAP, INK, PAPER, font, plain, put, size_at, truncated, wrapped
+from l2a.files import atomic_write
 from l2a.media import resize_frames, resize_masks, sample_indices
 
 Frames = NDArray[np.uint8]
@@ -25,7 +25,7 @@ _GUTTER = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Composited:
     """A composite and the layers that it was made of (`composite.make_composite`)."""
 
     foreground: Layers
@@ -34,7 +34,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class StripBlock:
     """What a strip shows of one composite, small: the layers need not stay in memory for it.
 
     Attributes:
@@ -46,13 +46,15 @@ class Block:
     cells: tuple[Frames, ...]
 
 
-def strip_block(item: Made, *, times: int = 3, height: int = 120) -> Block:
+def strip_block(item: Composited, *, times: int = 3, height: int = 120) -> StripBlock:
     """The block of a composite: `times` moments uniformly in time, `height` pixels high."""
     moments = sample_indices(item.foreground.times, times)
-    return Block(_title(item.composite), tuple(_cells(item, moments, height)))
+    return StripBlock(_title(item.composite), tuple(_cells(item, moments, height)))
 
 
-def draw_strip(path: Path, items: Iterable[Made], *, times: int = 3, height: int = 120) -> None:
+def draw_strip(
+    path: Path, items: Iterable[Composited], *, times: int = 3, height: int = 120
+) -> None:
     """Draw how composites come about, as a PNG; whole or not at all, same input, same bytes.
 
     One block for each composite, with its classes, ω and λ above; in a block one row for each of
@@ -69,7 +71,7 @@ def draw_strip(path: Path, items: Iterable[Made], *, times: int = 3, height: int
     draw_blocks(path, [strip_block(item, times=times, height=height) for item in items])
 
 
-def draw_blocks(path: Path, blocks: Sequence[Block]) -> None:
+def draw_blocks(path: Path, blocks: Sequence[StripBlock]) -> None:
     """Draw a strip of blocks of equal height and equally many moments; see `draw_strip`."""
     times, height = blocks[0].cells[0].shape[:2]
     widths = [max(block.cells[i].shape[2] for block in blocks) for i in range(len(_COLUMNS))]
@@ -79,21 +81,21 @@ def draw_blocks(path: Path, blocks: Sequence[Block]) -> None:
     sheet = Image.new("RGB", (width, _LINE + len(blocks) * block_height), PAPER)
     pen = ImageDraw.Draw(sheet)
     for title, left, space in zip(_COLUMNS, lefts, widths, strict=True):
-        text = fitted(title, font(11), space)
+        text = truncated(title, font(11), space)
         pen.text((left, _LINE // 2), text, INK, font(11), anchor="lm")
     for number, block in enumerate(blocks):
         top = _LINE + number * block_height
-        text = fitted(block.title, font(14), width - 2 * GAP)
+        text = truncated(block.title, font(14), width - 2 * GAP)
         pen.text((GAP, top + _LINE // 2), text, INK, font(14), anchor="lm")
         for left, space, cells in zip(lefts, widths, block.cells, strict=True):
             for row, cell in enumerate(cells):
                 place = (left, top + _LINE + row * (height + GAP))
                 put(sheet, cell, place, (height, space))
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")
 
 
-def side_by_side(item: Made, *, height: int = 240) -> Frames:
+def side_by_side(item: Composited, *, height: int = 240) -> Frames:
     """Foreground, background and composite next to each other, for `l2a.media.write_video`.
 
     Returns:
@@ -107,7 +109,7 @@ def side_by_side(item: Made, *, height: int = 240) -> Frames:
     return np.concatenate([foreground, background[shown], made], axis=2)
 
 
-def middle_frame(item: Made, *, height: int = 150) -> Frames:
+def middle_frame(item: Composited, *, height: int = 150) -> Frames:
     """The composite's frame nearest to its middle that has a mask: uint8 [height, W, 3], RGB."""
     count = len(item.composite.frames)
     found = np.flatnonzero(item.foreground.mask.any(axis=(1, 2)))
@@ -125,7 +127,7 @@ def draw_table(
 ) -> None:
     """Draw a PNG that sets ways of compositing the same pairs under each other.
 
-    Columns that do not fit beside each other (more than six) begin anew below, with all rows.
+    Columns that do not fit next to each other (more than six) continue below, with all rows.
 
     Args:
         path: the PNG file; whole or not at all, same input, same bytes.
@@ -150,16 +152,16 @@ def draw_table(
         for i in shelf:
             for line, text in enumerate((plain(columns[i][0]), f"on {plain(columns[i][1])}")):
                 at = top + GAP + line * (_LINE - GAP)
-                pen.text((left, at), fitted(text, face, widths[i]), INK, face)
+                pen.text((left, at), truncated(text, face, widths[i]), INK, face)
             for row, cell in enumerate(cells[i]):
                 place = (left, top + 2 * _LINE + row * (height + GAP))
                 put(sheet, cell, place, (height, widths[i]))
             left += widths[i] + GAP
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")
 
 
-def _cells(item: Made, moments: NDArray[np.int64], height: int) -> list[Frames]:
+def _cells(item: Composited, moments: NDArray[np.int64], height: int) -> list[Frames]:
     """The columns at some moments (int64 [n]): of each uint8 [n, height, its width, 3]."""
     foreground, background = item.foreground, item.background
     shown = ping_pong(foreground.times, background.times)[moments]

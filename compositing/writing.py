@@ -1,7 +1,8 @@
-"""The writing of one video's layers into a store: segmented, emptied, encoded, noted.
+"""Writing one video's layers into a store: segmented, emptied, encoded, noted.
 
-Where a stored part no longer fits, only that part is made anew: another threshold segments nothing,
-another inpainter segments nothing, and where the final mask stays the same nothing is inpainted.
+Where a stored part no longer fits, only that part is made again: another threshold segments
+nothing, another inpainter segments nothing, and where the final mask stays the same nothing is
+inpainted.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class LayerWriter:
             UnreadableVideo: it cannot be decoded.
         """
         old = self.store.stored(video.id)
-        source = _Source(self.store, video)
+        source = _DecodedVideo(self.store, video)
         stored = self.store.stored_masks(video)
         mask = self._final_mask(*stored) if stored else None
         if stored is None or mask is None:
@@ -84,7 +85,7 @@ class LayerWriter:
             gamma=gamma,
             mask_share=mask_share,
             hole=hole,
-            unseen=unseen if self.inpainter.looks_behind else 0.0,
+            unseen=unseen if self.inpainter.uses_other_frames else 0.0,
             doubts=masks.doubts,
         )
         record = LayerRecord(
@@ -195,7 +196,7 @@ class LayerWriter:
         return record
 
 
-class _Source:
+class _DecodedVideo:
     """A video that is decoded when it is first needed, and once."""
 
     def __init__(self, store: LayerStore, video: Video) -> None:

@@ -3,7 +3,7 @@
     l2a export DATA --pairs RUN/pairs.parquet --include-real link --out AUGMENTED
     python examples/train_torchvision.py AUGMENTED --videos DATA/videos --test TEST.txt
 
-Each step sees --batch real clips and, beside them, --composites composites; 0 leaves those out and
+Each step sees --batch real clips and, with them, --composites composites; 0 leaves those out and
 changes nothing else. TEST.txt names a video in each line, below --videos, in its class's folder.
 """
 

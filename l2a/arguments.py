@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from l2a.errors import InputError
 from l2a.logs import LOGGER
 from l2a.settings import about, flat
-from l2a.values import Given, Unfit, convert, in_words, shown
+from l2a.values import ConversionError, Given, convert, in_words, shown
 
 S = TypeVar("S")
 
@@ -264,7 +264,7 @@ def _converted(
         kind = options[name].kind
         try:
             values[name] = convert(value.given, kind)
-        except Unfit:
+        except ConversionError:
             problems.append(
                 f"{value.place} is {shown(value.given)}, but must be {in_words(kind)}; "
                 f"{_see(command)}"

@@ -20,12 +20,12 @@ KINDS = {
     "list not read": "files that look like lists of videos",
     "missing": "listed, but not there",
     "left out": "listed, but of no use",
-    "no video": "called like a video or a class, but of no use",
+    "no video": "named like a video or a class, but unusable",
     "empty": "files without a byte",
     "truncated": "files that end too early",
     "unreadable": "files that cannot be decoded",
     "listed twice": "videos that the lists name more than once",
-    "copy": "files with the very bytes of another",
+    "copy": "files that are copies of another",
     "in no list": "videos that no list or class folder of the data set has",
     "in no split": "videos that the split does not use",
     "one class": "nothing to tell apart",
@@ -212,14 +212,14 @@ def _copies(videos: VideoSet) -> Iterator[Finding]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 if it went away since it was listed."""
+    """Bytes of a file; 0 if it was removed since it was listed."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def _undecodable(
     videos: Sequence[Video], workers: int | None, report: Callable[[int, int], None] | None
 ) -> Iterator[Finding]:
-    """Decode all videos, several at a time: FFmpeg lets go of Python's lock while it works."""
+    """Decode all videos, several at a time: FFmpeg releases Python's lock while it works."""
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
         for done, finding in enumerate(pool.map(_decoded, videos), start=1):

@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from l2a.errors import InputError
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], values: object = None) -> None:
     """Write tensors and a JSON-able `values`, whole or not at all."""
     # A tensor that shares its storage with another is refused by the format: give each its own.
     own = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         save_file(own, aside, metadata={"values": json.dumps(values)})
 
 
@@ -31,7 +31,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         InputError: the file is absent or damaged.
     """
     if not path.is_file():  # opening a pipe would wait for whoever writes to it
-        what = "is no file" if path.exists() else "is not there"
+        what = "is not a file" if path.exists() else "is not there"
         raise InputError(f"The checkpoint {path} {what}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""The command line: dispatches to `train.commands`, says what went wrong, ends in order.
+"""The command line: dispatches to `train.commands`, says what went wrong, ends cleanly.
 
 This is the only file of the ground floor that imports the rooms above.
 """
@@ -17,10 +17,10 @@ from typing import Any
 from l2a import __version__
 from l2a.arguments import COMMON, parse
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name, release_folders
+from l2a.files import final_name, unlock_folders
 from l2a.logs import LOGGER, listening
 from l2a.options import FromPairs, PreviewSettings
-from l2a.signals import Terminated, ended_in_order, exit_code
+from l2a.signals import Terminated, exit_code, raise_on_sigterm
 from train.commands import ALL_GROUPS, COMMANDS, Command
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -37,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, level = _level(sys.argv[1:] if argv is None else argv)
     with listening(level):
         try:
-            with ended_in_order():
+            with raise_on_sigterm():
                 return _run(words)
         except L2AError as error:
             LOGGER.error(str(error))
             return error.exit_code
         except KeyboardInterrupt as stop:
             by = " by SIGTERM" if isinstance(stop, Terminated) else ""
-            LOGGER.error(f"stopped{by}; the same command goes on from here.")
+            LOGGER.error(f"stopped{by}; the same command resumes from here.")
             return exit_code(stop)
         except OSError as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             LOGGER.error(f"{_explained(error)}; check the disk and the permissions.")
             return 1
         finally:
-            release_folders()
+            unlock_folders()
 
 
 def _level(words: Sequence[str]) -> tuple[list[str], int]:

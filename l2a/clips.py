@@ -11,11 +11,11 @@ A bank is a folder:
     skipped/         one small file for each unreadable video, with the reason
 
 The arrays are sparse files: what was never written takes no room on the disk. A row's state is
-written after its data, and both outlive a killed process, so that a filling goes on with the rows
+written after its data, and both outlive a killed process, so that filling resumes with the rows
 that were not done. Several processes may read, and write different rows, at the same time.
 
 All clips have one size, whatever the shape of their videos: like torchvision's references, a video
-is squeezed to it. Its aspect ratio is kept beside it, so that what is composited of two videos can
+is squeezed to it. Its aspect ratio is kept next to it, so that what is composited of two videos can
 have the right shape (`compositing.pair`).
 """
 
@@ -39,7 +39,7 @@ from l2a.videos import Skipped
 __all__ = ["ClipBank", "ClipSettings", "RowState"]
 
 _LAYOUT = 2
-"""Version of the folder's layout; a bank of another version is filled anew, never misread."""
+"""Version of the folder's layout; a bank of another version is filled again, never misread."""
 
 
 class RowState(IntEnum):
@@ -54,7 +54,7 @@ class RowState(IntEnum):
 class ClipBank:
     """Clips of N videos in a folder. Get one from `create_or_resume` or `open`.
 
-    A bank that is sent to another process is opened anew there: no pixels travel.
+    A bank that is sent to another process is opened again there: no pixels travel.
 
     Attributes:
         folder: where it lies.
@@ -90,7 +90,7 @@ class ClipBank:
     ) -> ClipBank:
         """Open a bank for writing: a new one, or the one that an earlier filling left.
 
-        A bank of another version of the layout is emptied and filled anew.
+        A bank of another version of the layout is emptied and filled again.
 
         Args:
             folder: where it lies, or will lie.

@@ -17,7 +17,7 @@ MIXED_PRECISION_ON = ("cuda",)
 """Kinds of device on which bfloat16 is worth asking for: on a CPU it is slower and less exact."""
 
 
-def settle_precision(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """The precision that a device computes in: what was asked for, and float32 on a CPU.
 
     Says so, once, where it is another one than was asked for.

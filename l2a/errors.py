@@ -16,7 +16,7 @@ def for_terminal(text: str) -> str:
     r"""A message or a result as it may be shown: names of files and classes can hold anything.
 
     Returns:
-        The same with `\x1b` in the place of an escape character, and so on: nothing in it moves
+        The same with `\x1b` in place of an escape character, and so on: nothing in it moves
         the cursor, recolours a terminal or fails to be encoded as UTF-8. A byte that is not UTF-8,
         which Python carries as a lone surrogate, is shown as that byte.
     """
@@ -43,7 +43,7 @@ class InputError(L2AError):
 
 
 class UnreadableVideo(L2AError):
-    """One video cannot be decoded. Callers skip it, count it and list it; a run goes on."""
+    """One video cannot be decoded. Callers skip it, count it and list it; the run continues."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -51,5 +51,5 @@ class UnreadableVideo(L2AError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[Path, str]]:
-        """Travel whole between processes: the default would hand __init__ only the message."""
+        """Pickle whole: the default would hand __init__ only the message."""
         return (UnreadableVideo, (self.path, self.reason))

@@ -28,8 +28,8 @@ _END_BYTES = 65_536
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a path next to `path` to write to; rename it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, because encoders choose their container by it. A killed
     process leaves at most a hidden `.part-…` file, which nothing reads, and which the next process
@@ -90,8 +90,8 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
-    """Rename what `make` creates beside `path` to `path`: for links, which no writer can open.
+def replace_atomically(path: Path, make: Callable[[Path], None]) -> None:
+    """Rename what `make` creates next to `path` to `path`: for links, which no writer can open.
 
     Args:
         path: where it is to be; what lies there is replaced.
@@ -109,13 +109,13 @@ def placed_whole(path: Path, make: Callable[[Path], None]) -> None:
 _HELD: dict[Path, int] = {}
 
 
-def hold_folder(folder: Path) -> None:
-    """Keep other processes out of a folder, which is made if need be, until `release_folders` is
+def lock_folder(folder: Path) -> None:
+    """Keep other processes out of a folder, which is made if need be, until `unlock_folders` is
     called or this one ends.
 
     Nothing is left behind, even by a killed process. One that is killed in the very moment in which
-    it forks keeps the folder until its child runs and lets go; so a folder that is held is asked
-    for again for a few seconds. On file systems that know no locks, and on Windows, nobody is kept
+    it forks keeps the folder until its child runs and releases it; so a folder that is held is
+    asked for again for a few seconds. On file systems without locks, and on Windows, nobody is kept
     out.
 
     Raises:
@@ -133,7 +133,7 @@ def hold_folder(folder: Path) -> None:
     except BlockingIOError:
         os.close(handle)
         raise InputError(
-            f"Another command is at work in {folder}; wait for it, or give --out another folder."
+            f"Another command is running in {folder}; wait for it, or give --out another folder."
         ) from None
     except OSError:
         os.close(handle)
@@ -160,19 +160,19 @@ def _lock(handle: int) -> None:
         time.sleep(0.02)
 
 
-def release_folders() -> None:
+def unlock_folders() -> None:
     """Let other processes into the folders that this one holds."""
     while _HELD:
         os.close(_HELD.popitem()[1])
 
 
 if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone
-    os.register_at_fork(after_in_child=release_folders)
+    os.register_at_fork(after_in_child=unlock_folders)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
@@ -195,7 +195,7 @@ def read_text(path: Path, most: int, what: str) -> str:
     try:
         if not path.is_file():
             if path.exists():
-                raise InputError(f"{path} is no file; check the path.")
+                raise InputError(f"{path} is not a file; check the path.")
             raise InputError(f"There is no {what} {path}; check the path.")
         with path.open("rb") as file:
             content = file.read(most + 1)
@@ -234,7 +234,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inside(root: Path, relative: str) -> Path:
+def safe_join(root: Path, relative: str) -> Path:
     """`root / relative`, or `InputError` when a name from a data file would leave `root`.
 
     Checked on the name and not on the resolved file, because users do link videos in from
@@ -302,7 +302,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u
 
 
 def printable(text: str) -> str:
-    """The text for a terminal, a list or a picture: what is no character is written `\\xNN`.
+    """The text for a terminal, a list or a picture: what is not a character is written `\\xNN`.
 
     A byte that is not UTF-8, which Python passes as a lone surrogate, is shown as that byte.
     """

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from l2a.errors import UnreadableVideo
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -35,8 +35,8 @@ SQUARE = (0.1, 10.0)
 """Width over height of a pixel that is believed: anamorphic video lies within 0.5..2."""
 
 _NEARLY_SQUARE = 0.01
-"""So much beside square is what encoders note when they round a width to even pixels (1280:1279):
-to blur every frame for a column that nobody misses would be no gain."""
+"""So far from square is what encoders note when they round a width to even pixels (1280:1279):
+to blur every frame for a column that nobody misses would not help."""
 
 NARROWEST = 8
 """Rows and columns that must be left of a frame that is scaled down."""
@@ -128,7 +128,7 @@ def read_frames(
     try:
         return _read(path, max_frames, max_side)
     except av.FFmpegError as error:
-        reason = f"it is no video that FFmpeg can decode ({str(error.strerror).lower()})"
+        reason = f"it is not a video that FFmpeg can decode ({str(error.strerror).lower()})"
         raise UnreadableVideo(path, reason) from error
 
 
@@ -239,7 +239,7 @@ def write_video(
     options = {"fflags": "+bitexact"}
     if path.suffix.lower() in (".mp4", ".mov"):
         options["movflags"] = "+faststart"
-    with written_whole(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
+    with atomic_write(path) as aside, av.open(f"file:{aside}", "w", options=options) as out:
         stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(100_000))
         if codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # which Apple's players ask for
@@ -452,7 +452,7 @@ class _ToRGB:
 
 
 def _stack(frames: list[UInt8]) -> UInt8:
-    """`np.stack` that lets go of each frame as it is copied, so that memory does not double."""
+    """`np.stack` that frees each frame once it is copied, so that memory does not double."""
     stacked = np.empty((len(frames), *frames[0].shape), np.uint8)
     for index in range(len(frames)):
         stacked[index] = frames[index]

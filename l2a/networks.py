@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2a.backends import make_backend
-from l2a.devices import Precision, settle_precision
+from l2a.devices import Precision, resolve_precision
 from l2a.errors import InputError
 from l2a.weights import read_state_dict, torchvision_state
 
@@ -85,12 +85,12 @@ class Trunk(nn.Module):
         """Features float32 `[B, D]` of normalised clips `[B, 3, T, H, W]`."""
         return self.pool(self.forward_features(clips))
 
-    def place(self, device: torch.device, precision: Precision = "float32") -> Self:
+    def move_to(self, device: torch.device, precision: Precision = "float32") -> Self:
         """Move to a device, in the layout that is fastest there, to compute in `precision`.
 
         Only a GPU computes in another precision than float32; a CPU says that it does not.
         """
-        self.precision = settle_precision(precision, device)
+        self.precision = resolve_precision(precision, device)
         self.to(device)
         if device.type == "cuda":
             # Weights in the layout of the input: or every convolution would turn one of them.
@@ -169,9 +169,9 @@ class VideoNetwork(nn.Module):
         for parameter in self.head.parameters():
             parameter.zero_()
 
-    def place(self, device: torch.device, precision: Precision = "float32") -> Self:
-        """See `Trunk.place`."""
-        self.trunk.place(device, precision)
+    def move_to(self, device: torch.device, precision: Precision = "float32") -> Self:
+        """See `Trunk.move_to`."""
+        self.trunk.move_to(device, precision)
         self.head.to(device)
         return self
 

@@ -1,4 +1,4 @@
-"""What commands take beside the rooms' settings: what to work on, with what, and where to."""
+"""What commands take besides the packages' settings: what to work on, with what, and where to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Out:
     """Where the results go.
 
     Attributes:
-        out: the run's folder; an interrupted run goes on in its own.
+        out: the run's folder; an interrupted run resumes in its own.
     """
 
     GROUP: ClassVar[str] = "run"
@@ -97,7 +97,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """What comes of the check.
+    """What the check does with its findings.
 
     Attributes:
         strict: exit with 1 when something is broken, for scripts.
@@ -128,7 +128,7 @@ class OutDemo:
     """Where the results go.
 
     Attributes:
-        out: the demo's folder; an interrupted demo goes on in its own.
+        out: the demo's folder; an interrupted demo resumes in its own.
     """
 
     GROUP: ClassVar[str] = "run"
@@ -155,7 +155,7 @@ class FromPairs:
 
     Attributes:
         pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given anew. Without it, --selector chooses.
+            masks and labels hold unless given again. Without it, --selector chooses.
     """
 
     GROUP: ClassVar[str] = "export"
@@ -238,7 +238,7 @@ class PreviewSettings:
 
     Attributes:
         pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given anew.
+            masks and labels hold unless given again.
         augment: augmentations by name, as `l2a train` takes them, drawn on training clips.
         count: how many pairs, the best of each foreground class first; and how many clips.
         every_blend: also make each pair in every way of blending, for comparison.

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l2a.errors import InputError
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 _KEY = b"l2a.pairs"
 
@@ -92,7 +92,7 @@ def write_pairs(
             f"The name {error.object!r} is not valid Unicode; rename the file or folder."
         ) from None
     table = table.replace_schema_metadata({_KEY: json.dumps(dict(meta), sort_keys=True)})
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         pq.write_table(table, aside, write_page_checksum=True)
 
 
@@ -169,7 +169,7 @@ def smaller_choice(
 def _read(path: Path) -> tuple[list[tuple[ScoredPair, bool]], dict[str, Any]]:
     """All rows, each with whether it is a spare one, and the metadata."""
     if not path.is_file():
-        there = f"{path} is no file" if path.exists() else f"There is no pairs file {path}"
+        there = f"{path} is not a file" if path.exists() else f"There is no pairs file {path}"
         raise InputError(f"{there}; write one with `l2a select`.")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
@@ -207,8 +207,8 @@ _META: Mapping[str, tuple[type, ...]] = {
 def _check_meta(path: Path, meta: object) -> None:
     if not isinstance(meta, dict):
         raise InputError(
-            f"{path} is not a pairs file of this program, because its metadata is no table; write "
-            "one with `l2a select`."
+            f"{path} is not a pairs file of this program, because its metadata is not a table; "
+            "write one with `l2a select`."
         )
     for name, kinds in _META.items():
         value = meta.get(name)

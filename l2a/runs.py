@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import hold_folder, read_json, read_text, write_json, write_text, written_whole
+from l2a.files import atomic_write, lock_folder, read_json, read_text, write_json, write_text
 from l2a.logs import LOGGER, opened_run
 from l2a.settings import about, flat
 from l2a.videos import Skipped
@@ -50,10 +50,10 @@ class Run:
         settings: Iterable[Any],
         facts: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Make a run folder, or go on in the one that the same command and settings made.
+        """Make a run folder, or resume the one that the same command and settings made.
 
         Until `fix_settings` is called, other settings may be given: nothing depends on them yet,
-        and a budget that was too large can be mended in the same folder. After that, a setting
+        and a budget that was too large can be corrected in the same folder. After that, a setting
         that the run lacks, because it was made by an earlier version, had its default; one on
         which only the time depends may differ; and one that this version no longer has is passed
         over with a note.
@@ -83,7 +83,7 @@ class Run:
             )
         else:
             fixed = False
-        hold_folder(folder)
+        lock_folder(folder)
         if not fixed:
             plain = {key: _plain(value) for key, value in (flat(groups) | facts).items()}
             content = {"command": command, "fixed": False, "settings": plain}
@@ -174,7 +174,7 @@ class Run:
         self, name: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     ) -> None:
         with (
-            written_whole(self.path(name)) as aside,
+            atomic_write(self.path(name)) as aside,
             aside.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
@@ -221,7 +221,7 @@ def _check_command(folder: Path, before: object, command: str) -> None:
 def _check_settings(
     folder: Path, old: Mapping[str, Any], groups: Iterable[Any], facts: Mapping[str, Any]
 ) -> None:
-    """Refuse to go on where a setting differs on which results depend."""
+    """Refuse to resume where a setting differs on which results depend."""
     known = set(facts)
     for group in groups:
         for field in fields(group):
@@ -238,7 +238,7 @@ def _check_settings(
     for key in sorted(old.keys() - known):
         LOGGER.info(
             f"note: {folder} was made with {key}={_shown(old[key])}; this version "
-            f"has no such setting and passes it over"
+            f"has no such setting and ignores it"
         )
 
 
@@ -251,7 +251,7 @@ def _check_same(folder: Path, key: str, before: object, now: object) -> None:
     if before != now:
         raise InputError(
             f"{folder} was made with {key}={_shown(before)} and not {_shown(now)}; "
-            f"give the same settings to go on, or --out another folder."
+            f"give the same settings to resume, or --out another folder."
         )
 
 

@@ -23,7 +23,7 @@ _ABOUT = "about"
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a setting beside its default.
+    """What is known of a setting besides its default.
 
     Attributes:
         speed_only: how fast a result is reached depends on it, and not the result: a run goes on

@@ -133,12 +133,12 @@ def _tree(path: Path) -> yaml.Node | None:
         reason = "it is nested too deeply"
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
-    raise InputError(f"{path} is not a readable YAML file ({reason}); mend it.")
+    raise InputError(f"{path} is not a readable YAML file ({reason}); correct it.")
 
 
 def _key(path: Path, node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag not in _PLAIN:
-        raise InputError(f"{path} has a name that is no text; write one `name: value` a line.")
+        raise InputError(f"{path} has a name that is not text; write one `name: value` a line.")
     return str(node.value)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command in order, with one sentence."""
+"""Ctrl-C and SIGTERM: both end a command cleanly, with one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as batch systems send it. Whatever ends in order on Ctrl-C does so on this."""
+    """SIGTERM, as batch systems send it. Whatever ends cleanly on Ctrl-C does so on this."""
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
@@ -20,7 +20,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 
 @contextlib.contextmanager
-def ended_in_order() -> Iterator[None]:
+def raise_on_sigterm() -> Iterator[None]:
     """In the block, SIGTERM raises `Terminated` in the main thread, as Ctrl-C raises its error."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,8 +37,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Start processes in this block: a signal waits until it is done, and no process is lost.
+def defer_signals() -> Iterator[None]:
+    """For a block that starts processes: signals wait until its end, so no process is lost.
 
     A terminal sends Ctrl-C to all processes at once. Those that were started here do not see it,
     not even while they still import; their parent ends them.

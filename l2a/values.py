@@ -23,8 +23,8 @@ _LONGEST_NUMBER = 40
 _SHOWN = 60
 
 
-class Unfit(ValueError):
-    """The text is no value of that kind."""
+class ConversionError(ValueError):
+    """The text is not a value of that kind."""
 
 
 def convert(given: Given, kind: Any) -> Any:
@@ -36,12 +36,12 @@ def convert(given: Given, kind: Any) -> Any:
             a union of them and None.
 
     Raises:
-        Unfit: it is none of that kind.
+        ConversionError: it is not of that kind.
     """
     choices = _alternatives(kind)
     if given is None or (given == "null" and type(None) in choices):
         if type(None) not in choices:
-            raise Unfit
+            raise ConversionError
         return None
     # Text that could be a list of one, or that one itself, is itself; brackets make it a list.
     bare = str not in choices
@@ -49,9 +49,9 @@ def convert(given: Given, kind: Any) -> Any:
         if choice is not type(None):
             try:
                 return _one(given, choice, bare)
-            except Unfit:
+            except ConversionError:
                 continue
-    raise Unfit
+    raise ConversionError
 
 
 def in_words(kind: Any) -> str:
@@ -79,10 +79,10 @@ def _one(given: str | Sequence[str], kind: Any, bare: bool) -> Any:
         item = typing.get_args(kind)[0]
         return tuple(convert(text, item) for text in _items(given, bare))
     if not isinstance(given, str) or "\0" in given:
-        raise Unfit
+        raise ConversionError
     if typing.get_origin(kind) is typing.Literal:
         if given not in typing.get_args(kind):
-            raise Unfit
+            raise ConversionError
         return given
     return _SIMPLE[kind](given)
 
@@ -94,7 +94,7 @@ def _items(given: str | Sequence[str], bare: bool) -> list[str]:
     text = given.strip()
     bracketed = text[:1] + text[-1:] in ("[]", "()")
     if not (bracketed or bare):
-        raise Unfit
+        raise ConversionError
     inner = text[1:-1] if bracketed else text
     parts = [part.strip().strip("'\"") for part in inner.split(",")]
     return parts if inner.strip() else []
@@ -103,16 +103,16 @@ def _items(given: str | Sequence[str], bare: bool) -> list[str]:
 def _bool(text: str) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
-    raise Unfit
+    raise ConversionError
 
 
 def _int(text: str) -> int:
     try:
         value = int(text) if len(text) <= _LONGEST_NUMBER else _LARGEST
     except ValueError:
-        raise Unfit from None
+        raise ConversionError from None
     if abs(value) >= _LARGEST:
-        raise Unfit
+        raise ConversionError
     return value
 
 
@@ -120,15 +120,15 @@ def _float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise Unfit from None
+        raise ConversionError from None
     if not math.isfinite(value):
-        raise Unfit
+        raise ConversionError
     return value
 
 
 def _path(text: str) -> Path:
     if not text:
-        raise Unfit
+        raise ConversionError
     return Path(text)
 
 

@@ -102,8 +102,8 @@ class VideoSet:
     def without(self, skipped: Iterable[Skipped]) -> VideoSet:
         """The set without the videos named in `skipped`, which join its list of skipped ones."""
         rows = tuple(skipped)
-        gone = {row.id for row in rows}
-        kept = tuple(video for video in self.videos if video.id not in gone)
+        removed = {row.id for row in rows}
+        kept = tuple(video for video in self.videos if video.id not in removed)
         return replace(self, videos=kept, skipped=self.skipped + rows)
 
     def noting(self, *notes: str) -> VideoSet:
@@ -234,7 +234,9 @@ class _Choice:
             if size is None:
                 sizes[video.group] = size = Counter()
             size[video.label] += 1
-        self.sizes = {group: sizes[group] for group in sorted(sizes, key=lambda g: _place(key, g))}
+        self.sizes = {
+            group: sizes[group] for group in sorted(sizes, key=lambda g: _hash_order(key, g))
+        }
         self.total = Counter(video.label for video in videos)
         self.moved: Counter[str] = Counter()
         self.chosen: set[str] = set()
@@ -327,7 +329,7 @@ def _nearest_sum(counts: Sequence[int], wanted: float, most: int) -> list[int]:
     return subset
 
 
-def _place(key: str, group: str) -> bytes:
+def _hash_order(key: str, group: str) -> bytes:
     """A group's place in the order that `key` names: as good as random, the same everywhere.
 
     A hash and no shuffle, so that a group that is added leaves the order of the others alone.

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from l2a.errors import InputError
-from l2a.files import file_sha256, written_whole
+from l2a.files import atomic_write, file_sha256
 from l2a.progress import say
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
     """Download a file; it appears at `path` only when it is whole and its checksum is right."""
     by_hand = f"put the file from {url} at {path}"
     try:
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             say(f"{what} are fetched from {url} to {path}, this once.")
             with _impatient():
                 torch.hub.download_url_to_file(url, str(aside), progress=sys.stderr.isatty())
             wrong = _wrong_md5(aside, md5) if md5 else _wrong_sha256(aside, path.name)
             if wrong:
-                raise InputError(f"What was fetched from {url} {wrong}; {by_hand}.")
+                raise InputError(f"The file fetched from {url} {wrong}; {by_hand}.")
     except (OSError, HTTPException) as error:
         raise InputError(f"{what} cannot be fetched ({error}); {by_hand}.") from error
 
@@ -135,7 +135,7 @@ def _impatient() -> Iterator[None]:
 
 def _read(path: Path, remedy: str) -> Mapping[str, Tensor]:
     if not path.is_file():
-        there = f"{path} is no file" if path.exists() else f"There is no weight file {path}"
+        there = f"{path} is not a file" if path.exists() else f"There is no weight file {path}"
         raise InputError(f"{there}; give a .safetensors or .pth file.")
     if wrong := _wrong_sha256(path, path.name):
         raise InputError(f"{path} {wrong}; {remedy}.")
@@ -178,7 +178,7 @@ def _checked(path: Path, state: object) -> Mapping[str, Tensor]:
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise InputError(f"{path}: {name} is sparse or quantised; give a plain state dict.")
         if not bool(tensor.isfinite().all()):
-            raise InputError(f"{path}: {name} holds what is no finite number; {_ANOTHER}.")
+            raise InputError(f"{path}: {name} holds a value that is not finite; {_ANOTHER}.")
     return state
 
 

@@ -1,6 +1,6 @@
 """Label agreement: how far the videos that look like a video carry the label that it carries.
 
-A Selector that sees features and labels of one pair at a time would have to learn by heart what a
+A Selector that sees features and labels of one pair at a time would have to memorise what a
 class looks like. Agreement says it in one number for each video, which costs no training and means
 the same in every data set, so that what a Selector learns of it carries over to other classes.
 DVRL (Yoon et al., ICML 2020) gives its value estimator the same kind of help: the difference

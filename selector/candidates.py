@@ -25,12 +25,12 @@ from selector.allowance import Allowance
 from selector.keeper import Candidates, Keeper, Strata
 from selector.protocols import (
     Counts,
+    Executor,
     Logits,
     Numbers,
     PairPool,
     Pairs,
     Scorer,
-    Spread,
     Stretch,
 )
 
@@ -40,7 +40,7 @@ _LONGEST_STRETCH = 64 * BLOCK  # its best come back whole, so it must be longer 
 
 
 @dataclass(frozen=True)
-class Harvest:
+class ScanResult:
     """What one stretch of a pool has to offer.
 
     Attributes:
@@ -49,7 +49,7 @@ class Harvest:
         strata: int32 [n], see `Allowance.stratum`.
         allowed: how many pairs were allowed, kept or not.
         by_class: int64 [C], how many pairs of the stretch have each class as their foreground's;
-            None where nobody asked.
+            None where not requested.
     """
 
     numbers: Numbers
@@ -80,8 +80,8 @@ class Block:
 class Scan:
     """The task of a pass: a stretch of pair numbers (start, stop) ─► what it has to offer.
 
-    It has the methods of a task that asks a network, so that an engine which gives out GPUs places
-    it on one.
+    It has the methods of `compositing.engines.NetworkTask`, so that an engine that assigns GPUs
+    puts it on one.
 
     Attributes:
         pool, scorer: what is scored by what.
@@ -98,10 +98,10 @@ class Scan:
     most: int
     count_classes: bool = False
 
-    def __call__(self, stretch: Stretch) -> Harvest:
+    def __call__(self, stretch: Stretch) -> ScanResult:
         """Go through one stretch."""
         keeper, allowed, by_class = self.keep(stretch)
-        return Harvest(*keeper.kept(), allowed, by_class)
+        return ScanResult(*keeper.kept(), allowed, by_class)
 
     def keep(
         self, stretch: Stretch, report: Report | None = None
@@ -110,10 +110,10 @@ class Scan:
 
         Args:
             stretch: numbers of pairs.
-            report: called as `report(pairs gone through, pairs in the stretch)`.
+            report: called as `report(pairs done, pairs in the stretch)`.
 
         Returns:
-            The best pairs, and `allowed` and `by_class` of a `Harvest`.
+            The best pairs, and `allowed` and `by_class` of a `ScanResult`.
         """
         start, stop = stretch
         keeper = Keeper(self.most, self.allowance.strata, self.scorer.device)
@@ -135,19 +135,19 @@ class Scan:
         return keeper, allowed, by_class
 
     def networks(self) -> tuple[str, ...]:
-        """The part that wants a GPU."""
+        """The part that needs a GPU."""
         return ("scorer",)
 
-    def placed(self, device: str, frames_at_once: int) -> Scan:
+    def on_device(self, device: str, frames_at_once: int) -> Scan:
         """This task on `device`; it has no frames."""
         return replace(self, scorer=self.scorer.on(device))
 
-    def hosted(self, answer: Callable[..., Any]) -> Scan:
-        """This task as it is: what it would ask another process for is all of its work."""
+    def hosted(self, infer: Callable[..., Any]) -> Scan:
+        """This task unchanged: the scoring is all of its work, so no other process can do it."""
         return self
 
-    def answer(self, part: str, *arguments: Any) -> Any:
-        """Nobody asks, see `hosted`."""
+    def infer(self, part: str, *arguments: Any) -> Any:
+        """Never called, see `hosted`."""
         raise NotImplementedError(part)
 
     def _blocks(self, start: int, stop: int) -> Iterator[tuple[Numbers, Pairs]]:
@@ -208,21 +208,21 @@ class Scan:
 
 
 def find_candidates(
-    scan: Scan, spread: Spread | None, report: Report | None
+    scan: Scan, executor: Executor | None, report: Report | None
 ) -> tuple[Candidates, Counts | None]:
     """One pass: the candidates, and the pairs of each foreground class if `scan` counts them.
 
     Args:
-        spread: who works; None is this process.
-        report: called as `report(pairs gone through, pairs in the pool)`.
+        executor: runs the scans in parallel; None: in this process.
+        report: called as `report(pairs done, pairs in the pool)`.
     """
     total = len(scan.pool)
-    if spread is None:
+    if executor is None:
         keeper, allowed, by_class = scan.keep((0, total), report)
         return keeper.ranked(allowed), by_class
     size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
     stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
-    results = spread.map(scan, stretches, on_crash=scan, memory=scan.scorer.memory())
+    results = executor.map(scan, stretches, on_crash=scan, memory=scan.scorer.memory())
     keeper = Keeper(scan.most, scan.allowance.strata)
     by_class = scan.allowance.no_classes() if scan.count_classes else None
     allowed = 0

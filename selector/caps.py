@@ -24,7 +24,7 @@ class Caps:
     """The most pairs that a video on either side, a match of classes, or a recording on another
     recording as background may take.
 
-    None is no cap. `even_caps` gives the defaults.
+    None means no cap. `even_caps` gives the defaults.
     """
 
     foreground: int | None = None
@@ -45,7 +45,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class SelectionLimits:
-    """Whatever bounds a choice, beside the budget.
+    """Whatever bounds a choice, besides the budget.
 
     Attributes:
         classes: int64 [N], the class of each row.
@@ -75,7 +75,7 @@ def even_caps(
         budget: how many pairs will be chosen.
         foregrounds, backgrounds: how many videos the pool has on each side.
         matches: how many matches of a foreground class with a background class have pairs.
-        settings: the multiples; 0 is no cap.
+        settings: the multiples; 0 means no cap.
     """
 
     def cap(multiple: float, among: int) -> int | None:

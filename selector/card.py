@@ -47,7 +47,7 @@ class SelectorCard:
         num_frames, height, width, crop: geometry of the clips that the trunk saw.
         classes: class names it was trained on, in the order of their labels.
         reward, steps, seed: how it was trained.
-        verdict: what its training came to.
+        verdict: the result of its training.
         probe_auroc: of mislabelled videos; None without a probe.
         finetuned_from: the classes it was trained on before these; () if it was not fine-tuned.
         data: name of the data set; "" where a Selector was stored before that was kept.
@@ -135,7 +135,7 @@ class _Fields:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self._wrong(name, value, f"is no {kind.__name__}")
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._wrong(name, value, "is no finite number")
+            raise self._wrong(name, value, "is not a finite number")
         return value
 
     def _sized(self, name: str, value: int) -> int:

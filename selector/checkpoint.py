@@ -1,4 +1,4 @@
-"""A trained Selector on disk: `selector.safetensors` (numbers) beside `selector.json` (its card).
+"""A trained Selector on disk: `selector.safetensors` (numbers) next to `selector.json` (its card).
 
 The card says what the numbers were made with, so that a Selector is never used with features,
 label vectors or classes that it has not learned from. Nothing in either file is executed.
@@ -150,7 +150,7 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
             )
         if not bool(tensors[name].isfinite().all()):
             raise InputError(
-                f"{source} is not usable: {name} holds what is no finite number; train the "
+                f"{source} is not usable: {name} holds a value that is not finite; train the "
                 "Selector again."
             )
     module.load_state_dict(tensors, assign=True)

@@ -40,7 +40,7 @@ def auroc(scores: Tensor, good: Tensor) -> float:
     return wins / (positives * negatives)
 
 
-def auroc_spread(positives: int, negatives: int) -> float:
+def auroc_std(positives: int, negatives: int) -> float:
     """Standard deviation of the AUROC of scores that mean nothing (Mann-Whitney U without ties)."""
     return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
 
@@ -94,11 +94,11 @@ class Probe:
     @property
     def spread(self) -> float:
         """Standard deviation of `auroc` if the ranking were chance."""
-        return auroc_spread(self.others, self.mislabelled)
+        return auroc_std(self.others, self.mislabelled)
 
 
 @dataclass
-class Watch:
+class RankingMonitor:
     """Looks at the same pairs at every checkpoint. What it has seen belongs to a training's state.
 
     Attributes:
@@ -169,7 +169,7 @@ class Verdict:
 
     @property
     def found(self) -> bool | None:
-        """Whether ω means something; None when nothing was measured that could tell."""
+        """Whether ω means something; None when nothing that was measured shows it."""
         if self.probe is not None:
             return self.probe.auroc > 0.5 + 2 * self.probe.spread
         return None if self.explained is None else self.explained > 0.05

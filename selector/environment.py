@@ -49,7 +49,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a reward needs to know beside the loss after the step; measuring it takes time.
+    """What a reward needs to know besides the loss after the step; measuring it takes time.
 
     Attributes:
         before: the validation loss before the step.
@@ -103,4 +103,4 @@ class Environment(Protocol):
         """All that `sample` and `step` depend on and that changes: weights, momentum, counters."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state that `state_dict` gave."""
+        """Resume from a state that `state_dict` gave."""

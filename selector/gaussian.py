@@ -130,7 +130,7 @@ class GaussianEnvironment:
         return {"weight": self._weight, "bias": self._bias}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with these weights."""
+        """Resume with these weights."""
         self._weight, self._bias = state["weight"], state["bias"]
 
     def _points(self, classes: Tensor, draw: torch.Generator) -> Tensor:

@@ -146,8 +146,8 @@ def _fetch(name: str, revision: str | None, download: Mapping[str, Any]) -> Path
         )
     except errors.GatedRepoError:
         raise InputError(
-            f"{here}, and the Hugging Face Hub shows the repository only to those whom its owner "
-            "lets in; ask for access on its page, and log in with `hf auth login`."
+            f"{here}, and the Hugging Face Hub shows the repository only to users "
+            "with access; request access on its page, and log in with `hf auth login`."
         ) from None
     except errors.RepositoryNotFoundError:
         raise InputError(
@@ -169,6 +169,6 @@ def _fetch(name: str, revision: str | None, download: Mapping[str, Any]) -> Path
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise L2AError(
             f"The Selector {name} could not be fetched from the Hugging Face Hub ({reason}); give "
-            "the same command again to go on."
+            "the same command again to resume."
         ) from None
     return Path(found)

@@ -138,7 +138,7 @@ class Keeper:
         return order
 
     def _thinned(self, logits: Logits, strata: Strata) -> NDArray[np.int64] | None:
-        """Which of some pairs have a place beside each other; None where that is too early to tell.
+        """Which of some pairs are kept together; None where it is too early to tell.
 
         A pool lists its pairs match by match, so that a new stratum brings many at a time, all of
         which pass: without this they would be held, and sorted, all of them.

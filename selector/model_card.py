@@ -1,4 +1,4 @@
-"""The model card: what a person reads about a Selector before using it, README.md beside it."""
+"""The model card: what a person reads about a Selector before using it, README.md next to it."""
 
 from __future__ import annotations
 

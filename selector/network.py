@@ -6,7 +6,7 @@ go through hidden layers of 2048, 1024 and 512 to one logit, whose sigmoid is th
 Added, because without them it does not learn on real clips: features are standardised by the
 statistics of the training videos; label vectors are scaled to a norm that the features do not
 drown; each video comes with its label agreement (`selector.agreement`); in training, features and
-label vectors are hidden at random, so that the Selector does not learn each video by heart.
+label vectors are hidden at random, so that the Selector does not memorise each video.
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ class Selector(nn.Module):
         self.first = nn.Linear(inputs, config.hidden[0])
         self.agreement: nn.Parameter | None = None
         if config.agreement_scale:
-            # One weight for both sides, beside those of each: a doubtful label is doubtful on both,
-            # and what backgrounds teach, which carry most of a mixed label, helps foregrounds.
+            # One weight for both sides, besides those of each: a doubtful label is doubtful on
+            # both, and what backgrounds teach, which carry most of a mixed label, helps
+            # foregrounds.
             bound = inputs**-0.5
             self.agreement = nn.Parameter(torch.empty(config.hidden[0]).uniform_(-bound, bound))
         self.rest = nn.Sequential()

@@ -61,8 +61,8 @@ class Scorer(Protocol):
         ...
 
 
-class Spread(Protocol):
-    """Spreads the calls of a task over processes or machines, as a `compositing` engine does."""
+class Executor(Protocol):
+    """Distributes the calls of a task over processes or machines, as `compositing.Engine` does."""
 
     def map(
         self,

@@ -19,7 +19,7 @@ from selector.allowance import Allowance
 from selector.candidates import Scan, find_candidates
 from selector.caps import Caps, SelectionLimits, split_budget
 from selector.keeper import EVERYTHING, Candidates
-from selector.protocols import Counts, Logits, Numbers, PairPool, Pairs, Scorer, Spread
+from selector.protocols import Counts, Executor, Logits, Numbers, PairPool, Pairs, Scorer
 from selector.score import RandomScorer
 
 CANDIDATES = 1 << 19
@@ -63,7 +63,7 @@ class Selection:
         passed_over: how many pairs rank above the last chosen one and were not chosen, because of
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
-        passes: how often the pool was gone through.
+        passes: number of passes over the pool.
     """
 
     chosen: RankedPairs
@@ -104,7 +104,7 @@ def select_top(
     limits: SelectionLimits,
     *,
     spares: int = 0,
-    spread: Spread | None = None,
+    executor: Executor | None = None,
     report: Report | None = None,
 ) -> Selection:
     """The `budget` best pairs that caps and quotas allow, exactly.
@@ -126,8 +126,8 @@ def select_top(
         limits: the classes of the rows, and what one video, recording or class may take.
         spares: how many pairs to name beyond the budget, as far as the pool goes. They do not
             change which are chosen, nor the caps that are reported.
-        spread: who scores, such as a cluster; None scores in this process. The result is the same.
-        report: called as `report(pairs gone through, pairs in the pool)` in each pass.
+        executor: scores in parallel, such as a cluster; None: in this process. Same result.
+        report: called as `report(pairs done, pairs in the pool)` in each pass.
 
     Raises:
         InputError: the budget is below 1 or larger than the pool.
@@ -135,7 +135,7 @@ def select_top(
     """
     _check_budget(budget, len(pool))
     everything = budget + min(spares, len(pool) - budget)
-    search = _Search(pool, scorer, limits, everything, spread, report)
+    search = _Search(pool, scorer, limits, everything, executor, report)
     if limits.weights is None:
         caps, relaxed = search.fill(everything, settle_at=budget)
     else:
@@ -188,7 +188,7 @@ class _Search:
         scorer: Scorer,
         limits: SelectionLimits,
         everything: int,
-        spread: Spread | None,
+        executor: Executor | None,
         report: Report | None,
     ) -> None:
         self.numbers: Numbers = np.empty(0, np.int64)
@@ -199,7 +199,7 @@ class _Search:
         self._weights = limits.weights
         self._allowance = Allowance(limits)
         self._most = _most(everything) if self._allowance.anything else everything
-        self._spread, self._report = spread, report
+        self._executor, self._report = executor, report
         self._capacity: Counts = np.empty(0, np.int64)
         self._first: Candidates | None = None
 
@@ -270,7 +270,7 @@ class _Search:
         balanced = self._weights is not None and self._first is None
         taken = np.sort(self.numbers)
         scan = Scan(self._pool, self._scorer, self._allowance, taken, self._most, balanced)
-        candidates, by_class = find_candidates(scan, self._spread, self._report)
+        candidates, by_class = find_candidates(scan, self._executor, self._report)
         self.passes += 1
         if by_class is not None and self._weights is not None:
             self._capacity = by_class
@@ -296,7 +296,7 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         text += f"; caps doubled {times} to meet the budget"
     if selection.short:
         names = ", ".join(class_names[index] for index in selection.short)
-        text += f"; too few pairs for an own share of: {names}"
+        text += f"; too few pairs for a share of their own: {names}"
     return text
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from l2a.checkpoints import optimizer_tensors, restore_optimizer, with_prefix, without_prefix
 from l2a.errors import InputError, L2AError
 from selector import reward as rewards
-from selector.diagnosis import IN_A_ROW, WATCHED, Probe, Verdict, Watch
+from selector.diagnosis import IN_A_ROW, WATCHED, Probe, RankingMonitor, Verdict
 from selector.environment import Environment, PairBatch, StepResult
 from selector.network import Selector
 from selector.settings import ReinforceSettings
@@ -29,17 +29,17 @@ EMPTY_STEPS_IN_A_ROW = 100
 
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
-"""What a training goes on from: tensors, and facts that fit into JSON."""
+"""What a training resumes from: tensors, and facts that fit into JSON."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training's states go, and which of them it goes on from.
+    """Where a training's states go, and which of them it resumes from.
 
     Attributes:
         save: called at every checkpoint and after the last step with (tensors, facts): CPU copies,
             and a dictionary that fits into JSON. None saves nothing.
-        resume: what `save` was given; None begins anew.
+        resume: what `save` was given; None starts from scratch.
     """
 
     save: Callable[[dict[str, Tensor], dict[str, object]], None] | None = None
@@ -62,7 +62,7 @@ class TrainedTrunk:
 
 
 @dataclass(frozen=True)
-class Known:
+class DiagnosisContext:
     """What the caller knows, by which the diagnosis judges a ranking.
 
     Attributes:
@@ -106,7 +106,7 @@ def train_selector(
     log: Log,
     checkpoints: Checkpoints = Checkpoints(),
     trunk: TrainedTrunk | None = None,
-    known: Known = Known(),
+    known: DiagnosisContext = DiagnosisContext(),
 ) -> TrainingReport:
     """Train `selector` in place; it is left in evaluation mode.
 
@@ -121,18 +121,18 @@ def train_selector(
         log: called after every step with its number and its figures. A skipped step has only
             omega_*, share_selected and skipped_steps; checkpoints add rank_correlation and
             probe_auroc.
-        checkpoints: where to go on, and where states are saved.
+        checkpoints: what to resume from, and where states are saved.
         trunk: learns with the Selector; None where the environment's features are fixed.
         known: what the ranking is judged by.
 
     Raises:
-        InputError: the state to go on from is of other settings or another seed.
+        InputError: the state to resume from is of other settings or another seed.
         L2AError: the validation loss, reward or policy loss is not a finite number, or the
             Selector selects nothing any more.
     """
     reward = rewards.REWARDS[settings.reward](settings)
     optimiser = _optimiser(selector, trunk, settings.selector_lr)
-    learner = _Learner(selector, environment, optimiser, settings, seed)
+    learner = _TrainingState(selector, environment, optimiser, settings, seed)
     progress = _Progress()
     if checkpoints.resume is not None:
         progress = learner.restore(checkpoints.resume)
@@ -144,7 +144,7 @@ def train_selector(
         step = progress.step
         if settings.restart_every and step and step % settings.restart_every == 0:
             environment.restart()
-            # A fresh classifier's loss is far above the old average: that is no pair's fault.
+            # A fresh classifier's loss is far above the old average: no pair caused that.
             progress.delta = None
 
         # Act: each pair is selected with probability ω.
@@ -187,13 +187,13 @@ def train_selector(
 
 @dataclass
 class _Progress:
-    """What the loop carries from step to step beside the networks. `step` is the next one."""
+    """What the loop carries from step to step besides the networks. `step` is the next one."""
 
     step: int = 0
     delta: float | None = None
     skipped: int = 0
     empty_in_a_row: int = 0
-    watch: Watch = field(default_factory=Watch)
+    watch: RankingMonitor = field(default_factory=RankingMonitor)
 
     def learned(self, loss: float, window: int) -> None:
         """A step had an effect: its validation loss moves the baseline."""
@@ -236,7 +236,9 @@ def _act(logits: Tensor, trajectories: int, generator: torch.Generator, step: in
     return torch.bernoulli(chances, generator=generator).to(logits.device)
 
 
-def _descend(learner: _Learner, policy_loss: Tensor, logits: Tensor, step: int) -> dict[str, float]:
+def _descend(
+    learner: _TrainingState, policy_loss: Tensor, logits: Tensor, step: int
+) -> dict[str, float]:
     """One step of the optimiser; returns its figures."""
     settings = learner.settings
     penalty = rewards.exploration_penalty(
@@ -253,7 +255,9 @@ def _descend(learner: _Learner, policy_loss: Tensor, logits: Tensor, step: int) 
     }
 
 
-def _look(learner: _Learner, watch: Watch, step: int, known: Known) -> dict[str, float]:
+def _look(
+    learner: _TrainingState, watch: RankingMonitor, step: int, known: DiagnosisContext
+) -> dict[str, float]:
     """How the ranking of the watched pairs has changed, and what the probe says of it."""
     found, rows = _watched(learner.selector, learner.environment)
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
@@ -311,8 +315,8 @@ def _finite(step: int, name: str, value: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class _Learner:
-    """What a training changes, and what it must be trained with to go on."""
+class _TrainingState:
+    """What a training changes, and what it must be trained with to resume."""
 
     selector: Selector
     environment: Environment
@@ -321,7 +325,7 @@ class _Learner:
     seed: int
 
     def facts(self) -> dict[str, object]:
-        """What must be the same to go on. More steps may be asked for, or other saving."""
+        """What must be the same to resume. More steps may be asked for, or other saving."""
         facts = dataclasses.asdict(self.settings)
         del facts["selector_steps"]
         if self.settings.settle == 1:  # otherwise checkpoints decide where the training ends
@@ -364,7 +368,7 @@ class _Learner:
             self.selector.load_state_dict(without_prefix("selector.", tensors))
             restore_optimizer(self.optimiser, tensors, "optimiser.")
             self.environment.load_state_dict(without_prefix("environment.", tensors))
-            watch = Watch(tensors["watch.first"], tensors["watch.last"], **observed)
+            watch = RankingMonitor(tensors["watch.first"], tensors["watch.last"], **observed)
             return _Progress(**counted, watch=watch)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(damaged) from None

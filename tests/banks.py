@@ -9,7 +9,7 @@ import numpy as np
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.networks import VideoNetwork
-from train.batches import Batch, ClipSource
+from train.batches import ClipBatch, ClipSource
 from train.loading import Loading
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
@@ -46,7 +46,7 @@ def make_source(
 
 def epoch_of(
     source: ClipSource, mix: TrainingMix, batch_size: int, flip: bool, seed: int, epoch: int
-) -> list[Batch]:
+) -> list[ClipBatch]:
     """The batches of one epoch."""
     batches = MixedBatches(source, mix, batch_size, flip, seed, epochs=epoch + 1)
     steps = batches.steps_per_epoch
@@ -56,7 +56,7 @@ def epoch_of(
 def trainer_of(
     network: VideoNetwork, source: ClipSource, mix: TrainingMix, settings: ClassifierSettings,
     epochs: int, *, seed: int, state: Path | None = None, workers: int = 0,
-) -> Trainer[Batch]:  # fmt: skip
+) -> Trainer[ClipBatch]:  # fmt: skip
     """A supervised training on a mix."""
     batches = MixedBatches(source, mix, settings.batch_size, settings.flip, seed, epochs)
     return Trainer(

@@ -57,7 +57,7 @@ class CountingInpainter:
     """Paints holes grey; says that a given share of each hole was never seen."""
 
     identity: str = "grey 1"
-    looks_behind: bool = True
+    uses_other_frames: bool = True
     seen: int = 0
     unseen: bool = False
 

@@ -18,7 +18,7 @@ from l2a.arguments import Arguments, parse
 from l2a.demo import SETTINGS
 from l2a.errors import InputError
 from l2a.settings import ClipSettings, setting
-from l2a.values import Unfit, convert, in_words
+from l2a.values import ConversionError, convert, in_words
 from selector.settings import ReinforceSettings, SelectorSettings
 from train.commands import ALL_GROUPS, COMMANDS
 from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
@@ -127,7 +127,7 @@ LONG_OPTIONS = [
     ("train", ["--crf", "52"], "0..51", ["--crf", "51"]),
     ("train", ["--preset", "x"], "one of ultrafast, superfast", ["--preset", "superfast"]),
     ("train", ["--resolution", "3"], "0 (as it is) or 16 pixels or more", ["--resolution", "16"]),
-    ("train", ["--clip-length", "-1"], "0 (whole) or some seconds", ["--clip-length", "2.5"]),
+    ("train", ["--clip-length", "-1"], "or a number of seconds", ["--clip-length", "2.5"]),
     ("train", ["--shard-size", "0"], "1 MB or more", ["--shard-size", "1"]),
     ("train", ["--ray-address", "auto"], "needs engine ray",
      ["--ray-address", "auto", "--engine", "ray"]),
@@ -198,7 +198,7 @@ def test_any_text_is_a_value_of_its_kind_or_unfit(text: Any) -> None:
     for kind in kinds:
         try:
             value = convert(text, kind)
-        except Unfit:
+        except ConversionError:
             assert in_words(kind)
             continue
         assert value is None or type(value) in (bool, int, float, str, tuple, type(Path()))
@@ -306,7 +306,7 @@ def test_data_and_out_may_stand_in_the_file(tmp_path: Path) -> None:
         ("lr:", "lr in SETTINGS is null, but must be a finite number;"),
         ("- lr: 1", "holds no settings; write one `name: value` a line."),
         ("just text", "holds no settings"),
-        ("? [a]\n: 3", "has a name that is no text"),
+        ("? [a]\n: 3", "has a name that is not text"),
         ("<<: {epochs: 3}", "which no command knows"),
         ("lr: 1\n---\nlr: 2", "is not a readable YAML file"),
         ("lr: *a", "is not a readable YAML file"),

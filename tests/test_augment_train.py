@@ -20,7 +20,7 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.media import read_frames
 from train.arms import check_arms, plan_arms
-from train.batches import Augment, Batch, ClipSource
+from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import make_classifier
 from train.mix import TrainingMix, augmented
 from train.settings.full import ClassifierSettings, StageTwoSettings
@@ -179,7 +179,7 @@ def test_what_is_drawn_follows_from_seed_epoch_and_step(
 
     seeds: list[tuple[int, ...]] = []
 
-    def note(batch: Batch, augmentation: Augmentation, seed: Sequence[int]) -> Batch:
+    def note(batch: ClipBatch, augmentation: Augmentation, seed: Sequence[int]) -> ClipBatch:
         seeds.append(tuple(seed))
         return batch
 
@@ -298,11 +298,11 @@ def test_a_preview_of_no_clips_is_refused(
 
 def test_a_preview_looks_for_a_draw_that_changes_every_clip(source: ClipSource) -> None:
     """Of two clips every second draw makes each its own partner."""
-    from train.augment_preview import _telling
+    from train.augment_preview import _clear_example
 
     batch = source.real(ROWS[:2])
     for seed in range(6):
-        done = _telling(batch, VideoMix(), seed)
+        done = _clear_example(batch, VideoMix(), seed)
         assert (done.clips != batch.clips).flatten(1).any(1).all()
 
 

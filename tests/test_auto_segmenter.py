@@ -197,7 +197,7 @@ def test_a_damaged_record_of_a_run_is_left_to_whoever_opens_it(
 def test_unsettled_it_is_motion_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpu(monkeypatch)
     assert make_segmenter("auto").identity == make_segmenter("motion").identity
-    with pytest.raises(InputError, match="'auto' takes no argument, but got 'fast'"):
+    with pytest.raises(InputError, match="'auto' takes no argument, but was given 'fast'"):
         make_segmenter("auto:fast")
 
 

@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
     "an empty class": ({"train.csv": f"path,label\n{G0},\n"}, "a class, its number or its name"),
     "a column less": ({"train.csv": f"path,fps,label\n{G0},25\n"}, "in the columns of line 1"),
     "a half class in a table": ({"train.csv": f"path,label\n{G0},0.5\n"}, "a row with a class"),
-    "NUL bytes": ({"train.txt": ROWS.encode() + b"\0\0\0"}, "holds NUL bytes and is no text"),
+    "NUL bytes": ({"train.txt": ROWS.encode() + b"\0\0\0"}, "holds NUL bytes and is not text"),
     "a path that leaves": ({"train.txt": ROWS + "../x.mp4 0\n"}, r"'\.\./x\.mp4' leaves"),
     "a deep path that leaves": ({"lists/train.txt": ROWS + "../../x.mp4 0\n"}, "leaves"),
     "an absolute path that leaves": ({"train.txt": ROWS + "/a/../../x.mp4 0\n"}, "leaves"),
@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
                                  r"No video of .* \(listed with no times, '1e400' to '2'\)"),
     "Kinetics with an endless field": ({"train.csv": "label,youtube_id,time_start,time_end\n"
                                                      f'golf,"{"x" * 200_000}",1,2\n'},
-                                       "is no readable table"),
+                                       "is not a readable table"),
     "a bad HMDB51 tag": ({"splits/golf_test_split1.txt": "golf0.mp4 3\n"}, "a tag 0, 1 or 2"),
     "HMDB51 without a tag": ({"splits/golf_test_split1.txt": "golf0.mp4\n"}, "a tag 0, 1 or 2"),
     "a UCF101 line without a class": ({"trainlist01.txt": "golf0.mp4 1\n", "testlist01.txt": ""},
@@ -217,7 +217,7 @@ SKIPPED: dict[str, tuple[str, str, str]] = {
     "another class folder": ("videos/run/golf0.mp4 2", "videos/run/golf0.mp4", "no such file"),
     "of two classes": (f"{G0} 1", G0, "listed with two classes, golf and jump"),
     "a control character": ("videos/golf/\x1b[31m.mp4 0", r"videos/golf/\x1b[31m.mp4", "no such"),
-    "a folder": ("videos/golf/deep.mp4 0", "videos/golf/deep.mp4", "a folder and no video file"),
+    "a folder": ("videos/golf/deep.mp4 0", "videos/golf/deep.mp4", "a folder, not a video file"),
     "a very long name": (f"videos/golf/{'x' * 5000}.mp4 0", f"videos/golf/{'x' * 5000}.mp4", "no "),
     "another case of letters": ("videos/golf/GOLF1.MP4 0", "videos/golf/GOLF1.MP4", "no such file"),
 }

@@ -71,11 +71,11 @@ def black_and_white(folder: Path, settings: CompositeSettings) -> ClipSource:
     bank = ClipBank.create_or_resume(folder, ["white", "black"], GEOMETRY, "test")
     shape = (GEOMETRY.num_frames, GEOMETRY.height, GEOMETRY.width)
     white, black = (np.full((*shape, 3), value, np.uint8) for value in (255, 0))
-    front, behind = np.zeros(shape, bool), np.zeros(shape, bool)
-    front[:, 6:18, 10:18] = True
-    behind[:, 4:20, 20:] = True
-    bank.write(0, white, front, white)
-    bank.write(1, white, behind, black)
+    mask_f, mask_b = np.zeros(shape, bool), np.zeros(shape, bool)
+    mask_f[:, 6:18, 10:18] = True
+    mask_b[:, 4:20, 20:] = True
+    bank.write(0, white, mask_f, white)
+    bank.write(1, white, mask_b, black)
     return ClipSource(bank, np.arange(2), 2, GEOMETRY.crop, settings)
 
 

@@ -272,7 +272,7 @@ def test_a_named_store_that_is_new_is_said_with_what_it_costs(
              "--layers", str(layers)]  # fmt: skip
     assert main(words) == 0
     shown = capsys.readouterr().err
-    assert f"{layers} holds no layers yet, so all are made anew there; if there should" in shown
+    assert f"{layers} holds no layers yet, so all will be made there; if there should" in shown
     assert f"layers: 12 of 12 videos to make in {layers}, segmenter motion, inpainter" in shown
     assert main(words) == 0
     shown = capsys.readouterr().err

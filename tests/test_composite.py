@@ -19,7 +19,7 @@ from compositing.layers import Layers
 from compositing.masks import from_json
 from compositing.placement import IDENTITY, Placement, place_foreground, placement_of_pair
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_strip, side_by_side
+from compositing.strips import Composited, draw_strip, side_by_side
 from l2a.files import fingerprint
 from l2a.media import read_frames, resize_frames, resize_masks
 from l2a.videos import Video
@@ -67,13 +67,15 @@ def test_left_half_from_the_foreground_the_rest_from_the_clean_background():
 @pytest.mark.parametrize("size_f", [(12, 16), (3, 5), (31, 17)])
 @pytest.mark.parametrize("size_b", [(12, 16), (7, 9), (1, 1)])
 def test_the_backgrounds_size_and_the_foregrounds_length_and_rate(size_f, size_b):
-    front = flat_layers("run/a", 20, size_f, num_frames=5, fps=25.0)
-    behind = flat_layers("walk/b", 50, size_b, num_frames=3)
-    composite = make_composite(front, behind, MIXED)
+    foreground = flat_layers("run/a", 20, size_f, num_frames=5, fps=25.0)
+    background = flat_layers("walk/b", 50, size_b, num_frames=3)
+    composite = make_composite(foreground, background, MIXED)
     assert composite.frames.shape == (5, *size_b, 3)
     assert composite.fps == 25
     ratio = size_f[1] / size_f[0] / (size_b[1] / size_b[0])
-    _, mask = place_foreground(fit_foreground(front.frames, front.mask, size_b, ratio), IDENTITY)
+    _, mask = place_foreground(
+        fit_foreground(foreground.frames, foreground.mask, size_b, ratio), IDENTITY
+    )
     assert composite.gamma == mask.mean()
     assert (composite.frames[mask] == 20).all()
     assert (composite.frames[~mask] == 150).all()
@@ -83,9 +85,9 @@ def test_resizing_keeps_mask_and_frame_on_each_other():
     """A bright square whose mask is exact stays bright inside the mask, and a square."""
     frames = np.zeros((1, 40, 40, 3), np.uint8)
     frames[:, 12:28, 12:28] = 240
-    front = make_layers("run/a", frames, frames[..., 0] > 0)
+    foreground = make_layers("run/a", frames, frames[..., 0] > 0)
     for size in ((20, 20), (80, 120), (50, 30)):
-        composite = make_composite(front, flat_layers("walk/b", 0, size, num_frames=1), MIXED)
+        composite = make_composite(foreground, flat_layers("walk/b", 0, size, num_frames=1), MIXED)
         rows, columns = np.nonzero((composite.frames[0] != 100).any(axis=-1))
         middle = [(rows.min() + rows.max() + 1) / 2, (columns.min() + columns.max() + 1) / 2]
         assert np.abs(np.array(middle) - np.array(size) / 2).max() <= 0.5
@@ -96,8 +98,8 @@ def test_resizing_keeps_mask_and_frame_on_each_other():
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_gamma_0_and_1(share):
-    front = flat_layers("run/a", 20, (6, 8), share=share)
-    composite = make_composite(front, flat_layers("walk/b", 50, (6, 8)), MIXED)
+    foreground = flat_layers("run/a", 20, (6, 8), share=share)
+    composite = make_composite(foreground, flat_layers("walk/b", 50, (6, 8)), MIXED)
     assert composite.gamma == composite.lam == share
     assert (composite.frames == (20 if share else 150)).all()
 
@@ -112,32 +114,34 @@ def test_one_frame_each():
 
 
 def test_inputs_are_not_mutated():
-    front, behind = flat_layers("run/a", 20, (9, 5)), flat_layers("walk/b", 50, (6, 8))
+    foreground, background = flat_layers("run/a", 20, (9, 5)), flat_layers("walk/b", 50, (6, 8))
     arrays = [
-        a for layers in (front, behind) for a in (layers.frames, layers.mask, layers.background)
+        a
+        for layers in (foreground, background)
+        for a in (layers.frames, layers.mask, layers.background)
     ]
     before = [array.copy() for array in arrays]
-    make_composite(front, behind, MIXED).frames[:] = 7
+    make_composite(foreground, background, MIXED).frames[:] = 7
     for now, then in zip(arrays, before, strict=True):
         assert_array_equal(now, then)
 
 
 def test_label_rules_see_what_is_visible_and_what_was_removed():
-    front = flat_layers("run/a", 20, (6, 8), share=0.25)
-    behind = flat_layers("walk/b", 50, (6, 8), share=0.75)
+    foreground = flat_layers("run/a", 20, (6, 8), share=0.25)
+    background = flat_layers("walk/b", 50, (6, 8), share=0.75)
     lam = {
-        rule: make_composite(front, behind, CompositeSettings(rule, alpha=2)).lam
+        rule: make_composite(foreground, background, CompositeSettings(rule, alpha=2)).lam
         for rule in ("mixed", "foreground", "actor")
     }
     assert lam == {"mixed": 1 - 0.75**2, "foreground": 1, "actor": 1 - 0.75**2}
     nobody = flat_layers("walk/b", 50, (6, 8), share=0)
-    assert make_composite(front, nobody, CompositeSettings("actor", alpha=2)).lam == 1
+    assert make_composite(foreground, nobody, CompositeSettings("actor", alpha=2)).lam == 1
 
 
 def test_provenance_says_what_made_it():
-    front, behind = flat_layers("run/a", 20, (6, 8)), flat_layers("walk/b", 50, (6, 8))
+    foreground, background = flat_layers("run/a", 20, (6, 8)), flat_layers("walk/b", 50, (6, 8))
     settings = CompositeSettings("actor", alpha=3)
-    made = make_composite(front, behind, settings, omega=0.7, seed=5)
+    made = make_composite(foreground, background, settings, omega=0.7, seed=5)
     assert made.provenance == {
         "foreground": "run/a",
         "background": "walk/b",
@@ -170,20 +174,20 @@ def spot_layers(name, value, size):
 
 
 def test_placement_gamma_and_lambda_are_of_what_is_really_seen():
-    front, behind = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
-    made = make_composite(front, behind, MOVED, seed=1)
+    foreground, background = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
+    made = make_composite(foreground, background, MOVED, seed=1)
     placement = Placement(**made.provenance["placement"])
     assert placement == placement_of_pair(MOVED, 1, "run/a", "walk/b") != IDENTITY
-    frames, mask = place_foreground(Fitted(front.frames, front.mask, 0, 40), placement)
-    assert_array_equal(made.frames, composite_clip(frames, mask, behind.background))
-    assert made.gamma == mask.mean() != front.mask.mean()
+    frames, mask = place_foreground(Fitted(foreground.frames, foreground.mask, 0, 40), placement)
+    assert_array_equal(made.frames, composite_clip(frames, mask, background.background))
+    assert made.gamma == mask.mean() != foreground.mask.mean()
     assert made.lam == pytest.approx(1 - (1 - mask.mean()) ** 4)
 
 
 def test_what_left_the_frame_has_no_part_in_the_label():
-    front = flat_layers("run/a", 20, (6, 8), share=0.5)
+    foreground = flat_layers("run/a", 20, (6, 8), share=0.5)
     made = [
-        make_composite(front, flat_layers("walk/b", 50, (6, 8)), MOVED, seed=seed)
+        make_composite(foreground, flat_layers("walk/b", 50, (6, 8)), MOVED, seed=seed)
         for seed in range(12)
     ]
     for composite in made:
@@ -192,15 +196,15 @@ def test_what_left_the_frame_has_no_part_in_the_label():
 
 
 def test_the_actor_rule_weighs_what_is_seen_against_what_was_removed():
-    front, behind = spot_layers("run/a", 20, (30, 40)), flat_layers("walk/b", 50, (30, 40))
+    foreground, background = spot_layers("run/a", 20, (30, 40)), flat_layers("walk/b", 50, (30, 40))
     settings = replace(MOVED, label_rule="actor", alpha=2.0)
-    made = make_composite(front, behind, settings, seed=1)
+    made = make_composite(foreground, background, settings, seed=1)
     assert made.lam == pytest.approx(1 - (0.5 / (0.5 + made.gamma)) ** 2)
 
 
 def test_soft_edges_count_by_their_weight():
-    front, behind = flat_layers("run/a", 20, (10, 20)), flat_layers("walk/b", 50, (10, 20))
-    made = make_composite(front, behind, CompositeSettings(blend="feather", feather=0.4))
+    foreground, background = flat_layers("run/a", 20, (10, 20)), flat_layers("walk/b", 50, (10, 20))
+    made = make_composite(foreground, background, CompositeSettings(blend="feather", feather=0.4))
     weights = (150 - made.frames[..., 0].astype(float)) / 130
     # The edge is 4 pixels wide: 0.5/4, 1.5/4, 2.5/4 and 3.5/4 in place of 1.
     assert made.gamma == pytest.approx((6 + 8 / 4) / 20)
@@ -223,9 +227,9 @@ def test_composites_do_not_depend_on_those_made_before(name):
 
 
 def test_another_seed_is_another_placement():
-    front, behind = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
+    foreground, background = spot_layers("run/a", 20, (30, 40)), spot_layers("walk/b", 50, (30, 40))
     made = {
-        seed: make_composite(front, behind, MOVED, seed=seed).provenance["placement"]
+        seed: make_composite(foreground, background, MOVED, seed=seed).provenance["placement"]
         for seed in (None, 0, 1)
     }
     assert made[None] == made[0] != made[1]
@@ -236,7 +240,7 @@ def times(count, fps):
 
 
 @pytest.mark.parametrize(
-    ("front", "behind", "expected"),
+    ("foreground", "background", "expected"),
     [
         ((10, 30), (4, 30), [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]),
         ((3, 30), (40, 30), [0, 1, 2]),
@@ -248,8 +252,8 @@ def times(count, fps):
         ((7, 30), (4, 10), [0, 0, 1, 1, 1, 2, 2]),
     ],
 )
-def test_ping_pong_by_hand(front, behind, expected):
-    assert ping_pong(times(*front), times(*behind)).tolist() == expected
+def test_ping_pong_by_hand(foreground, background, expected):
+    assert ping_pong(times(*foreground), times(*background)).tolist() == expected
 
 
 @given(
@@ -257,10 +261,10 @@ def test_ping_pong_by_hand(front, behind, expected):
     st.integers(2, 60),
     st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97, 30.0, 59.94]),
 )
-def test_ping_pong_at_one_rate_turns_round_at_both_ends(front, behind, fps):
-    steps = np.arange(front) % (2 * (behind - 1))
-    expected = np.where(steps < behind, steps, 2 * (behind - 1) - steps)
-    assert_array_equal(ping_pong(times(front, fps), times(behind, fps)), expected)
+def test_ping_pong_at_one_rate_turns_round_at_both_ends(foreground, background, fps):
+    steps = np.arange(foreground) % (2 * (background - 1))
+    expected = np.where(steps < background, steps, 2 * (background - 1) - steps)
+    assert_array_equal(ping_pong(times(foreground, fps), times(background, fps)), expected)
 
 
 @given(
@@ -268,9 +272,9 @@ def test_ping_pong_at_one_rate_turns_round_at_both_ends(front, behind, fps):
     st.lists(st.floats(0.01, 0.2), min_size=1, max_size=40),
     st.sampled_from([8.0, 25.0, 30.0]),
 )
-def test_ping_pong_takes_the_nearest_frame_whatever_the_rates(front, gaps, fps):
+def test_ping_pong_takes_the_nearest_frame_whatever_the_rates(foreground, gaps, fps):
     stamps = np.concatenate([[0.0], np.cumsum(gaps)])
-    moments = times(front, fps)
+    moments = times(foreground, fps)
     chosen = ping_pong(moments, stamps)
     period = 2 * stamps[-1]
     position = stamps[-1] - np.abs(moments % period - stamps[-1])
@@ -279,21 +283,23 @@ def test_ping_pong_takes_the_nearest_frame_whatever_the_rates(front, gaps, fps):
 
 
 def test_a_shorter_background_goes_ping_pong():
-    front = flat_layers("run/a", 200, (4, 6), num_frames=8, share=0)
-    composite = make_composite(front, numbered_layers("walk/b", 3, 30.0), MIXED)
+    foreground = flat_layers("run/a", 200, (4, 6), num_frames=8, share=0)
+    composite = make_composite(foreground, numbered_layers("walk/b", 3, 30.0), MIXED)
     assert composite.frames[:, 0, 0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
 
 
 def test_a_background_of_another_rate_keeps_its_speed():
-    front = flat_layers("run/a", 200, (4, 6), num_frames=5, share=0, fps=25.0)
-    composite = make_composite(front, numbered_layers("walk/b", 30, 50.0), MIXED)
+    foreground = flat_layers("run/a", 200, (4, 6), num_frames=5, share=0, fps=25.0)
+    composite = make_composite(foreground, numbered_layers("walk/b", 30, 50.0), MIXED)
     assert composite.frames[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
 
 
 def test_strip_shows_each_stage_where_it_belongs(tmp_path):
-    front = flat_layers("run/a", 20, (40, 60), share=0.5)
-    behind = flat_layers("walk/b", 50, (40, 60))
-    items = [Made(front, behind, make_composite(front, behind, MIXED, omega=0.5))] * 2
+    foreground = flat_layers("run/a", 20, (40, 60), share=0.5)
+    background = flat_layers("walk/b", 50, (40, 60))
+    items = [
+        Composited(foreground, background, make_composite(foreground, background, MIXED, omega=0.5))
+    ] * 2
     draw_strip(tmp_path / "strip.png", items, times=3, height=40)
     sheet = np.asarray(Image.open(tmp_path / "strip.png"))
     assert sheet.shape == (24 + 2 * (24 + 3 * 46), 6 + 5 * 66, 3)
@@ -305,9 +311,9 @@ def test_strip_shows_each_stage_where_it_belongs(tmp_path):
 
 
 def test_strip_shows_the_background_of_the_same_moment(tmp_path):
-    front = flat_layers("run/a", 20, (40, 60), num_frames=9, share=0)
-    behind = numbered_layers("walk/b", 4, 30.0, (40, 60))
-    item = Made(front, behind, make_composite(front, behind, MIXED))
+    foreground = flat_layers("run/a", 20, (40, 60), num_frames=9, share=0)
+    background = numbered_layers("walk/b", 4, 30.0, (40, 60))
+    item = Composited(foreground, background, make_composite(foreground, background, MIXED))
     draw_strip(tmp_path / "strip.png", [item], times=9, height=40)
     sheet = np.asarray(Image.open(tmp_path / "strip.png"))
     column = [int(sheet[68 + 46 * row, 6 + 66 * 3 + 30, 0]) for row in range(9)]
@@ -318,9 +324,9 @@ def test_strip_shows_the_background_of_the_same_moment(tmp_path):
 def test_strip_is_repeatable_and_takes_mixed_sizes(tmp_path):
     sizes = ((40, 60), (31, 17), (9, 90))
     items = [
-        Made(front, behind, make_composite(front, behind, MIXED))
-        for front in (flat_layers("run/a", 20, size) for size in sizes)
-        for behind in (flat_layers("walk/b", 50, size[::-1], num_frames=2) for size in sizes)
+        Composited(foreground, background, make_composite(foreground, background, MIXED))
+        for foreground in (flat_layers("run/a", 20, size) for size in sizes)
+        for background in (flat_layers("walk/b", 50, size[::-1], num_frames=2) for size in sizes)
     ]
     draw_strip(tmp_path / "a.png", items)
     draw_strip(tmp_path / "b.png", items)
@@ -328,9 +334,11 @@ def test_strip_is_repeatable_and_takes_mixed_sizes(tmp_path):
 
 
 def test_side_by_side_shows_all_frames():
-    front = flat_layers("run/a", 20, (40, 60), num_frames=7)
-    behind = flat_layers("walk/b", 50, (40, 60), num_frames=3)
-    film = side_by_side(Made(front, behind, make_composite(front, behind, MIXED)), height=40)
+    foreground = flat_layers("run/a", 20, (40, 60), num_frames=7)
+    background = flat_layers("walk/b", 50, (40, 60), num_frames=3)
+    film = side_by_side(
+        Composited(foreground, background, make_composite(foreground, background, MIXED)), height=40
+    )
     assert film.shape == (7, 40, 180, 3)
     assert film[6, 20, [10, 70, 130, 170], 0].tolist() == [20, 50, 20, 150]
 
@@ -339,13 +347,13 @@ def test_side_by_side_shows_all_frames():
 def test_on_real_video_colours_stay_and_the_mask_fits_the_actor(clips_root):
     """A baseball player on a golf course: he is pasted exactly, and all around him is golf."""
     root = clips_root / "jhmdb12"
-    front, behind = (real_layers(root, name) for name in REAL)
-    composite = make_composite(front, behind, MIXED)
+    foreground, background = (real_layers(root, name) for name in REAL)
+    composite = make_composite(foreground, background, MIXED)
     size = composite.frames.shape[1:3]
-    mask, shown = resize_masks(front.mask, size), ping_pong(front.times, behind.times)
+    mask, shown = resize_masks(foreground.mask, size), ping_pong(foreground.times, background.times)
     assert 0.02 < composite.gamma < 0.4
-    assert_array_equal(composite.frames[mask], resize_frames(front.frames, size)[mask])
-    assert_array_equal(composite.frames[~mask], behind.background[shown][~mask])
+    assert_array_equal(composite.frames[mask], resize_frames(foreground.frames, size)[mask])
+    assert_array_equal(composite.frames[~mask], background.background[shown][~mask])
     # The golf course is green, and it stays green: no swap of red and blue, no grey.
     red, green, blue = composite.frames[:, 150:][~mask[:, 150:]].mean(axis=0)
     assert green > red + 20 > blue + 40
@@ -355,12 +363,12 @@ def test_on_real_video_colours_stay_and_the_mask_fits_the_actor(clips_root):
 @pytest.mark.parametrize("name", ["feather", "poisson"])
 def test_on_real_video_a_softer_blend_stays_within_the_mask(clips_root, name):
     root = clips_root / "jhmdb12"
-    front, behind = (real_layers(root, file) for file in REAL)
-    hard = make_composite(front, behind, MIXED)
-    soft = make_composite(front, behind, CompositeSettings(blend=name, match_colour=0.5))
-    size, shown = soft.frames.shape[1:3], ping_pong(front.times, behind.times)
-    mask = resize_masks(front.mask, size)
-    assert_array_equal(soft.frames[~mask], behind.background[shown][~mask])
+    foreground, background = (real_layers(root, file) for file in REAL)
+    hard = make_composite(foreground, background, MIXED)
+    soft = make_composite(foreground, background, CompositeSettings(blend=name, match_colour=0.5))
+    size, shown = soft.frames.shape[1:3], ping_pong(foreground.times, background.times)
+    mask = resize_masks(foreground.mask, size)
+    assert_array_equal(soft.frames[~mask], background.background[shown][~mask])
     assert (soft.gamma < hard.gamma) if name == "feather" else (soft.gamma == hard.gamma)
     # Along the edge of the mask the step to the scene is smaller.
     edge = mask[:, :, 1:] != mask[:, :, :-1]

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from compositing.masks import decode
-from compositing.run_lengths import Patch, areas_and_boxes, encode, encode_patches
+from compositing.run_lengths import MaskPatch, areas_and_boxes, encode, encode_patches
 from compositing.segmenters.detections import (
     Detections,
     at_full_size,
@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 """How near to the threshold another order of sums may decide otherwise."""
 
 
-def full(patch: Patch, height: int = H, width: int = W) -> NDArray[np.bool_]:
+def full(patch: MaskPatch, height: int = H, width: int = W) -> NDArray[np.bool_]:
     mask = np.zeros((height, width), np.bool_)
     rows, columns = patch.mask.shape
     mask[patch.top : patch.top + rows, patch.left : patch.left + columns] = patch.mask
@@ -148,7 +148,7 @@ def test_a_network_is_asked_for_some_frames_at_a_time_and_for_each_once() -> Non
 
 
 @st.composite
-def patches(draw: st.DrawFn) -> tuple[list[Patch], int, int]:
+def patches(draw: st.DrawFn) -> tuple[list[MaskPatch], int, int]:
     height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     made = []
     for _ in range(draw(st.integers(0, 5))):
@@ -157,13 +157,15 @@ def patches(draw: st.DrawFn) -> tuple[list[Patch], int, int]:
         if draw(st.booleans()):
             top, rows = 0, height  # runs go on from one column to the next
         seed, share = draw(st.integers(0, 99)), draw(st.sampled_from([0, 0.1, 0.5, 0.9, 1]))
-        made.append(Patch(top, left, np.random.default_rng(seed).random((rows, columns)) < share))
+        made.append(
+            MaskPatch(top, left, np.random.default_rng(seed).random((rows, columns)) < share)
+        )
     return made, height, width
 
 
 @given(patches())
 def test_patches_are_encoded_as_coco_encodes_whole_masks(
-    given_: tuple[list[Patch], int, int],
+    given_: tuple[list[MaskPatch], int, int],
 ) -> None:
     made, height, width = given_
     whole = [full(patch, height, width) for patch in made]
@@ -180,12 +182,12 @@ def test_long_runs_take_as_many_characters_as_they_need(size: tuple[int, int]) -
     for _ in range(9):
         place = rng.integers(0, height * width)
         mask.T.reshape(-1)[place : place + int(rng.choice([1, 15, 16, 17, 500, 20_000]))] = True
-    parts: Sequence[Any] = [Patch(0, 0, mask)]
+    parts: Sequence[Any] = [MaskPatch(0, 0, mask)]
     assert encode_patches(parts, height, width) == encode(mask[None])
 
 
 @given(patches())
-def test_areas_and_boxes_are_those_of_the_masks(given_: tuple[list[Patch], int, int]) -> None:
+def test_areas_and_boxes_are_those_of_the_masks(given_: tuple[list[MaskPatch], int, int]) -> None:
     made, height, width = given_
     whole = [full(patch, height, width) for patch in made]
     rles = [rle["counts"].decode() for rle in coco.encode(as_columns(whole))] if whole else []

@@ -306,9 +306,9 @@ def test_what_detectron2_cannot_run_is_refused_at_once(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {MASK_ONE: true}", "is no config of detectron2 .*MASK_ONE"),
-        ("MODEL: [", "is no config of detectron2"),
-        ("MODEL: !!python/object/apply:os.getcwd []", "is no config of detectron2"),
+        ("MODEL: {MASK_ONE: true}", "is not a config of detectron2 .*MASK_ONE"),
+        ("MODEL: [", "is not a config of detectron2"),
+        ("MODEL: !!python/object/apply:os.getcwd []", "is not a config of detectron2"),
         ("MODEL: {MASK_ON: true}", "has no weights of a trained detector; write detectron2:.*,WEI"),
         (
             "MODEL: {MASK_ON: true, WEIGHTS: 'detectron2://ImageNetPretrained/MSRA/R-50.pkl'}",
@@ -343,7 +343,7 @@ def test_detectron2s_weights_are_fetched_before_any_work(
         ("pkg_resources", r"needs pkg_resources.*pip install 'setuptools<82'"),
         (
             "fvcore",
-            r"installed but cannot be imported .*import of fvcore.*build it anew",
+            r"installed but cannot be imported .*import of fvcore.*rebuild it",
         ),
     ],
 )

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from selector.diagnosis import (
     IN_A_ROW,
     Probe,
+    RankingMonitor,
     Verdict,
-    Watch,
     auroc,
-    auroc_spread,
+    auroc_std,
     correlation,
     per_video,
     rank_correlation,
@@ -47,9 +47,9 @@ def test_auroc_is_the_share_of_pairs_won(rows: list[tuple[int, bool]]) -> None:
 
 
 def test_auroc_spread_is_that_of_shuffled_scores() -> None:
-    assert auroc_spread(1, 1) == 0.5  # 0 or 1, each as likely
+    assert auroc_std(1, 1) == 0.5  # 0 or 1, each as likely
     # Two against one: the one stands first, second or third of three: AUROC 0, ½, 1.
-    assert auroc_spread(2, 1) == pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))
+    assert auroc_std(2, 1) == pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))
 
 
 def test_rank_correlation_by_hand() -> None:
@@ -94,7 +94,7 @@ def test_a_probe_compares_videos_by_their_mean() -> None:
     found = Probe.of(logits, rows, mislabelled)
     # 5 beats 2 and 4; 3 beats 2 alone.
     assert found == Probe(auroc=0.75, mislabelled=2, others=2)
-    assert found.spread == auroc_spread(2, 2)
+    assert found.spread == auroc_std(2, 2)
 
 
 def test_without_both_kinds_there_is_no_probe() -> None:
@@ -109,8 +109,10 @@ UP = torch.arange(10.0)
 DOWN = -UP
 
 
-def watch_over(logits: list[torch.Tensor], settle: float) -> tuple[Watch, list[dict[str, float]]]:
-    watch = Watch()
+def watch_over(
+    logits: list[torch.Tensor], settle: float
+) -> tuple[RankingMonitor, list[dict[str, float]]]:
+    watch = RankingMonitor()
     return watch, [watch.look(each, 5 * i, settle) for i, each in enumerate(logits)]
 
 
@@ -165,7 +167,7 @@ def test_a_settle_of_1_never_stops_even_a_ranking_that_stands_still(size: int) -
 
 
 def test_what_pay_explains_is_a_running_mean() -> None:
-    watch = Watch()
+    watch = RankingMonitor()
     assert watch.note_advantage(
         torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 3, 2])
     ) == pytest.approx(0.5)

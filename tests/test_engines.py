@@ -443,7 +443,7 @@ class NetSegmenter(Net):
 class NetInpainter(Net):
     """Paints holes grey."""
 
-    looks_behind: bool = False
+    uses_other_frames: bool = False
 
     def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:
         assert self.where == ("cpu", 3)

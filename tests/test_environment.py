@@ -21,7 +21,7 @@ from selector.reward import last_layer_credit
 from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
-from train.batches import Augment, Batch, ClipSource
+from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import make_classifier, trunk_features
 from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
 from train.objectives.supervised import Supervised
@@ -119,7 +119,7 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
 
     augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
     made = source.composites(batch.rows[composited].numpy(), augment)
-    part = Batch(made.clips[subset], made.labels[subset])
+    part = ClipBatch(made.clips[subset], made.labels[subset])
     Supervised().loss(reference.train(), part).total.backward()
     with torch.no_grad():
         for parameter in reference.parameters():
@@ -234,13 +234,13 @@ class Recording:
     """A source that keeps the composites it gave."""
 
     def __init__(self, source: ClipSource) -> None:
-        self.source, self.given = source, list[tuple[NDArray[np.int64], Batch]]()
+        self.source, self.given = source, list[tuple[NDArray[np.int64], ClipBatch]]()
         self.labels = source.labels
 
-    def real(self, rows: NDArray[np.int64]) -> Batch:
+    def real(self, rows: NDArray[np.int64]) -> ClipBatch:
         return self.source.real(rows)
 
-    def composites(self, pairs: NDArray[np.int64], augment: Augment) -> Batch:
+    def composites(self, pairs: NDArray[np.int64], augment: Augment) -> ClipBatch:
         self.given.append((pairs, self.source.composites(pairs, augment)))
         return self.given[-1][1]
 

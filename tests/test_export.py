@@ -368,13 +368,15 @@ def test_codec_resolution_and_length(tmp_path, codec):
 
 
 def test_the_middle_of_a_video_is_cut_out():
-    front = FakeStore().load_foreground(VIDEOS[IDS[0]])
-    front = replace(front, frames=np.arange(5)[:, None, None, None] * np.ones_like(front.frames))
-    cut = middle(front, 0.1)
+    foreground = FakeStore().load_foreground(VIDEOS[IDS[0]])
+    foreground = replace(
+        foreground, frames=np.arange(5)[:, None, None, None] * np.ones_like(foreground.frames)
+    )
+    cut = middle(foreground, 0.1)
     assert cut.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
     np.testing.assert_allclose(cut.times, [0, 1 / 30, 2 / 30])
     assert cut.mask.shape == cut.frames.shape[:3]
-    assert middle(front, 0) is front and middle(front, 9) is front
+    assert middle(foreground, 0) is foreground and middle(foreground, 9) is foreground
 
 
 def test_a_small_clip_is_not_scaled_up():
@@ -547,8 +549,8 @@ def test_real_clips_from_prepared_layers(clips_root, tmp_path):
     store = LayerMaker(tmp_path / "layers", PrepareSettings(f"masks:{root / 'masks'}", "none"))
     assert store.prepare(videos).skipped == ()
     rows = [
-        ScoredPair(front.id, behind.id, 0.5, 0.0, front.label, behind.label)
-        for front, behind in (videos, reversed(videos))
+        ScoredPair(foreground.id, background.id, 0.5, 0.0, foreground.label, background.label)
+        for foreground, background in (videos, reversed(videos))
     ]
     out = tmp_path / "out"
     report = export(
@@ -561,8 +563,10 @@ def test_real_clips_from_prepared_layers(clips_root, tmp_path):
         engine=LocalEngine(2),
     )
     assert (report.made, report.skipped) == (2, ())
-    for row, (front, behind) in zip(table(out), (videos, reversed(videos)), strict=True):
-        expected = make_composite(store.load(front), store.load(behind), CompositeSettings())
+    for row, (foreground, background) in zip(table(out), (videos, reversed(videos)), strict=True):
+        expected = make_composite(
+            store.load(foreground), store.load(background), CompositeSettings()
+        )
         clip = read_frames(out / row["file_name"])
         assert clip.frames.shape == expected.frames.shape
         error = np.abs(clip.frames.astype(int) - expected.frames)

@@ -67,7 +67,7 @@ def test_the_next_best_take_the_place_of_pairs_that_fall_out(tmp_path):
         (IDS[2], f"{IDS[5]}: the file is empty"),
         (IDS[7], f"{IDS[7]}: mask too small"),
     }
-    assert "2 of the clips are the next best in the place of others" in str(report)
+    assert "2 of the clips are the next best in place of others" in str(report)
 
 
 def test_spares_can_fall_out_and_can_be_too_few(tmp_path):
@@ -248,16 +248,16 @@ def test_an_export_that_was_killed_ten_times_ends_the_same(tmp_path):
 def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
     """A pair costs a few hundred bytes of names, and not its row of 100 classes nor its record."""
 
-    def make_nothing(shop, clips):
+    def make_nothing(maker, clips):
         for clip in clips:
-            path = video_path(shop.out, clip.name)
+            path = video_path(maker.out, clip.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"clip")
             pair_of = {"foreground": clip.pair.foreground, "background": clip.pair.background}
             made = dict.fromkeys(_FROM_PROVENANCE) | pair_of | {"lam": 0.5, "omega": 0.5}
             made |= {"foreground_class": "c1", "background_class": "c2", "settings": "x" * 2000}
             write_record(
-                shop.out, clip.name, ClipRecord(5, 34, 48, 30.0, clip.layers, ("a", "b"), made)
+                maker.out, clip.name, ClipRecord(5, 34, 48, 30.0, clip.layers, ("a", "b"), made)
             )
         return {}
 

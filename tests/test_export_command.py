@@ -129,9 +129,9 @@ def test_a_dry_run_says_and_writes_nothing(
 ) -> None:
     out = tmp_path / "out"
     assert main(call(place, out, "--dry-run")) == 0
-    told = capsys.readouterr().out
-    assert "clips: 6, of which 0 are there already" in told
-    assert "measured on 4 of them" in told and re.search(r"time: about \d+ seconds?\n", told)
+    printed = capsys.readouterr().out
+    assert "clips: 6, of which 0 are there already" in printed
+    assert "measured on 4 of them" in printed and re.search(r"time: about \d+ seconds?\n", printed)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compositing.masks import VideoMasks, decode
-from compositing.run_lengths import Patch, encode
+from compositing.run_lengths import MaskPatch, encode
 from compositing.segmenters.detections import Detection
-from compositing.segmenters.following import PATIENCE, follow
+from compositing.segmenters.following import PATIENCE, track_detections
 from compositing.settings import PrepareSettings
 
 H, W = 24, 32
@@ -30,12 +30,12 @@ def square(top: int, left: int, side: int = 8) -> NDArray[np.bool_]:
 def seen(mask: NDArray[np.bool_], category: str = "person", score: float = 0.9) -> Detection:
     (rle,) = encode(mask[None])
     assert rle is not None
-    return Detection(category, score, rle, Patch(0, 0, mask))
+    return Detection(category, score, rle, MaskPatch(0, 0, mask))
 
 
 def tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     """Per instance, the frames in which it is seen."""
-    found = follow(frames)
+    found = track_detections(frames)
     return [[t for t, rle in enumerate(i.rles) if rle is not None] for i in found]
 
 
@@ -48,7 +48,7 @@ def lefts(instance: Any) -> list[int]:
 def test_a_moving_square_is_one_instance_with_its_masks_and_scores() -> None:
     masks = [square(4, 2 + 3 * t) for t in range(5)]
     scores = [0.6, 0.9, 0.2, 0.8, 0.7]
-    (instance,) = follow(
+    (instance,) = track_detections(
         [[seen(mask, score=score)] for mask, score in zip(masks, scores, strict=True)]
     )
     assert (instance.category, instance.score, instance.scores) == ("person", 0.9, tuple(scores))
@@ -62,7 +62,7 @@ def test_two_that_pass_each_other_keep_their_own_masks() -> None:
     for t in range(8):
         both = [seen(square(4, 3 * t)), seen(square(9, 22 - 3 * t))]
         frames.append(both if t % 2 else both[::-1])
-    first, second = follow(frames)
+    first, second = track_detections(frames)
     assert lefts(first) == [22 - 3 * t for t in range(8)]
     assert lefts(second) == [3 * t for t in range(8)]
 
@@ -73,17 +73,17 @@ def test_overlap_is_that_of_masks_and_not_of_boxes() -> None:
     upper[4:20, 4:20] = np.triu(np.ones((16, 16), np.bool_), 1)
     lower = np.zeros((H, W), np.bool_)
     lower[4:20, 4:20] = np.tril(np.ones((16, 16), np.bool_), -1)
-    first, second = follow([[seen(upper), seen(lower)], [seen(lower), seen(upper)]])
+    first, second = track_detections([[seen(upper), seen(lower)], [seen(lower), seen(upper)]])
     assert first.rles == (seen(upper).rle,) * 2
     assert second.rles == (seen(lower).rle,) * 2
 
 
 def test_the_best_overlap_is_given_first() -> None:
     # 2 of 8 columns off before 1 off, in the order of detections and of instances.
-    found = follow([[seen(square(0, 4))], [seen(square(0, 6)), seen(square(0, 5))]])
+    found = track_detections([[seen(square(0, 4))], [seen(square(0, 6)), seen(square(0, 5))]])
     assert [lefts(i) for i in found] == [[4, 5], [6]]
     # The second instance is nearer to the only detection, though the first is older.
-    found = follow([[seen(square(0, 2)), seen(square(0, 7))], [seen(square(0, 6))]])
+    found = track_detections([[seen(square(0, 2)), seen(square(0, 7))], [seen(square(0, 6))]])
     assert [lefts(i) for i in found] == [[2], [7, 6]]
 
 
@@ -91,7 +91,7 @@ def test_of_equal_overlaps_the_older_instance_and_the_earlier_detection_come_fir
     one, other = square(0, 4), square(0, 8)
     between = square(0, 6)
     assert tracks([[seen(one), seen(other)], [seen(between)]]) == [[0, 1], [0]]
-    found = follow([[seen(between)], [seen(other), seen(one)]])
+    found = track_detections([[seen(between)], [seen(other), seen(one)]])
     assert [lefts(i) for i in found] == [[6, 8], [4]]
 
 
@@ -105,7 +105,7 @@ def test_what_overlaps_by_less_than_a_tenth_is_another_thing() -> None:
 def test_one_that_is_missed_for_a_while_stays_one_instance(missed: int) -> None:
     frames = [[seen(square(4, 4))], *[[] for _ in range(missed)], [seen(square(4, 5))]]
     assert tracks(frames) == [[0, missed + 1]]
-    (instance,) = follow(frames)
+    (instance,) = track_detections(frames)
     assert instance.scores == (0.9, *[0.0] * missed, 0.9)
 
 
@@ -121,14 +121,14 @@ def test_patience_outlasts_the_gaps_that_are_filled_by_default() -> None:
 def test_two_categories_never_mix() -> None:
     here = square(4, 4)
     frames = [[seen(here)], [seen(here, "dog")], [seen(here, "dog"), seen(here)]]
-    found = follow(frames)
+    found = track_detections(frames)
     assert [i.category for i in found] == ["person", "dog"]
     assert tracks(frames) == [[0, 2], [1, 2]]
 
 
 def test_low_scores_are_kept_for_thresholds_that_come_later() -> None:
     frames = [[seen(square(4, 4), score=s)] for s in (0.9, 0.06, 0.8)]
-    (instance,) = follow(frames)
+    (instance,) = track_detections(frames)
     assert instance.scores == (0.9, 0.06, 0.8)
     masks = VideoMasks(H, W, 3, (instance,))
     for settings, shown in (
@@ -141,8 +141,8 @@ def test_low_scores_are_kept_for_thresholds_that_come_later() -> None:
 
 
 def test_nothing_found_is_no_instance() -> None:
-    assert follow([[], []]) == ()
-    assert follow([]) == ()
+    assert track_detections([[], []]) == ()
+    assert track_detections([]) == ()
 
 
 boxes = st.tuples(
@@ -160,7 +160,7 @@ def test_every_detection_is_in_exactly_one_instance_at_its_frame(
         [seen(square(top, left, side), name, next(numbers) / 1000) for top, left, side, name in row]
         for row in video
     ]
-    found = follow(iter(frames))
+    found = track_detections(iter(frames))
     for instance in found:
         assert instance.scores is not None
         assert len(instance.rles) == len(instance.scores) == len(frames)
@@ -177,4 +177,4 @@ def test_every_detection_is_in_exactly_one_instance_at_its_frame(
         assert all(
             (i.rles[t] is None) == (i.scores is not None and i.scores[t] == 0) for i in found
         )
-    assert follow(frames) == found
+    assert track_detections(frames) == found

@@ -542,7 +542,7 @@ def test_a_class_folder_that_stayed_empty_is_noted(tmp_path: Path) -> None:
     touch(tmp_path, "jump/1.mp4", "jump/2.mp4", "run/1.mp4", "swim/notes.txt")
     videos = read_videos(tmp_path, DataSettings())
     assert videos.classes == ("jump", "run")
-    assert "Folders without a video, which are no classes: 1 (swim)." in videos.notes
+    assert "Folders without a video, which are not classes: 1 (swim)." in videos.notes
 
 
 def test_lists_of_which_nothing_is_there_name_an_example(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_what_is_no_file_is_refused_at_once(
     make(tmp_path / "thing.pth")
     with pytest.raises(InputError) as stop:
         read(tmp_path / "thing.pth")
-    one_sentence(str(stop.value), "thing.pth", "is no file")
+    one_sentence(str(stop.value), "thing.pth", "is not a file")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS_NAME, CARD_NAME])
@@ -261,7 +261,7 @@ def test_a_weight_file_that_holds_no_plain_state_dict_is_refused(
         read_state_dict(tmp_path / "w.pth")
     one_sentence(str(stop.value), "w.pth")
     if isinstance(state, dict) and "y.weight" in state:
-        assert "y.weight holds what is no finite number" in str(stop.value)
+        assert "y.weight holds a value that is not finite" in str(stop.value)
 
 
 BYTES: dict[str, bytes] = {

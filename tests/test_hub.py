@@ -111,7 +111,7 @@ def test_a_repository_without_a_selector_is_refused(
     ("kind", "sentence"),
     [
         (errors.RepositoryNotFoundError, "no folder user/name here, .* no repository of that name"),
-        (errors.GatedRepoError, "ask for access"),
+        (errors.GatedRepoError, "request access"),
         (errors.RevisionNotFoundError, "user/name on the Hugging Face Hub has no revision v9"),
         (errors.LocalEntryNotFoundError, "no folder user/name here, .* cannot be reached"),
         (errors.IncompleteSnapshotError, "cannot be reached"),

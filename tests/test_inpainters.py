@@ -257,9 +257,9 @@ def test_outside_the_hole_every_pixel_is_the_inputs(name: str, data: st.DataObje
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("none:x", "'none' takes no argument, but got 'x'"),
+        ("none:x", "'none' takes no argument, but was given 'x'"),
         ("opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
-        ("temporal:smooth:x", "'smooth' takes no argument, but got 'x'"),
+        ("temporal:smooth:x", "'smooth' takes no argument, but was given 'x'"),
         ("temporal:opencv:shift", r"no inpainting 'shift'; choose one of: telea, ns\."),
         ("temporal:temporal", r"no spatial inpainter 'temporal'.* lama, opencv, smooth\."),
         ("temporal:none", r"no spatial inpainter 'none'; .* lama, opencv, smooth\."),
@@ -289,7 +289,7 @@ def test_identities_tell_them_apart_and_old_layers_stay_valid() -> None:
 def test_those_without_weights_are_no_networks_and_travel(name: str) -> None:
     inpainter = make_inpainter(name)
     assert not is_network(inpainter)
-    assert inpainter.looks_behind == name.startswith("temporal")
+    assert inpainter.uses_other_frames == name.startswith("temporal")
     pixels, holes = np.stack([textured(1, 20, 30)] * 3), walker(3, 20, 30)
     copy = pickle.loads(pickle.dumps(inpainter))  # noqa: S301
     assert copy.identity == inpainter.identity
@@ -310,7 +310,7 @@ def test_none_leaves_the_actor_and_opencv_takes_him_out() -> None:
             np.abs(result.frames[holes].astype(int) - value).max() <= 4
         )  # Telea rounds on the way
         np.testing.assert_array_equal(result.unseen, holes)
-        assert not make_inpainter(name).looks_behind
+        assert not make_inpainter(name).uses_other_frames
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ class Counting:
     """Paints holes in one colour, and remembers what it was asked."""
 
     identity: str = "counting"
-    looks_behind: bool = False
+    uses_other_frames: bool = False
     uses_network: bool = True
     asked: list[tuple[UInt8, Bool]] = field(default_factory=list)
     placed: tuple[str, int] = ("nowhere", 0)
@@ -531,7 +531,7 @@ def test_temporal_is_a_network_where_its_spatial_inpainter_is_one() -> None:
     assert networks.to_device(inpainter, "cuda:3", 5) is inpainter
     assert counting.placed == ("cuda:3", 5)
     assert inpainter.identity == f"{TemporalInpainter().identity}, counting"
-    assert inpainter.looks_behind
+    assert inpainter.uses_other_frames
     assert not is_network(TemporalInpainter(Counting(uses_network=False)))
     networks.to_device(TemporalInpainter(), "cpu", 1)
 

@@ -281,7 +281,7 @@ def test_identity_follows_the_weights_and_loads_nothing(
     assert LamaInpainter(moved, md5=digest).identity == one.identity
     one.to_device("cuda:0", 3)
     assert LamaInpainter(moved, md5=digest).identity == one.identity
-    assert is_network(one) and not one.looks_behind
+    assert is_network(one) and not one.uses_other_frames
 
 
 # Where it runs
@@ -385,7 +385,7 @@ def test_wide_convolutions_run_in_half_precision_and_nothing_else(
     )(network)
     seen: dict[str, set[torch.dtype]] = {}
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+    class RankingMonitor(torch.utils._python_dispatch.TorchDispatchMode):
         """Sees what the other mode makes of each operator."""
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -397,7 +397,7 @@ def test_wide_convolutions_run_in_half_precision_and_nothing_else(
                 seen.setdefault(name, set()).add(args[0].dtype)
             return func(*args, **(kwargs or {}))
 
-    with torch.inference_mode(not gradients), Watch(), HalfConvolutions() as half:
+    with torch.inference_mode(not gradients), RankingMonitor(), HalfConvolutions() as half:
         shown = asked(image, mask)
     assert half.sound
     assert {dtype for name, found in seen.items() if "conv" not in name for dtype in found} <= {

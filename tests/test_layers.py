@@ -179,7 +179,7 @@ def test_preparation_says_how_many_are_unfit_and_why(
 def test_made_up_backgrounds_are_unfit_only_if_the_inpainter_looked(
     tmp_path: Path, videos: list[Video], looks: bool, unfit: bool
 ) -> None:
-    inpainter = CountingInpainter(unseen=True, looks_behind=looks)
+    inpainter = CountingInpainter(unseen=True, uses_other_frames=looks)
     store, _, _ = store_of(tmp_path, replace(SETTINGS, max_unseen=0.1), inpainter=inpainter)
     (record,) = store.prepare(videos[:1]).records
     assert record.unseen == pytest.approx(record.hole)

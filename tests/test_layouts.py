@@ -373,7 +373,7 @@ def test_originals_are_linked_or_copied_and_listed_after_the_composites(tmp_path
     before = tree(out)
     export(out, export=settings, originals=originals)
     assert tree(out) == before
-    # A file that was changed is taken up anew; what has left the data set leaves the folder.
+    # A file that was changed is taken up again; what has left the data set leaves the folder.
     shutil.copyfile(originals[1].path, originals[0].path)
     assert export(out, export=settings, originals=originals[:1]).originals == 1
     (left,) = (out / "real").iterdir()

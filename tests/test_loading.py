@@ -14,7 +14,7 @@ from torch import Tensor
 from compositing.settings import CompositeSettings
 from l2a.augment import make_augmentation
 from l2a.errors import InputError
-from train.batches import Batch
+from train.batches import ClipBatch
 from train.loading import MOST_WORKERS, Loading, TensorBatch, load_steps
 from train.mix import MixedBatches, TrainingMix
 
@@ -61,10 +61,10 @@ class Broken:
     def __len__(self) -> int:
         return 5
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> ClipBatch:
         if step == 2:
             raise InputError("step 2 cannot be made")
-        return Batch(torch.zeros(1), torch.zeros(1))
+        return ClipBatch(torch.zeros(1), torch.zeros(1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -92,7 +92,7 @@ def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 class TwoViews(TensorBatch):
     """A batch as a semi-supervised objective has it."""
 
-    labelled: Batch
+    labelled: ClipBatch
     weak: Tensor
     note: str = ""
 
@@ -101,7 +101,7 @@ class TwoViews(TensorBatch):
 
 
 def test_all_tensors_of_a_batch_go_to_the_device_together() -> None:
-    batch = TwoViews(Batch(torch.zeros(2, 3), torch.ones(2)), torch.zeros(4), "as it is")
+    batch = TwoViews(ClipBatch(torch.zeros(2, 3), torch.ones(2)), torch.zeros(4), "as it is")
     there = batch.to(torch.device("meta"))
     assert len(there) == 6
     assert there.note == "as it is"

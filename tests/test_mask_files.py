@@ -468,7 +468,7 @@ def test_more_masks_than_frames_are_refused_before_any_work(
     with pytest.raises(
         InputError,
         match=r"does not fit the videos that were tried, such as run/.\.mp4: masks of another"
-        r" length: they are of 24 frames and the video has 12; make masks of these very videos",
+        r" length: they are of 24 frames and the video has 12; make masks of these videos",
     ):
         segmenter.check(clips)
 
@@ -538,7 +538,7 @@ def test_instances_without_a_category_are_objects_and_no_persons(
     said = caplog.text
     assert said.count("they count as 'object', which --humans-only leaves out") == 1
     assert report.records[0].foreground_unfit == (
-        "no mask in any frame: humans_only keeps persons alone, and here is object"
+        "no mask in any frame: humans_only keeps only persons, and this is object"
     )
 
 

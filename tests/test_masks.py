@@ -258,12 +258,12 @@ def test_at_picks_frames_in_the_order_asked_for() -> None:
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ("", "no run-length text"),
+        ("", "not a run-length text"),
         ("5", "do not fill"),  # too short: five pixels of fifteen
         ("9220003999", "do not fill"),
         ("9O", "do not fill"),  # nine, then minus one
-        ("o", "no run-length text"),  # says that more follows
-        ("abc\x7f", "no run-length text"),
+        ("o", "not a run-length text"),  # says that more follows
+        ("abc\x7f", "not a run-length text"),
         ("oooooooo0", "32 bits"),
         ("é", "ascii"),
     ],

@@ -206,18 +206,18 @@ def test_a_specification_is_read_part_by_part(spec: str, parts: tuple[object, ..
         ("0", "matches is '0'; give at least 1 nearest class"),
         ("-1", "matches is '-1'; give at least 1"),
         ("1+0", r"matches is '1\+0'; give at least 1"),
-        ("1.5", "'1.5' is none of its parts: give a number of nearest classes, above:"),
-        ("", "matches is '', and '' is none of its parts"),
-        ("1+", "and '' is none of its parts"),
+        ("1.5", "'1.5' is not one of its parts: give a number of nearest classes, above:"),
+        ("", "matches is '', and '' is not one of its parts"),
+        ("1+", "and '' is not one of its parts"),
         ("above:", "'above:' gives no similarity; give a number from -1 to 1 after the colon"),
         ("above:x", "'above:x' gives no similarity"),
         ("above:nan", "'above:nan' gives no similarity"),
         ("above:1.01", "'above:1.01' gives no similarity"),
         ("above:-2", "'above:-2' gives no similarity"),
-        ("same_class", "'same_class' is none of .*; perhaps 'same-class' is meant"),
-        ("1+al", "'al' is none of its parts.*; perhaps 'all' is meant"),
-        ("x+1", "and 'x' is none of its parts"),
-        ("own.json", "'own.json' is none of its parts"),
+        ("same_class", "'same_class' is not one of .*; perhaps 'same-class' is meant"),
+        ("1+al", "'al' is not one of its parts.*; perhaps 'all' is meant"),
+        ("x+1", "and 'x' is not one of its parts"),
+        ("own.json", "'own.json' is not one of its parts"),
         ("gone.yaml", "There is no file of matches gone.yaml; check --matches"),
         ("1+gone.YML", "There is no file of matches gone.YML"),
     ],
@@ -395,7 +395,7 @@ def test_the_command_line_says_who_has_no_partner_and_what_is_wrong(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
     assert rows[0] == ["ClimbStairs", "(none)"] and rows[2] == ["WaveHand", "(none)"]
     assert rows[1][:2] == ["JumpRope", "WaveHand"]
-    for matches, message in [("1.5", "'1.5' is none of its parts"), ("3", "choose 1 to 2")]:
+    for matches, message in [("1.5", "'1.5' is not one of its parts"), ("3", "choose 1 to 2")]:
         assert main([*words, matches]) == 2
         assert message in capsys.readouterr().err
 

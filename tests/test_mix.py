@@ -11,7 +11,7 @@ import torch
 from banks import epoch_of, make_source
 
 from l2a.errors import InputError
-from train.batches import Batch, ClipSource
+from train.batches import ClipBatch, ClipSource
 from train.mix import NO_PAIRS, MixedBatches, TrainingMix
 
 ROWS = np.arange(9)
@@ -36,9 +36,9 @@ def test_composites_are_added_and_real_clips_stay_the_same(source: ClipSource) -
 def test_composites_come_in_another_order_than_the_real_clips() -> None:
     """Else, with as many pairs as clips, each clip would always have the same one beside it."""
 
-    def rows_as_clips(rows: np.ndarray, augment: object, masks: bool) -> Batch:
+    def rows_as_clips(rows: np.ndarray, augment: object, masks: bool) -> ClipBatch:
         first = rows.reshape(len(rows), -1)[:, 0]
-        return Batch(torch.from_numpy(first), torch.zeros(len(rows), 1))
+        return ClipBatch(torch.from_numpy(first), torch.zeros(len(rows), 1))
 
     source: Any = SimpleNamespace(real=rows_as_clips, composites=rows_as_clips)
     mix = TrainingMix(ROWS, np.stack([ROWS, ROWS[::-1]], axis=1), 9)

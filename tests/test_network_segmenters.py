@@ -277,7 +277,7 @@ def test_the_network_is_loaded_once_when_first_asked_and_does_not_travel(state: 
     to_device(segmenter, "cpu", 2)(VIDEO, clip(1))
     assert built == ["meta", "cpu"]
     to_device(to_device(segmenter, "cuda:0", 2), "cpu", 2)(VIDEO, clip(1))
-    assert built == ["meta", "cpu", "cpu"]  # loaded anew where it is placed
+    assert built == ["meta", "cpu", "cpu"]  # loaded again where it is placed
     segmenter = MaskRCNN(state, tiny)
     light = len(pickle.dumps(segmenter))
     segmenter(VIDEO, clip(1))
@@ -399,7 +399,7 @@ def test_the_standard_network_takes_torchvisions_names_of_its_weights() -> None:
 
 def test_in_half_precision_only_the_convolutions_are_half() -> None:
     """On a CPU with bfloat16, which stands for a GPU's float16."""
-    network: Any = mask_rcnn.in_half(tiny().eval(), "cpu", torch.bfloat16)
+    network: Any = mask_rcnn.use_half_precision(tiny().eval(), "cpu", torch.bfloat16)
     computed, decoded = set(), set()
     for module in (
         network.backbone.inner[0],

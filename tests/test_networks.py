@@ -79,11 +79,11 @@ def test_bfloat16_is_for_a_gpu_and_the_cpu_says_that_it_computes_in_float32(
     cpu, clips = torch.device("cpu"), torch.randn(1, 3, 2, 4, 4)
     caplog.set_level("INFO", logger="l2a")
     devices._say_once.cache_clear()
-    trunk = Recorder().place(cpu, "bfloat16").place(cpu, "bfloat16")
+    trunk = Recorder().move_to(cpu, "bfloat16").move_to(cpu, "bfloat16")
     assert caplog.text.count("on cpu networks compute in float32") == 1
     trunk(clips)
     monkeypatch.setattr("l2a.devices.MIXED_PRECISION_ON", ("cpu",))
-    trunk.place(cpu, "bfloat16")
+    trunk.move_to(cpu, "bfloat16")
     features = trunk.forward_features(clips)
     assert trunk.seen == [torch.float32, torch.bfloat16]
     assert features.dtype == trunk(clips).dtype == torch.float32

@@ -17,9 +17,9 @@ from numpy.testing import assert_array_equal
 
 from compositing.blend import BLENDS
 from compositing.clipfolder import read_record, write_record
-from compositing.clipmaking import Clip, Workshop, make_clips, reuse_clip
+from compositing.clipmaking import Clip, ClipMaker, make_clips, reuse_clip
 from compositing.engines.local import HERE
-from compositing.labels import LABEL_RULES, Rule
+from compositing.labels import LABEL_RULES, MixingRule
 from compositing.layers import Layers
 from compositing.pair import Side, composite_pair
 from compositing.placement import Placement
@@ -151,7 +151,7 @@ def empty_noise(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def fourth(monkeypatch: pytest.MonkeyPatch) -> CompositeSettings:
     """Settings that name a fourth rule, with the formula of the rule actor."""
     actor = LABEL_RULES["actor"]
-    rule = Rule("fourth", actor.formula, needs_removed=True)  # type: ignore[arg-type]
+    rule = MixingRule("fourth", actor.formula, needs_removed=True)  # type: ignore[arg-type]
     monkeypatch.setitem(LABEL_RULES, "fourth", rule)
     settings = CompositeSettings()
     object.__setattr__(settings, "label_rule", "fourth")
@@ -221,15 +221,15 @@ def test_a_clip_of_a_version_that_stretched_is_made_again(
     sides = VIDEOS[pair.foreground], VIDEOS[pair.background]
     layers = tuple(store.record(video.id).fingerprint for video in sides)
     export = ExportSettings(crf=30, preset="ultrafast")
-    shop = Workshop(store, tmp_path, CompositeSettings(), export, "settings", 3)
+    maker = ClipMaker(store, tmp_path, CompositeSettings(), export, "settings", 3)
     clip = Clip("clip", pair, *sides, layers, 0)
-    assert [why for _, why in make_clips(shop, [clip], HERE)] == [None]
-    assert reuse_clip(shop, clip)
+    assert [why for _, why in make_clips(maker, [clip], HERE)] == [None]
+    assert reuse_clip(maker, clip)
     record = read_record(tmp_path, "clip")
     assert record is not None
     old = {key: value for key, value in record.provenance.items() if key != "ratio"}
     write_record(tmp_path, "clip", replace(record, provenance=old))
-    assert reuse_clip(shop, clip) == still_good
+    assert reuse_clip(maker, clip) == still_good
 
 
 # The bank knows the shapes of its videos

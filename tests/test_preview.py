@@ -20,21 +20,21 @@ from tiny_data import CLASSES, write_tiny
 
 from compositing.composite import make_composite
 from compositing.making import LayerMaker
-from compositing.pictures import WARNING, draw_contact_sheet, fitted, font, why_unfit, wrapped
+from compositing.pictures import WARNING, draw_contact_sheet, font, truncated, why_unfit, wrapped
 from compositing.preview import (
     SHEET,
     VIDEOS,
     PairLook,
     best_pairs,
     every_blend,
+    pick_evenly_by_class,
     preview_layers,
     preview_lines,
     preview_pairs,
-    spread_videos,
 )
 from compositing.records import LayerRecord, Layers, PrepareReport
 from compositing.settings import CompositeSettings, PrepareSettings
-from compositing.strips import Made, draw_table, middle_frame, side_by_side
+from compositing.strips import Composited, draw_table, middle_frame, side_by_side
 from l2a.cli import main
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings, read_videos
@@ -130,8 +130,8 @@ def test_the_few_are_as_even_over_the_classes_as_there_are_videos(
     sizes: list[int], count: int
 ) -> None:
     videos = [a_video(f"c{i:02}", n) for i, size in enumerate(sizes) for n in range(size)]
-    few = spread_videos(videos[::-1], count)
-    assert few == spread_videos(videos, count)
+    few = pick_evenly_by_class(videos[::-1], count)
+    assert few == pick_evenly_by_class(videos, count)
     assert len(few) == len({video.id for video in few}) == min(count, len(videos))
     shares = Counter(video.label for video in few)
     if len(sizes) > count:
@@ -144,10 +144,10 @@ def test_the_few_are_as_even_over_the_classes_as_there_are_videos(
 
 def test_the_few_lie_in_the_middle_of_equal_parts() -> None:
     videos = [a_video("run", n) for n in range(10)]
-    assert [video.id for video in spread_videos(videos, 2)] == ["run/002.mp4", "run/007.mp4"]
+    assert [video.id for video in pick_evenly_by_class(videos, 2)] == ["run/002.mp4", "run/007.mp4"]
     classes = [a_video(f"c{n}", 0) for n in range(9)]
-    assert [video.label for video in spread_videos(classes, 3)] == ["c1", "c4", "c7"]
-    assert spread_videos([], 3) == []
+    assert [video.label for video in pick_evenly_by_class(classes, 3)] == ["c1", "c4", "c7"]
+    assert pick_evenly_by_class([], 3) == []
 
 
 def a_pair(foreground: str, background: str) -> ScoredPair:
@@ -355,10 +355,10 @@ def test_a_clip_shows_foreground_background_and_the_composite_that_an_export_wri
     videos = {video.id: video for video in read_videos(data, DataSettings()).videos}
     store = LayerMaker(tmp_path / "look-layers", replace(TINY, dilate=0.05))
     row = pairs_of(data)[0]
-    front, behind = (store.load(videos[id_]) for id_ in (row.foreground, row.background))
-    made = make_composite(front, behind, CompositeSettings(shift=0.2), seed=3)
+    foreground, background = (store.load(videos[id_]) for id_ in (row.foreground, row.background))
+    made = make_composite(foreground, background, CompositeSettings(shift=0.2), seed=3)
     film = decoded(out / "clips" / "01-ClimbStairs-on-JumpRope.mp4")
-    for column, frames in enumerate((front.frames, behind.frames, made.frames)):
+    for column, frames in enumerate((foreground.frames, background.frames, made.frames)):
         shown = film[:, 2::5, column * WIDTH + 2 : (column + 1) * WIDTH : 5].astype(int)
         assert np.abs(shown - frames).mean() < 8, column
 
@@ -418,7 +418,7 @@ def test_a_video_that_cannot_be_read_costs_its_pairs(
     for row in rows:
         (copy / row.background).write_bytes(b"")
     assert preview(copy, tmp_path / "none", tmp_path / "p.parquet") == 1
-    assert "Not one pair could be made" in capsys.readouterr().err
+    assert "No pair could be made" in capsys.readouterr().err
 
 
 def test_a_video_that_goes_between_preparing_and_drawing_costs_its_pairs(
@@ -538,14 +538,16 @@ def test_a_table_of_many_pairs_goes_on_below(tmp_path: Path) -> None:
 
 
 def test_the_middle_of_a_composite_is_one_where_the_actor_is_seen() -> None:
-    front = grey_layers(0, (30, 40), count=9)
-    front.frames[:] = np.arange(9, dtype=np.uint8)[:, None, None, None]
+    foreground = grey_layers(0, (30, 40), count=9)
+    foreground.frames[:] = np.arange(9, dtype=np.uint8)[:, None, None, None]
     for moments, wanted in (([4], 4), ([0, 2, 8], 2), ([7], 7), ([], 4), (range(9), 4)):
-        mask = np.zeros_like(front.mask)
+        mask = np.zeros_like(foreground.mask)
         mask[list(moments)] = True
-        layers = replace(front, mask=mask, background=front.frames)
+        layers = replace(foreground, mask=mask, background=foreground.frames)
         composite = make_composite(layers, layers, CompositeSettings())
-        assert (middle_frame(Made(layers, layers, composite), height=15) == wanted).all(), moments
+        assert (middle_frame(Composited(layers, layers, composite), height=15) == wanted).all(), (
+            moments
+        )
 
 
 def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:
@@ -564,11 +566,11 @@ def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_clip_shows_the_background_of_the_same_moment() -> None:
-    front = grey_layers(0, (24, 32), count=7)
-    behind = grey_layers(1, (24, 32), count=3)
-    behind.frames[:] = np.array([10, 20, 30], np.uint8)[:, None, None, None]
-    composite = make_composite(front, behind, CompositeSettings())
-    film = side_by_side(Made(front, behind, composite), height=24)
+    foreground = grey_layers(0, (24, 32), count=7)
+    background = grey_layers(1, (24, 32), count=3)
+    background.frames[:] = np.array([10, 20, 30], np.uint8)[:, None, None, None]
+    composite = make_composite(foreground, background, CompositeSettings())
+    film = side_by_side(Composited(foreground, background, composite), height=24)
     assert film[:, 12, 48, 0].tolist() == [10, 20, 30, 20, 10, 20, 30]
     assert film[:, 12, 80, 0].tolist() == composite.frames[:, 12, 16, 0].tolist()
 
@@ -576,12 +578,12 @@ def test_a_clip_shows_the_background_of_the_same_moment() -> None:
 @given(st.text(), st.integers(0, 200))
 def test_any_name_can_be_drawn_and_stays_within_its_width(text: str, width: int) -> None:
     face = font(12)
-    for line in (fitted(text, face, width), *wrapped(text, face, width)):
+    for line in (truncated(text, face, width), *wrapped(text, face, width)):
         assert line == "…" or face.getlength(line) <= width
 
 
 def test_a_name_of_bytes_that_are_no_characters_can_be_drawn() -> None:
-    assert fitted("a\udcff\nb", font(12), 99) == "a? b"
+    assert truncated("a\udcff\nb", font(12), 99) == "a? b"
     assert wrapped("one two  three", font(12), font(12).getlength("one two")) == [
         "one two",
         "three",

@@ -28,7 +28,7 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Space:
+class Labelled:
     """Of a workspace, what a probe looks at."""
 
     source: Labels
@@ -36,16 +36,18 @@ class Space:
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-def space_of(labels: list[int], classes: int, train: list[int] | None = None) -> Space:
+def labelled_videos(labels: list[int], classes: int, train: list[int] | None = None) -> Labelled:
     rows = np.arange(len(labels)) if train is None else np.array(train, np.int64)
     rest = np.setdiff1d(np.arange(len(labels)), rows)
     names = tuple(f"class {index}" for index in range(classes))
     splits = {"train": rows, "val": rest[::2], "test": rest[1::2]}
-    return Space(Labels(np.array(labels, np.int64)), Classes(names), splits)
+    return Labelled(Labels(np.array(labels, np.int64)), Classes(names), splits)
 
 
-def exchanged(space: Space, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    found, wrong = exchange_labels(space, share, seed)  # type: ignore[arg-type]
+def exchanged(
+    labelled: Labelled, share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    found, wrong = exchange_labels(labelled, share, seed)  # type: ignore[arg-type]
     return found.source.labels, wrong
 
 
@@ -62,12 +64,12 @@ def test_exchanged_videos_carry_another_class_and_classes_keep_their_shares(
     labels: list[int], spare: int, share: float, seed: int
 ) -> None:
     classes = max(max(labels) + 1 + spare, 2)
-    space = space_of(labels, classes)
-    before = space.source.labels.copy()
-    after, wrong = exchanged(space, share, seed)
+    labelled = labelled_videos(labels, classes)
+    before = labelled.source.labels.copy()
+    after, wrong = exchanged(labelled, share, seed)
     count = int(wrong.sum())
     assert count == min(max(round(share * len(labels)), 1), len(labels) - 1)
-    assert np.array_equal(space.source.labels, before)  # the workspace is left as it is
+    assert np.array_equal(labelled.source.labels, before)  # the workspace is left as it is
     assert (after[wrong] != before[wrong]).all()
     assert np.array_equal(after[~wrong], before[~wrong])
     assert after.min() >= 0
@@ -78,42 +80,46 @@ def test_exchanged_videos_carry_another_class_and_classes_keep_their_shares(
 
 
 def test_every_share_in_a_row_of_sixty_by_count() -> None:
-    space = space_of([index % 3 for index in range(60)], 3)
-    assert [int(exchanged(space, share, 0)[1].sum()) for share in (0.1, 0.25, 0.5)] == [6, 15, 30]
+    labelled = labelled_videos([index % 3 for index in range(60)], 3)
+    assert [int(exchanged(labelled, share, 0)[1].sum()) for share in (0.1, 0.25, 0.5)] == [
+        6,
+        15,
+        30,
+    ]
 
 
 @given(st.integers(0, 99))
 def test_validation_and_test_rows_keep_their_labels(seed: int) -> None:
     train = [1, 3, 4, 6, 8, 9, 11]
-    space = space_of([0, 1, 2] * 4, 3, train)
-    after, wrong = exchanged(space, 0.5, seed)
+    labelled = labelled_videos([0, 1, 2] * 4, 3, train)
+    after, wrong = exchanged(labelled, 0.5, seed)
     assert set(np.flatnonzero(wrong)) <= set(train)
     others = np.setdiff1d(np.arange(12), train)
-    assert np.array_equal(after[others], space.source.labels[others])
+    assert np.array_equal(after[others], labelled.source.labels[others])
 
 
 def test_the_seed_decides_which_videos_and_what_they_get() -> None:
-    space = space_of([index % 5 for index in range(50)], 5)
-    first, again, other = (exchanged(space, 0.2, seed) for seed in (1, 1, 2))
+    labelled = labelled_videos([index % 5 for index in range(50)], 5)
+    first, again, other = (exchanged(labelled, 0.2, seed) for seed in (1, 1, 2))
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
     assert not np.array_equal(first[1], other[1])
 
 
 def test_every_video_is_as_likely_to_be_exchanged() -> None:
-    space = space_of([index % 4 for index in range(20)], 4)
-    times = sum(exchanged(space, 0.25, seed)[1].astype(int) for seed in range(400))
+    labelled = labelled_videos([index % 4 for index in range(20)], 4)
+    times = sum(exchanged(labelled, 0.25, seed)[1].astype(int) for seed in range(400))
     # 100 times each on average, with a standard deviation of 9.
     assert times.min() > 65
     assert times.max() < 135
 
 
 def test_nothing_else_of_the_workspace_changes() -> None:
-    space = space_of([0, 1, 0, 1], 2)
-    found, _ = exchange_labels(space, 0.5, 0)  # type: ignore[arg-type]
-    assert replace(found, source=space.source) == space  # type: ignore[type-var, comparison-overlap]
+    labelled = labelled_videos([0, 1, 0, 1], 2)
+    found, _ = exchange_labels(labelled, 0.5, 0)  # type: ignore[arg-type]
+    assert replace(found, source=labelled.source) == labelled  # type: ignore[type-var, comparison-overlap]
 
 
 def test_a_data_set_of_one_class_has_nothing_to_exchange() -> None:
     with pytest.raises(InputError, match=r"probe is 0\.25, but the data set has one class"):
-        exchanged(space_of([0, 0, 0, 0], 1), 0.25, 0)
+        exchanged(labelled_videos([0, 0, 0, 0], 1), 0.25, 0)

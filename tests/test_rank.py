@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines import Engine, as_network_task
 from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
 from selector import candidates, rank
+from selector.allowance import Allowance
 from selector.caps import Caps, SelectionLimits, even_caps, split_budget
 from selector.keeper import Keeper, best_first
 from selector.network import SelectorConfig, new_selector
@@ -182,7 +183,7 @@ class Case:
     share: float
     block: int
     most: int
-    spread: bool
+    in_processes: bool
     spares: int
     seed: int
 
@@ -196,7 +197,7 @@ cases = st.builds(
     share=st.floats(0.01, 1),
     block=st.integers(1, 20),
     most=st.integers(1, 60),
-    spread=st.booleans(),
+    in_processes=st.booleans(),
     spares=st.integers(0, 12),
     seed=st.integers(0, 999),
 )
@@ -220,7 +221,7 @@ def test_the_choice_is_that_of_the_rule_however_little_is_kept(case: Case) -> No
         patch.setattr(candidates, "_STRETCHES", 3)
         found = select_top(
             world, world, budget, SelectionLimits(classes, caps, recordings, weights),
-            spares=spares, spread=LocalEngine(workers=1) if case.spread else None,
+            spares=spares, executor=LocalEngine(workers=1) if case.in_processes else None,
         )  # fmt: skip
     quotas = None
     if weights is not None:
@@ -504,7 +505,7 @@ def test_what_a_class_has_no_pairs_for_goes_to_the_others_and_is_said() -> None:
     found = top(pairs, np.arange(16, dtype=np.float32), 12, Caps(foreground=2), classes, [1, 1])
     assert np.bincount(classes[found.pairs[:, 0]]).tolist() == [8, 4]
     assert found.short == (1,)
-    assert describe(found, ["jump", "run"]).endswith("too few pairs for an own share of: run")
+    assert describe(found, ["jump", "run"]).endswith("too few pairs for a share of their own: run")
 
 
 def test_the_line_about_a_choice_says_what_caps_did() -> None:
@@ -520,7 +521,7 @@ def test_the_line_about_a_choice_says_what_caps_did() -> None:
     assert "ω ≥ 0.07586, 2 of them below 0.5; 1 better pairs" in describe(low, [])
 
 
-# Spread over processes.
+# In other processes.
 
 
 def paper_like(videos: int = 400) -> tuple[Pool, PairScorer, NDArray[np.int64]]:
@@ -538,11 +539,19 @@ def same_with(engine: Engine) -> None:
     caps = Caps(foreground=3, background=3, class_match=60)
     limits = SelectionLimits(classes, caps, weights=[1, 2, 1, 1])
     alone = select_top(pool, scorer, 500, limits)
-    found = select_top(pool, scorer, 500, limits, spread=engine)
+    found = select_top(pool, scorer, 500, limits, executor=engine)
     assert len(pool) > candidates.BLOCK  # more than one stretch
     assert np.array_equal(found.pairs, alone.pairs)
     assert np.array_equal(found.logits, alone.logits)
     assert (found.passed_over, found.passes) == (alone.passed_over, alone.passes)
+
+
+def test_an_engine_may_put_a_scan_on_a_gpu() -> None:
+    """The engine knows network tasks by their methods, which a rename must not lose."""
+    pool, scorer, classes = paper_like(8)
+    allowance = Allowance(SelectionLimits(classes))
+    scan = candidates.Scan(pool, scorer, allowance, np.empty(0, np.int64), 4)
+    assert as_network_task(scan) is scan
 
 
 def test_other_processes_choose_the_same() -> None:

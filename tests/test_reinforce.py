@@ -21,7 +21,7 @@ from selector.gaussian import GaussianEnvironment, GaussianWorld
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import (
     Checkpoints,
-    Known,
+    DiagnosisContext,
     TrainedTrunk,
     TrainingReport,
     train_selector,
@@ -83,7 +83,7 @@ def learned(environment: GaussianEnvironment, **changes: Any) -> tuple[float, Ve
     }
     settings = ReinforceSettings(**(plain | changes))
     report = train_selector(
-        selector, environment, settings, seed=0, log=ignore, known=Known(environment.bad)
+        selector, environment, settings, seed=0, log=ignore, known=DiagnosisContext(environment.bad)
     )
     batch = environment.sample(4000, torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -417,7 +417,7 @@ def looked(**changes: Any) -> tuple[TrainingReport, list[dict[str, float]]]:
     rows: list[dict[str, float]] = []
     report = train_selector(
         gaussian_selector(environment, hidden=(32,)), environment, settings, seed=0,
-        log=lambda step, figures: rows.append(figures), known=Known(environment.bad),
+        log=lambda step, figures: rows.append(figures), known=DiagnosisContext(environment.bad),
     )  # fmt: skip
     return report, rows
 
@@ -461,7 +461,7 @@ def test_a_probe_of_no_video_is_no_probe() -> None:
     report = train_selector(
         gaussian_selector(environment, hidden=(8,)), environment,
         ReinforceSettings("credit", selector_steps=2), seed=0, log=ignore,
-        known=Known(torch.zeros(40, dtype=torch.bool)),
+        known=DiagnosisContext(torch.zeros(40, dtype=torch.bool)),
     )  # fmt: skip
     assert report.verdict.probe is None
 
@@ -504,7 +504,7 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path, reward: Rewar
                 lambda tensors, facts: save_tensors(path, tensors, json.loads(json.dumps(facts))),
                 load_tensors(path) if resume else None,
             ),
-            known=Known(environment.bad),
+            known=DiagnosisContext(environment.bad),
         )
         return selector, rows, report
 

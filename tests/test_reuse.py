@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         ("train", ["--finetune-selector"], "name it with --selector"),
         ("train", ["--selector="], "--selector is empty"),
         ("train", ["--selector", "GIVEN", "--finetune-selector", "--selection", "random"],
-         "--selection random asks none"),
+         "--selection random uses none"),
         ("select", ["--finetune-selector"], "needs --selector"),
         ("export", ["--finetune-selector", "--pairs", "PAIRS"], "name it with --selector"),
         ("export", [], "give one of the two."),

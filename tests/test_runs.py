@@ -19,16 +19,16 @@ from l2a import files
 from l2a.arguments import parse
 from l2a.errors import InputError, UnreadableVideo, for_terminal
 from l2a.files import (
+    atomic_write,
     final_name,
     fingerprint,
-    hold_folder,
-    inside,
+    lock_folder,
     read_json,
     read_text,
-    release_folders,
+    safe_join,
+    unlock_folders,
     write_json,
     write_text,
-    written_whole,
 )
 from l2a.runs import Run
 from l2a.settings import setting, speed_only
@@ -39,11 +39,11 @@ from train.settings.full import FullSettings
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
-    with pytest.raises(RuntimeError), written_whole(path) as aside:
+    with pytest.raises(RuntimeError), atomic_write(path) as aside:
         aside.write_text("half")
         raise RuntimeError
     assert list(tmp_path.rglob("*.txt")) == []
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -52,7 +52,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    with written_whole(tmp_path / "secretive") as aside:
+    with atomic_write(tmp_path / "secretive") as aside:
         aside.write_text("x")
         aside.chmod(0o600)
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
@@ -107,8 +107,7 @@ def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
     with caplog.at_level("INFO", "l2a"):
         Run.open(folder, "train", [Now(layouts="some", workers=7)], {"data": "d", "card": "new"})
     assert [r.message for r in caplog.records if "note" in r.message] == [
-        f"note: {folder} was made with layers=None; this version has no such setting and passes "
-        "it over"
+        f"note: {folder} was made with layers=None; this version has no such setting and ignores it"
     ]
     assert (folder / "run.yaml").read_bytes() == record
     # What the run did not have, it had at its default: that alone goes on.
@@ -215,7 +214,7 @@ def test_a_folder_with_other_things_is_not_taken_for_a_run(tmp_path: Path) -> No
 
 def test_a_file_is_not_worked_in(tmp_path: Path) -> None:
     (tmp_path / "clips").write_text("precious")
-    for use in (hold_folder, lambda path: Run.open(path, "train", [])):
+    for use in (lock_folder, lambda path: Run.open(path, "train", [])):
         with pytest.raises(InputError, match="clips is a file; give --out"):
             use(tmp_path / "clips")
     assert (tmp_path / "clips").read_text() == "precious"
@@ -244,7 +243,7 @@ def test_two_processes_cannot_work_in_one_folder(
         assert other.stdout is not None
         child = int(other.stdout.readline())
         try:
-            with pytest.raises(InputError, match=f"Another command is at work in {folder}; wait"):
+            with pytest.raises(InputError, match=f"Another command is running in {folder}; wait"):
                 Run.open(folder, "train", [])
             other.kill()
             other.wait()
@@ -252,15 +251,15 @@ def test_two_processes_cannot_work_in_one_folder(
             Run.open(folder, "train", [])
         finally:
             os.kill(child, signal.SIGKILL)
-            release_folders()
+            unlock_folders()
 
 
 SLOW_CHILD = """
 import os, sys, time
 from pathlib import Path
 os.register_at_fork(after_in_child=lambda: time.sleep(0.7))  # before the child lets go
-from l2a.files import hold_folder
-hold_folder(Path(sys.argv[1]))
+from l2a.files import lock_folder
+lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 os.fork()
 time.sleep(600)
@@ -279,16 +278,16 @@ def test_a_folder_whose_holder_was_killed_while_it_forked_is_free_soon(tmp_path:
         time.sleep(0.2)
         other.kill()
         try:
-            hold_folder(tmp_path / "run")
+            lock_folder(tmp_path / "run")
         finally:
-            release_folders()
+            unlock_folders()
             os.killpg(other.pid, signal.SIGKILL)
 
 
 def test_half_written_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from l2a.files import written_whole\n"
-        "with written_whole(Path(sys.argv[1]) / 'layer.mp4') as aside:\n"
+        "import os, sys; from pathlib import Path; from l2a.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1]) / 'layer.mp4') as aside:\n"
         "    print(aside, flush=True)\n"
         "    sys.stdin.read() if len(sys.argv) > 2 else os._exit(9)"
     )
@@ -302,8 +301,8 @@ def test_half_written_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
         assert other.stdout is not None
         living = Path(other.stdout.readline().strip())
         dead.touch()
-        hold_folder(tmp_path)
-        release_folders()
+        lock_folder(tmp_path)
+        unlock_folders()
         assert {path.name for path in tmp_path.iterdir()} == {living.name, elsewhere.name}
         dead.touch()
         files._SWEPT.clear()
@@ -356,7 +355,7 @@ def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: P
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\x"])
 def test_names_from_data_do_not_leave_their_root(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="leaves"):
-        inside(tmp_path, name)
+        safe_join(tmp_path, name)
 
 
 def test_fingerprints_tell_settings_apart_and_ignore_order() -> None:
@@ -377,7 +376,7 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no file; check the path"):
+    with pytest.raises(InputError, match="is not a file; check the path"):
         read_text(tmp_path, 10, "recipe")
     with pytest.raises(InputError, match=r"There is no recipe .*none; check the path"):
         read_text(tmp_path / "none", 10, "recipe")
@@ -387,7 +386,7 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
         read_text(tmp_path / "zeros", 10, "recipe")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(InputError, match="pipe is no file"):
+        with pytest.raises(InputError, match="pipe is not a file"):
             read_json(tmp_path / "pipe")
 
 

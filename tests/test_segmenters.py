@@ -54,7 +54,7 @@ def sizes(masks: VideoMasks) -> list[int]:
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"no segmenter 'mrcnn'.*masks.*motion"):
         make_segmenter("mrcnn")
-    with pytest.raises(InputError, match="'motion' takes no argument, but got 'fast'"):
+    with pytest.raises(InputError, match="'motion' takes no argument, but was given 'fast'"):
         make_segmenter("motion:fast")
     with pytest.raises(InputError, match="needs a path"):
         make_segmenter("masks")

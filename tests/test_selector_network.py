@@ -177,10 +177,10 @@ def test_in_training_features_and_labels_are_hidden_and_agreement_is_not() -> No
     selector = new_selector(DROPPING, 0).train()
     features, labels = torch.full((2000, 6), 2.0), torch.ones(2000, 3)
     torch.manual_seed(0)
-    standard, scaled, behind = selector._standardised(features, labels)
+    standard, scaled, agreement = selector._standardised(features, labels)
     assert standard[:, 5].tolist() == [4.0] * 2000  # agreement 2, weighted with 2
     assert selector.agreement is not None
-    assert torch.equal(behind, (4 * selector.agreement).expand(2000, -1))  # with the scale, 2
+    assert torch.equal(agreement, (4 * selector.agreement).expand(2000, -1))  # with the scale, 2
     # What is left is doubled, so that the mean stays.
     assert set(standard[:, :5].unique().tolist()) == {0.0, 4.0}
     assert (standard[:, :5] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)

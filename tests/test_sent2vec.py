@@ -171,7 +171,7 @@ def test_other_models_and_contradictions_are_refused(tmp_path: Path) -> None:
         Sent2Vec(write_model(path, words, matrix, kind=2))
     with pytest.raises(InputError, match="quantised"):
         Sent2Vec(write_model(path, words, matrix, quantised=True))
-    contradiction = "contradicts itself about its sizes; fetch it anew"
+    contradiction = "contradicts itself about its sizes; fetch it again"
     with pytest.raises(InputError, match=contradiction):
         Sent2Vec(write_model(path, words, matrix, bucket=4))
     with pytest.raises(InputError, match=contradiction):
@@ -185,7 +185,7 @@ def test_other_models_and_contradictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Is a directory"):
         make_embedder(f"sent2vec:{tmp_path}")
     for value in (np.nan, np.inf):
-        with pytest.raises(InputError, match="holds values that are no numbers"):
+        with pytest.raises(InputError, match="contains values that are not"):
             Sent2Vec(write_model(path, words, matrix * value)).vectors(["a"])
 
 

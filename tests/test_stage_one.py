@@ -33,10 +33,10 @@ from train.recipe import SelectorRecipe
 from train.settings.full import ClassifierSettings, RunSettings, StageOneSettings
 from train.stage_one import run_stage_one, validation_subset
 from train.tracking import draw_curves
-from train.trained_selector import TrainedSelector, load_trained_selector
+from train.trained_selector import SelectorWithTrunk, load_trained_selector
 
 World = tuple[PreparedData, Matching]
-Whole = tuple[Path, TrainedSelector]
+Whole = tuple[Path, SelectorWithTrunk]
 CPU = torch.device("cpu")
 GEOMETRY = ClipSettings(num_frames=4, height=32, width=40, crop=32)
 
@@ -74,8 +74,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def trained(
     world: World, recipe: SelectorRecipe, out: Path,
-    start: TrainedSelector | None = None,
-) -> TrainedSelector:  # fmt: skip
+    start: SelectorWithTrunk | None = None,
+) -> SelectorWithTrunk:  # fmt: skip
     return run_stage_one(*world, recipe, out / "stage_one", out / "selector", start)
 
 
@@ -85,7 +85,7 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return out, trained(world, recipe_of(), out)
 
 
-def reopened(out: Path) -> TrainedSelector:
+def reopened(out: Path) -> SelectorWithTrunk:
     return load_trained_selector(out / "selector", GEOMETRY, CPU, "float32", "the Selector before")
 
 

@@ -18,7 +18,7 @@ from l2a.errors import L2AError
 from train import stage_two
 from train.arms import ArmPlan
 from train.mix import NO_PAIRS
-from train.parallel import SideBySide
+from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.stage_two import Arm, StageTwo, table
@@ -82,12 +82,12 @@ def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) 
 def test_how_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr("train.parallel._cores", lambda: 8)
-    assert SideBySide.of(0, 9, cpu) == SideBySide(8, 1)
-    assert SideBySide.of(0, 3, cpu) == SideBySide(3, 2)
-    assert SideBySide.of(2, 9, cpu) == SideBySide(2, 4)
+    assert TrainingPool.of(0, 9, cpu) == TrainingPool(8, 1)
+    assert TrainingPool.of(0, 3, cpu) == TrainingPool(3, 2)
+    assert TrainingPool.of(2, 9, cpu) == TrainingPool(2, 4)
     here = torch.get_num_threads()
-    assert SideBySide.of(1, 9, cpu) == SideBySide.of(0, 1, cpu) == SideBySide(1, here)
-    assert SideBySide.of(0, 9, torch.device("cuda")).processes == 1
+    assert TrainingPool.of(1, 9, cpu) == TrainingPool.of(0, 1, cpu) == TrainingPool(1, here)
+    assert TrainingPool.of(0, 9, torch.device("cuda")).processes == 1
 
 
 def test_the_table_gives_gain_and_spread_by_hand() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from l2a.checkpoints import load_tensors, optimizer_tensors, save_tensors, with_prefix
 from l2a.networks import VideoNetwork
-from train.batches import Batch, ClipSource
+from train.batches import ClipBatch, ClipSource
 from train.classifier import make_classifier
 from train.mix import MixedBatches, TrainingMix
 from train.objectives import Loss
@@ -49,7 +49,7 @@ class Killed(Exception):
     """Stands for a process that ends between two steps."""
 
 
-class Watch:
+class RankingMonitor:
     """Notes what every step of SGD is taken with, and what the forward pass computes in."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ class Watch:
 def test_every_step_has_the_settings_and_its_place_on_one_cosine_over_all_epochs(
     source: ClipSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     trainer_of(new(), source, MIX, SETTINGS, 4, seed=0).train()
     rates = [0.05 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
     assert watch.steps == [(pytest.approx(rate), 0.8, 0.01) for rate in rates]
@@ -89,7 +89,7 @@ def test_a_training_that_goes_on_takes_the_rates_that_were_left(
 ) -> None:
     state = tmp_path / "state.safetensors"
     kill_after(5, trainer_of(new(), source, MIX, SETTINGS, 4, seed=0, state=state), monkeypatch)
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     trainer_of(new(), source, MIX, SETTINGS, 4, seed=0, state=state).train()
     rates = [0.05 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(5, 12)]
     assert [rate for rate, _, _ in watch.steps] == pytest.approx(rates)
@@ -101,7 +101,7 @@ def test_precision_reaches_every_forward_pass_of_a_training(
 ) -> None:
     """As on a GPU: the CPU stands for one here."""
     monkeypatch.setattr("l2a.devices.MIXED_PRECISION_ON", ("cpu",))
-    watch = Watch(monkeypatch)
+    watch = RankingMonitor(monkeypatch)
     settings = ClassifierSettings(network="tiny3d", batch_size=4, precision=precision)
     trainer_of(new(0, settings), source, MIX, settings, 1, seed=0).train()
     assert watch.autocast == [precision == "bfloat16"] * 3
@@ -136,7 +136,7 @@ def test_two_steps_are_sgd_with_momentum_and_weight_decay_by_hand(source: ClipSo
 # Going on.
 
 
-def kill_after(steps: int, trainer: Trainer[Batch], monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_after(steps: int, trainer: Trainer[ClipBatch], monkeypatch: pytest.MonkeyPatch) -> None:
     """Train until so many steps are done and saved, and no further."""
     with monkeypatch.context() as patch:
         left = iter(range(steps - 1, -1, -1))
@@ -191,7 +191,7 @@ class Averaged:
         self.average = self.head.weight.detach().clone()
         self.steps: list[int] = []
 
-    def loss(self, network: VideoNetwork, batch: Batch, step: int) -> Loss:
+    def loss(self, network: VideoNetwork, batch: ClipBatch, step: int) -> Loss:
         pooled = network.pool(network.forward_features(network.to_input(batch.clips)))
         second = soft_cross_entropy(self.head(pooled), batch.labels)
         total = soft_cross_entropy(network.head(pooled), batch.labels) + 0.5 * second
@@ -220,7 +220,9 @@ def test_an_objective_brings_its_own_head_figures_and_state(
 ) -> None:
     state, batches = tmp_path / "state.safetensors", MixedBatches(source, MIX, 4, True, 1, 2)
 
-    def trainer(objective: Averaged, network: VideoNetwork, state: Path | None) -> Trainer[Batch]:
+    def trainer(
+        objective: Averaged, network: VideoNetwork, state: Path | None
+    ) -> Trainer[ClipBatch]:
         return Trainer(network, objective, batches, SETTINGS, seed=1, state=state)
 
     whole, figures = Averaged(), dict[str, float]()
@@ -256,7 +258,7 @@ def test_an_unfinished_training_of_the_version_before_begins_anew_and_says_so(
     network, whole = new(), new()
     trainer = trainer_of(network, source, MIX, SETTINGS, 2, seed=9, state=state)
     assert trainer.step == 0
-    assert "begins anew" in caplog.text
+    assert "starts over" in caplog.text
     trainer.train()
     trainer_of(whole, source, MIX, SETTINGS, 2, seed=9).train()
     assert torch.equal(network.head.weight, whole.head.weight)

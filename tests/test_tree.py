@@ -53,7 +53,7 @@ def test_videos_deeper_in_a_class_folder_are_of_its_class(root: Path) -> None:
     assert label["a/more/x.mp4"] == label["a/more/deep/er/y.mp4"] == "a"
     assert label["c/only/deep/z.mp4"] == "c"
     assert videos.notes[0] == (
-        "Videos in folders inside of class folders, which are of the class of the topmost: 3"
+        "Videos in folders inside class folders, which take the class of the outermost: 3"
         " (a/more/deep/er/y.mp4, a/more/x.mp4, c/only/deep/z.mp4)."
     )
 
@@ -177,12 +177,12 @@ def test_folders_pipes_and_sockets_called_like_videos_are_skipped(
         server.bind("b/socket.mp4")
         videos = read_videos(root, DataSettings())
     assert skipped(videos) == {
-        "a/folder.mp4": "a folder and no video file",
-        "a/pipe.mp4": "a pipe and no video file",
-        "b/socket.mp4": "a socket and no video file",
+        "a/folder.mp4": "a folder, not a video file",
+        "a/pipe.mp4": "a pipe, not a video file",
+        "b/socket.mp4": "a socket, not a video file",
     }
     assert ids(videos) == SOUND | {"a/folder.mp4/inside.mp4"}
-    assert "Files and folders that cannot be used: 3 (a/folder.mp4: a folder and" in " ".join(
+    assert "Files and folders that cannot be used: 3 (a/folder.mp4: a folder, not" in " ".join(
         videos.notes
     )
 

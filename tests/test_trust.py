@@ -22,7 +22,7 @@ from compositing.segmenters.trust import (
     RULES,
     Measures,
     Moving,
-    Rule,
+    TrustRule,
     doubts_of,
     judge,
     measure,
@@ -84,7 +84,7 @@ def test_frames_without_a_mask_are_not_measured_and_none_at_all_is_no_doubt() ->
     assert judge(Moving(nothing, nothing)) == NO_DOUBTS
 
 
-RULE = Rule(
+RULE = TrustRule(
     bias=-1.0,
     typical=TYPICAL,
     weights=Measures(2, 3, 1),

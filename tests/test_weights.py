@@ -77,10 +77,10 @@ def published(folder: Path, value: float = 1.0) -> tuple[WeightsEnum, Path]:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     entry = Weights(url=f"https://example.org/models/net-{digest}.pth", transforms=str, meta={})
 
-    class Made(WeightsEnum):
+    class Composited(WeightsEnum):
         V1 = entry
 
-    return Made.V1, file
+    return Composited.V1, file
 
 
 # torchvision's
@@ -143,7 +143,7 @@ def test_a_wrong_download_is_not_kept(
     weights, _ = published(tmp_path)
     _, other = published(tmp_path, 2.0)
     serve(monkeypatch, other)
-    with pytest.raises(InputError, match=r"What was fetched from .* has the SHA-256 .*; put the"):
+    with pytest.raises(InputError, match=r"The file fetched from .* has the SHA-256 .*; put the"):
         torchvision_state(weights, "The net")
     assert loads == []
     assert list(hub.iterdir()) == []

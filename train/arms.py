@@ -19,7 +19,7 @@ _TITLES = {"none": "no composites", "random": "random pairs", "selector": "selec
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """What one classifier is trained on: real clips always, and what stands beside them.
+    """What one classifier is trained on: real clips always, and what is added to them.
 
     Attributes:
         name: "none", "random", "selector", or an entry of --augment as it was given.

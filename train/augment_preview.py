@@ -14,19 +14,19 @@ from PIL import Image, ImageDraw
 from compositing.bank import fill_bank
 from compositing.engines import Engine, make_engine
 from compositing.making import LayerMaker
-from compositing.pictures import GAP, INK, LINE, PAPER, evenly, fitted, font, outlined, plain
-from compositing.preview import spread_videos
+from compositing.pictures import GAP, INK, LINE, PAPER, evenly, font, outlined, plain, truncated
+from compositing.preview import pick_evenly_by_class
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.augment import Augmentation, make_augmentation
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, L2AError
-from l2a.files import written_whole
+from l2a.files import atomic_write
 from l2a.formats import DataSettings, read_videos
 from l2a.media import write_video
 from l2a.progress import progress, say
 from l2a.videos import Video, VideoSet
 from train.arms import ArmPlan, augmentation_entries, check_arms, split_entry
-from train.batches import Batch, ClipSource
+from train.batches import ClipBatch, ClipSource
 from train.mix import augmented
 from train.opening import open_store, prepare_layers
 from train.settings.full import RunSettings
@@ -89,7 +89,7 @@ def open_augment_preview(
     named = {spec: make_augmentation(spec) for spec in specs}
     videos: VideoSet = read_videos(data, settings)
     check_arms([ArmPlan(name, "none", each) for name, each in named.items()], len(videos.classes))
-    few = spread_videos(videos.of_split("train"), max(count, 2))
+    few = pick_evenly_by_class(videos.of_split("train"), max(count, 2))
     if not few:
         raise InputError(f"{data} has no train videos; check --split and --annotations.")
     return AugmentPreview(named, few, videos.classes, count)
@@ -105,7 +105,7 @@ def draw_augmentations(
         preview: what to draw.
         out: gets `augment.png`, a few frames of each clip before and after with the weights of its
             label, and `augment/NN.mp4`, the same side by side. Layers that are not there yet and
-            are needed for masks go beside it, to `OUT-layers`, unless the settings name a store.
+            are needed for masks go next to it, to `OUT-layers`, unless the settings name a store.
         prepare, engine, run: how masks are made, where that is needed; the seed decides the draws.
 
     Returns:
@@ -121,7 +121,7 @@ def draw_augmentations(
     videos, batch = _read(preview, store, make_engine(engine))
     names = ["as it is", *preview.augmentations]
     made = [batch] + [
-        _telling(batch, augmentation.always(), run.seed)
+        _clear_example(batch, augmentation.always(), run.seed)
         for augmentation in preview.augmentations.values()
     ]
     count = min(preview.count, len(videos))
@@ -148,7 +148,9 @@ def draw_augmentations(
 _MARGIN = ((0, 0), (0, 0), (0, GAP), (0, 0))
 
 
-def _read(preview: AugmentPreview, store: LayerMaker, engine: Engine) -> tuple[list[Video], Batch]:
+def _read(
+    preview: AugmentPreview, store: LayerMaker, engine: Engine
+) -> tuple[list[Video], ClipBatch]:
     """The videos that can be read, and their clips."""
     videos = list(preview.videos)
     if preview.needs_masks:
@@ -157,23 +159,25 @@ def _read(preview: AugmentPreview, store: LayerMaker, engine: Engine) -> tuple[l
         for row in skipped:
             say(f"skipped {row.id}: {row.reason}")
     if not videos:
-        raise L2AError("Not one of the videos could be read.")
+        raise L2AError("None of the videos could be read.")
     labels = np.array([preview.classes.index(video.label) for video in videos], dtype=np.int64)
     with TemporaryDirectory() as folder, progress("clips", "videos") as report:
         bank = ClipBank.create_or_resume(
             Path(folder) / "bank", [video.id for video in videos], _GEOMETRY, "preview"
         )
         layered = bank.ids if preview.needs_masks else ()
-        gone = {row.id for row in fill_bank(bank, videos, store, layered, engine, report)}
-        rows = np.array([i for i, id_ in enumerate(bank.ids) if id_ not in gone], dtype=np.int64)
+        undecodable = {row.id for row in fill_bank(bank, videos, store, layered, engine, report)}
+        rows = np.array(
+            [i for i, id_ in enumerate(bank.ids) if id_ not in undecodable], dtype=np.int64
+        )
         if len(rows) == 0:
-            raise L2AError("Not one of the videos could be read.")
+            raise L2AError("None of the videos could be read.")
         source = ClipSource(bank, labels, len(preview.classes), _SIDE, CompositeSettings())
         batch = source.real(rows, masks=preview.needs_masks)
     return [videos[row] for row in rows], batch
 
 
-def _telling(batch: Batch, augmentation: Augmentation, seed: int) -> Batch:
+def _clear_example(batch: ClipBatch, augmentation: Augmentation, seed: int) -> ClipBatch:
     """The first draw that changes every clip; where none of a few does, the one that changes most.
 
     A draw decides for the whole batch, so none is made up of several.
@@ -195,7 +199,7 @@ def _weights(label: Sequence[float], classes: Sequence[str]) -> str:
     return ", ".join(f"{weight:.2f} {plain(name)}" for weight, name in parts if weight > 0)
 
 
-def _shown(batch: Batch, i: int) -> Frames:
+def _shown(batch: ClipBatch, i: int) -> Frames:
     """A few frames of clip `i`, uint8 [_SHOWN, h, w, 3], with the outline of its mask if known."""
     moments = evenly(_SHOWN, batch.clips.shape[1])
     frames = batch.clips[i].numpy()[moments]
@@ -214,8 +218,8 @@ def _draw(path: Path, strips: Sequence[tuple[str, Frames]], together: int) -> No
     pen = ImageDraw.Draw(sheet)
     for number, (title, frames) in enumerate(strips):
         top = GAP + number * step + number // together * 2 * GAP
-        pen.text((GAP, top), fitted(title, face, width - 2 * GAP), INK, face)
+        pen.text((GAP, top), truncated(title, face, width - 2 * GAP), INK, face)
         for column, frame in enumerate(frames):
             sheet.paste(Image.fromarray(frame), (GAP + column * (_SIDE + GAP), top + LINE))
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, format="PNG")

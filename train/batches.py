@@ -1,6 +1,6 @@
 """Batches for the classifier, straight from the memory-mapped clips; composites are made here.
 
-A composite is made anew each time it is drawn: a masked copy costs far less than a training step
+A composite is made again each time it is drawn: a masked copy costs far less than a training step
 and less than reading a stored clip, and it is placed, cropped and mirrored afresh each time. Only
 what the network will see is composited, and its label says what is really seen.
 """
@@ -29,7 +29,7 @@ Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(TensorBatch):
+class ClipBatch(TensorBatch):
     """Clips uint8 `[B, T, h, w, 3]` RGB and soft labels float32 `[B, num_classes]`; where they are
     asked for, masks bool `[B, T, h, w]` of what acts in each clip."""
 
@@ -73,7 +73,7 @@ class ClipSource:
 
     def real(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
-    ) -> Batch:
+    ) -> ClipBatch:
         """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks."""
         clips, found = self._empty(len(rows)), self._empty_masks(len(rows)) if masks else None
         for i, row in enumerate(rows):
@@ -83,11 +83,11 @@ class ClipSource:
             if found is not None:
                 found[i] = _row(self.bank.masks, row)[:, *window]
                 _mirror(found[i].view(np.uint8), mirrored)
-        return Batch(torch.from_numpy(clips), self.one_hot(rows), _tensor(found))
+        return ClipBatch(torch.from_numpy(clips), self.one_hot(rows), _tensor(found))
 
     def composites(
         self, pairs: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
-    ) -> Batch:
+    ) -> ClipBatch:
         """Composites of pairs of rows `[B, 2]` (foreground, background), with mixed labels.
 
         γ and λ are of the view, after placing and cropping: what the network does not see has no
@@ -105,7 +105,7 @@ class ClipSource:
                 _mirror(found[i].view(np.uint8), mirrored)
         y_f, y_b = self.one_hot(pairs[:, 0]).numpy(), self.one_hot(pairs[:, 1]).numpy()
         labels = torch.from_numpy(mix_labels(y_f, y_b, lams))
-        return Batch(torch.from_numpy(clips), labels, _tensor(found))
+        return ClipBatch(torch.from_numpy(clips), labels, _tensor(found))
 
     def _composite(
         self,
@@ -167,10 +167,10 @@ def _mirror(clip: Frames, mirrored: bool) -> None:
         cv2.flip(rows, 1, dst=rows)
 
 
-def join(first: Batch, second: Batch) -> Batch:
+def join(first: ClipBatch, second: ClipBatch) -> ClipBatch:
     """Two batches as one, with masks where both have them."""
     masks = None
     if first.masks is not None and second.masks is not None:
         masks = torch.cat([first.masks, second.masks])
     clips = torch.cat([first.clips, second.clips])
-    return Batch(clips, torch.cat([first.labels, second.labels]), masks)
+    return ClipBatch(clips, torch.cat([first.labels, second.labels]), masks)

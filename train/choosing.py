@@ -18,7 +18,7 @@ from selector.rank import describe, select_random, select_top
 from selector.settings import RankSettings
 from train.prepared import Matching, PreparedData
 from train.records import Choice
-from train.trained_selector import TrainedSelector
+from train.trained_selector import SelectorWithTrunk
 
 _SAMPLED = 2000
 """Pairs of the pool that are scored and kept for comparison with the chosen ones."""
@@ -41,10 +41,10 @@ class Chooser:
     budget: int
     seed: int
 
-    def best(self, trained: TrainedSelector, engine: EngineSettings) -> Choice:
+    def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
         """The best pairs of the pool, and some to spare.
 
-        Beside them some pairs of the whole pool, so that one sees what the chosen ones stand out
+        Besides them some pairs of the whole pool, so that one sees what the chosen ones stand out
         from. The engine ray scores on its cluster; local scores here, on the Selector's device.
         """
         prepared, pool = self.prepared, self.matching.pool
@@ -57,7 +57,7 @@ class Chooser:
                 self._limits(),
                 spares=10 + self.budget // 20,
                 # PyTorch takes all cores by itself: the engine local has nothing to add.
-                spread=make_engine(engine) if engine.engine == "ray" else None,
+                executor=make_engine(engine) if engine.engine == "ray" else None,
                 report=report,
             )
         say(describe(selection, prepared.videos.classes))
@@ -75,7 +75,7 @@ class Chooser:
         return drawn.pairs
 
     def _sample(
-        self, trained: TrainedSelector, features: Tensor, labels: Tensor
+        self, trained: SelectorWithTrunk, features: Tensor, labels: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Pairs drawn uniformly from the pool, each once: int64 `[n, 2]`; their logits `[n]`."""
         pool, rng = self.matching.pool, np.random.default_rng([self.seed, 6])
@@ -87,7 +87,7 @@ class Chooser:
         return pairs, scores(np.arange(len(pairs)), within.reshape(pairs.shape)).cpu()
 
     def _limits(self) -> SelectionLimits:
-        """What bounds a choice from this pool, beside the budget."""
+        """What bounds a choice from this pool, besides the budget."""
         foregrounds, backgrounds = self.matching.foregrounds, self.matching.backgrounds
         classes = self.prepared.source.labels
         able = [set(classes[side].tolist()) for side in (foregrounds, backgrounds)]
@@ -110,18 +110,18 @@ class Chooser:
         return np.bincount(labels, minlength=count)
 
 
-def settled_budget(asked: int | None, prepared: PreparedData, matching: Matching) -> int:
+def resolve_budget(requested: int | None, prepared: PreparedData, matching: Matching) -> int:
     """The budget asked for, or a composite for each training clip as far as the pool goes.
 
     Raises:
         InputError: the pool holds fewer pairs than were asked for.
     """
     pool = len(matching.pool)
-    if asked is None:
+    if requested is None:
         return min(len(prepared.rows["train"]), pool)
-    if asked > pool:
+    if requested > pool:
         raise InputError(
-            f"The budget is {asked} pairs and the pool holds {pool}; lower --budget, or match "
+            f"The budget is {requested} pairs and the pool holds {pool}; lower --budget, or match "
             "more classes with --matches."
         )
-    return asked
+    return requested

@@ -29,8 +29,8 @@ class Chosen:
         videos: id ─► training video of the data set.
         classes: all class names of the data set, also of those without a training video: an index
             is the same class here, in training and in testing.
-        store: the layers that lie beside the pairs file, that the settings name, or new ones.
-        engine: spreads the work.
+        store: the layers that lie next to the pairs file, that the settings name, or new ones.
+        engine: distributes the work.
     """
 
     rows: tuple[ScoredPair, ...]
@@ -63,7 +63,7 @@ def open_chosen(
     Args:
         data: the data set's folder.
         pairs: the pairs file.
-        out: where the results go; layers that lie nowhere yet go beside it, to `OUT-layers`.
+        out: where the results go; layers that lie nowhere yet go next to it, to `OUT-layers`.
         settings, prepare, engine, run: the groups that say how.
 
     Raises:
@@ -76,7 +76,7 @@ def open_chosen(
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
         raise InputError(
-            f"{pairs} names {strange[0]}, which is no training video of {data}; "
+            f"{pairs} names {strange[0]}, which is not a training video of {data}; "
             f"give the data set and the split that the pairs were chosen from."
         )
     places = pairs.parent / "layers", out.with_name(out.name + "-layers")

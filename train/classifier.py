@@ -30,7 +30,7 @@ def make_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(settings.network, num_classes, settings.weights)
-    return network.place(device, settings.precision)
+    return network.move_to(device, settings.precision)
 
 
 def predict(

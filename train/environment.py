@@ -15,7 +15,7 @@ from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import last_layer_credit
 from semantic_match.pool import Pool
-from train.batches import Augment, Batch, ClipSource
+from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
 from train.objectives.supervised import Supervised
 from train.settings.full import StageOneSettings
@@ -31,7 +31,7 @@ class Features(Protocol):
         """What changes in training; {} when nothing does."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from there."""
+        """Resume from there."""
 
 
 class FrozenFeatures:
@@ -57,7 +57,7 @@ class FrozenFeatures:
 
 
 class TrainedFeatures:
-    """Features of a trunk that learns with the Selector: computed anew for every batch.
+    """Features of a trunk that learns with the Selector: computed again for every batch.
 
     Batch normalisation keeps the statistics that the trunk came with: two batches of one step would
     otherwise be normalised differently, and a pair's score would depend on its company.
@@ -87,7 +87,7 @@ class TrainedFeatures:
         return dict(self._trunk.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with these weights."""
+        """Resume with these weights."""
         self._trunk.load_state_dict(state)
 
 
@@ -171,7 +171,7 @@ class CompositingEnvironment:
             self._network.train()
             self._seen = None
             self._optimizer.zero_grad(set_to_none=True)
-            part = Batch(clips.clips[subset], clips.labels[subset]).to(self._device)
+            part = ClipBatch(clips.clips[subset], clips.labels[subset]).to(self._device)
             self._objective.loss(self._network, part).total.backward()
             self._optimizer.step()
             losses.append(self._validation_loss())
@@ -191,7 +191,7 @@ class CompositingEnvironment:
         return network | with_prefix("features.", self._features.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         self._put_back(without_prefix("network.", state))
         self._features.load_state_dict(without_prefix("features.", state))
 
@@ -203,7 +203,7 @@ class CompositingEnvironment:
         self._seen = None
 
     @torch.inference_mode()
-    def _credit(self, composites: Batch) -> Tensor:
+    def _credit(self, composites: ClipBatch) -> Tensor:
         """Credit of each composite under the classifier as it is before the step."""
         val_features, val_probabilities = self._on_validation()
         features, probabilities = self._forward(composites.clips)
@@ -220,7 +220,7 @@ class CompositingEnvironment:
 
     def _on_validation(self) -> tuple[Tensor, Tensor]:
         """`_forward` of the validation clips, once for each state of the classifier: what the loss
-        after a step was measured on is what the next step's credit is reckoned with."""
+        after a step was measured on is what the next step's credit is computed with."""
         if self._seen is None:
             self._seen = self._forward(self._val_clips)
         return self._seen

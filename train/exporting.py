@@ -38,7 +38,7 @@ def export_chosen(
     Args:
         data: the data set's folder.
         out: the export's folder.
-        source: a pairs file, or the Selector that chooses now, in a run folder beside the export.
+        source: a pairs file, or the Selector that chooses now, in a run folder next to the export.
         settings: of everything; `stage_two.budget` is the budget, which for a pairs file is all its
             pairs if not given.
 
@@ -69,7 +69,7 @@ def export_chosen(
 
 
 def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings) -> Forecast:
-    """What `export_chosen` would come to; nothing is written, and no Selector is asked.
+    """What `export_chosen` would make; nothing is written, and no Selector is used.
 
     Where the pairs are not chosen yet, training videos stand for them, each on the next one.
 
@@ -147,7 +147,7 @@ def chooser(pairs: Path) -> str:
         pairs: a pairs file in the run folder that made it.
 
     Returns:
-        "" where there is no run folder around it, so that this is not known.
+        "" where there is not a run folder around it, so that this is not known.
     """
     if pairs.name != "pairs.parquet" or not pairs.with_name("run.yaml").is_file():
         return ""
@@ -166,18 +166,18 @@ class _Preparing:
 
     chosen: Chosen
     seen: set[str] = field(default_factory=set)
-    gone: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, rows: Sequence[ScoredPair]) -> Mapping[str, str]:
         new = [row for row in rows if not {row.foreground, row.background} <= self.seen]
         if new:
-            self.gone |= {row.id: row.reason for row in self.chosen.prepare(new)}
+            self.skipped |= {row.id: row.reason for row in self.chosen.prepare(new)}
             self.seen |= {id_ for row in new for id_ in (row.foreground, row.background)}
-        return self.gone
+        return self.skipped
 
 
 def _choose(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
-    """Choose pairs in a run folder beside the export, which so holds nothing but the data set."""
+    """Choose pairs in a run folder next to the export, which so holds nothing but the data set."""
     budget = settings.stage_two.budget
     if budget is not None:
         refuse_less(out, budget)

@@ -1,4 +1,4 @@
-"""Trunk features of videos: computed once per video and trunk, and kept beside the bank.
+"""Trunk features of videos: computed once per video and trunk, and kept next to the bank.
 
 A pair only looks its two rows up. Stage one, the choice, and a later export with the same Selector
 all find them by the checksum of the trunk's weights.
@@ -36,7 +36,7 @@ def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
 
 
 def trunk_checksum(trunk: Trunk) -> str:
-    """Sixteen hexadecimal digits of all that a trunk's features depend on beside the clips: its
+    """Sixteen hexadecimal digits of all that a trunk's features depend on besides the clips: its
     kind, its weights, its normalisation and its precision (SHA-256)."""
     digest = hashlib.sha256(repr((type(trunk), trunk.mean, trunk.std, trunk.precision)).encode())
     for name, value in sorted(trunk.state_dict().items()):

@@ -1,7 +1,7 @@
 """The batches of a training, made while the network trains: by worker processes, or by a thread.
 
 A batch is a function of its step alone, so that it does not matter who makes it: the bytes are the
-same for any number of workers, and a training goes on at any step.
+same for any number of workers, and a training resumes at any step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TensorBatch:
         raise NotImplementedError
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device; the copy runs beside the computation where memory is pinned."""
+        """The same on a device; the copy overlaps the computation where memory is pinned."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pin_memory(self) -> Self:
@@ -125,7 +125,7 @@ def prefetch(items: Iterable[T], depth: int = _PREFETCHED) -> Iterator[T]:
 
 
 class _Items(Dataset[B]):
-    """Steps as PyTorch's loader wants them."""
+    """Steps as PyTorch's loader expects them."""
 
     def __init__(self, batches: StepBatches[B]) -> None:
         self._batches = batches

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import shortened, written_whole
+from l2a.files import atomic_write, shortened
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def draw_confusion(path: Path, metrics: Metrics, classes: Sequence[str]) -> None
     image = axes.imshow(metrics.confusion / totals, vmin=0, vmax=1, cmap="viridis")
     if count <= 120:
         size = 8 if count <= 30 else 4
-        names = [shortened(name) for name in classes]  # and a `$` in one is no formula
+        names = [shortened(name) for name in classes]  # and a `$` in one is not a formula
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
     if count <= 20:
@@ -102,5 +102,5 @@ def draw_confusion(path: Path, metrics: Metrics, classes: Sequence[str]) -> None
     axes.set_ylabel("class")
     axes.set_title(f"top-1 {metrics.top1:.3f} on {metrics.n} clips")
     figure.colorbar(image, ax=axes, fraction=0.04, label="share of the class")
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, dpi=110, metadata={"Software": None})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from l2a.augment import Augmentation
 from l2a.errors import InputError
-from train.batches import Augment, Batch, ClipSource, join
+from train.batches import Augment, ClipBatch, ClipSource, join
 
 NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
@@ -24,7 +24,7 @@ class TrainingMix:
     Attributes:
         rows: bank rows of the real clips, int64 `[n]`.
         pairs: bank rows of the pairs to composite, int64 `[m, 2]`; `m` may be 0.
-        composites_per_batch: composites beside the real clips of each batch.
+        composites_per_batch: composites next to the real clips of each batch.
         replace_real: composites take the place of real clips, so that a batch keeps its size.
         augmentation: what is done to each batch in the end; None for nothing.
     """
@@ -81,7 +81,7 @@ class MixedBatches:
         """Steps of the whole training."""
         return self._epochs * self.steps_per_epoch
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> ClipBatch:
         """The batch of a step, counted from 0 over all epochs."""
         mix, source = self._mix, self._source
         epoch, step = divmod(index, self.steps_per_epoch)
@@ -108,14 +108,14 @@ class MixedBatches:
         return self._order[1]
 
 
-def augmented(batch: Batch, augmentation: Augmentation, seed: Sequence[int]) -> Batch:
+def augmented(batch: ClipBatch, augmentation: Augmentation, seed: Sequence[int]) -> ClipBatch:
     """A batch as an augmentation makes it; `seed` alone decides what it draws."""
     number = int(np.random.default_rng(seed).integers(2**63))
     clips, labels = augmentation(
         batch.clips.permute(0, 4, 1, 2, 3), batch.labels, batch.masks,
         torch.Generator().manual_seed(number),
     )  # fmt: skip
-    return Batch(clips.permute(0, 2, 3, 4, 1), labels)
+    return ClipBatch(clips.permute(0, 2, 3, 4, 1), labels)
 
 
 def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
@@ -125,7 +125,7 @@ def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
     """
     wanted = np.arange(start, start + count)
     # A stream of its own: [seed, pass] orders the real clips of that epoch, and where there are as
-    # many pairs as clips, each clip would stand beside the same composite in every epoch.
+    # many pairs as clips, each clip would stand next to the same composite in every epoch.
     passes = {
         int(p): np.random.default_rng([seed, int(p), 0, 3]) for p in np.unique(wanted // total)
     }

@@ -22,7 +22,7 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import fingerprint, hold_folder, source_mark, write_json
+from l2a.files import fingerprint, lock_folder, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
@@ -46,7 +46,7 @@ class Opened:
         folder: the run's, which need not be there yet.
         videos: with their validation split.
         store: of layers; its back ends can be made.
-        engine: spreads the work.
+        engine: distributes the work.
         shared_banks: where clips are looked for and kept for other runs too; None keeps them in
             the run.
         needed: the splits of which at least one video must be readable.
@@ -117,7 +117,7 @@ class Opened:
         place = self.folder / named
         bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
         if self.shared_banks is not None and bank.pending():
-            hold_folder(place)
+            lock_folder(place)
         write_json(self.folder / BANK_RECORD, {"folder": str(named)})
         return bank
 
@@ -125,7 +125,7 @@ class Opened:
         wanted = {video.id for video in self.videos.of_split(split)}
         first = next(row for row in videos.skipped if row.id in wanted)
         raise InputError(
-            f"Not one {split} video of {videos.root} could be read, such as {first.id} "
+            f"No {split} video of {videos.root} could be read, such as {first.id} "
             f"({first.reason}); `l2a check {videos.root}` lists them all."
         )
 
@@ -148,7 +148,7 @@ def open_data(
         needed: the splits without which the command can do nothing.
 
     Raises:
-        InputError: it is no data set, has no video of a split that is needed, or a back end is
+        InputError: it is not a data set, has no video of a split that is needed, or a back end is
             unknown, or its files are not there.
     """
     worker = make_engine(engine)
@@ -193,7 +193,7 @@ def _warn_of_new_layers(layers: Path | None) -> None:
     """Say plainly that a named store holds nothing yet: with a typo, hours are computed again."""
     if layers is not None and not (layers.is_dir() and any(layers.iterdir())):
         LOGGER.warning(
-            f"{layers} holds no layers yet, so all are made anew there; if there should be some, "
+            f"{layers} holds no layers yet, so all will be made there; if there should be some, "
             "stop and check --layers"
         )
 
@@ -204,7 +204,7 @@ def open_videos(
     """Read a data set, carve validation out of train by group, and say what was found.
 
     Raises:
-        InputError: it is no data set, or has no video of a split that is needed.
+        InputError: it is not a data set, or has no video of a split that is needed.
     """
     videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
     counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))

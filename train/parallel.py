@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from compositing.engines.process import settle
+from compositing.engines.process import prepare_child
 from l2a.errors import L2AError
 
 Item = TypeVar("Item")
@@ -25,20 +25,20 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class TrainingPool:
     """How trainings share the cores.
 
     Attributes:
         processes: trainings at a time; 1 trains in this process.
         threads: of each. It follows from how many trainings there are in all, not from how many
-            are left, so that a run that goes on computes as one that was not disturbed.
+            are left, so that a resumed run computes as one that was not interrupted.
     """
 
     processes: int
     threads: int
 
     @classmethod
-    def of(cls, workers: int, trainings: int, device: torch.device) -> SideBySide:
+    def of(cls, workers: int, trainings: int, device: torch.device) -> TrainingPool:
         """What `--workers` (0: one per core) means for some trainings on a device.
 
         A GPU takes them one by one.
@@ -84,7 +84,7 @@ class SideBySide:
             if isinstance(error, BrokenProcessPool):
                 raise L2AError(
                     "A process that trained a classifier died, perhaps because the memory did not "
-                    "suffice; the same command goes on, with --workers 1 one by one."
+                    "suffice; the same command resumes, and --workers 1 trains them one by one."
                 ) from None
             raise
         finally:
@@ -92,7 +92,7 @@ class SideBySide:
 
 
 def _begin(threads: int) -> None:
-    settle()
+    prepare_child()
     torch.set_num_threads(threads)
 
 

@@ -1,4 +1,4 @@
-"""What a Selector's training takes beside the data: the groups of settings that stage one uses."""
+"""What a Selector's training takes besides the data: the groups of settings that stage one uses."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from compositing.composite import make_composite
 from compositing.layers import LayerRecord, LayerSource
 from compositing.pictures import draw_contact_sheet, why_unfit
-from compositing.preview import SHEET, VIDEOS, spread_videos
+from compositing.preview import SHEET, VIDEOS, pick_evenly_by_class
 from compositing.settings import CompositeSettings
-from compositing.strips import Made, draw_strip
+from compositing.strips import Composited, draw_strip
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
@@ -141,7 +141,7 @@ def write_matching(run: Run, prepared: PreparedData, matching: Matching) -> None
     if used and table.is_file() and read_json(table) != content:
         raise InputError(
             f"{run.folder} was made with other matches of classes than {matching.specification} "
-            "gives now; bring back the file or the embedder that it names, or give --out another "
+            "gives now; restore the file or the embedder that it names, or give --out another "
             "folder."
         )
     write_json(table, content)
@@ -159,7 +159,7 @@ def draw_sheet(
     prepared = [video for video in videos.of_split("train") if video.id in records]
     for video in sorted(prepared, key=lambda video: _flaws(records[video.id])):
         best.setdefault(video.label, video)
-    shown = spread_videos(best.values(), VIDEOS)
+    shown = pick_evenly_by_class(best.values(), VIDEOS)
     unfit = {video.id: why_unfit(records[video.id]) for video in shown}
     if shown:
         draw_contact_sheet(path, map(store.load, shown), unfit=unfit, **SHEET)
@@ -189,10 +189,10 @@ def draw_composites(run: Run, prepared: PreparedData) -> None:
 
 def made(
     pair: ScoredPair, prepared: PreparedData, settings: CompositeSettings, meta: Mapping[str, Any]
-) -> Made:
+) -> Composited:
     """A pair's composite at full size as an export has it, with the layers it was made of."""
     foreground = prepared.store.load(prepared.video(pair.foreground))
     background = prepared.store.load(prepared.video(pair.background))
     omega = None if meta["selection"] == "random" else pair.omega
     composite = make_composite(foreground, background, settings, omega=omega, seed=meta["seed"])
-    return Made(foreground, background, composite)
+    return Composited(foreground, background, composite)

@@ -12,10 +12,10 @@ from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
-from l2a.files import write_json, written_whole
+from l2a.files import atomic_write, write_json
 from l2a.runs import Run
 from semantic_match.embed import make_embedder
-from train.choosing import Chooser, settled_budget
+from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
 from train.metrics import Metrics, draw_confusion, measure
 from train.opening import open_data
@@ -59,7 +59,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     prepared = prepare_run(run, opened, settings.clips, settings.composite)
     matching = match_run(run, prepared, settings.match)
-    budget = settled_budget(settings.stage_two.budget, prepared, matching)
+    budget = resolve_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
     chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
     further = SelectorRecipe.of(settings) if reuse.finetune else None
@@ -101,14 +101,14 @@ def evaluate(
     prepared = opened.prepare(ClipSettings(**card["clips"]), CompositeSettings(), layers=False)
     run.write_skipped(prepared.videos.skipped)
     rows = prepared.rows[subset]
-    network.place(device, settings.classifier.precision)
+    network.move_to(device, settings.classifier.precision)
     logits = predict(network, prepared.source, rows)
     here = np.array([classes.index(name) for name in prepared.videos.classes], dtype=np.int64)
     labels = here[prepared.source.labels[rows]]
     metrics = measure(logits, labels, classes)
     write_json(run.path("metrics.json"), metrics.to_json())
     draw_confusion(run.path("confusion.png"), metrics, classes)
-    with written_whole(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:
+    with atomic_write(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("video", "class", "predicted"))
         for row, label, guess in zip(rows, labels, logits.argmax(axis=1), strict=True):

@@ -26,7 +26,7 @@ from selector.model_card import curves_of
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import (
     Checkpoints,
-    Known,
+    DiagnosisContext,
     TrainedTrunk,
     TrainingReport,
     train_selector,
@@ -41,7 +41,7 @@ from train.prepared import Matching, PreparedData, rematch
 from train.probe import exchange_labels
 from train.recipe import SelectorRecipe
 from train.tracking import Tracker, draw_curves
-from train.trained_selector import TrainedSelector, load_trained_selector, make_card
+from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
 from train.trainer import Trainer
 
 
@@ -51,17 +51,17 @@ def run_stage_one(
     recipe: SelectorRecipe,
     folder: Path,
     out: Path,
-    start: TrainedSelector | None = None,
-) -> TrainedSelector:
+    start: SelectorWithTrunk | None = None,
+) -> SelectorWithTrunk:
     """Warm the classifier up, train the Selector against it, and save the checkpoint to `out`.
 
-    Goes on where an earlier call in `folder` stopped, with the same result; what one has finished
+    Resumes where an earlier call in `folder` stopped, with the same result; what one has finished
     is read.
 
     Args:
         prepared, matching: the data set.
         recipe: how to train.
-        folder: states to go on from, curves, the verdict.
+        folder: states to resume from, curves, the verdict.
         out: the checkpoint's folder.
         start: a Selector to begin with instead of a new one, with its trunk.
 
@@ -92,7 +92,7 @@ def run_stage_one(
     save_selector(out, learner.selector, trunk, card)
     say(f"Selector: {report.verdict}")
     write_json(verdict, asdict(report.verdict) | {"text": str(report.verdict)})
-    return TrainedSelector(learner.selector.eval(), trunk, card)
+    return SelectorWithTrunk(learner.selector.eval(), trunk, card)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Learner:
 
 def _begin(
     prepared: PreparedData, matching: Matching, recipe: SelectorRecipe, trunk: Trunk,
-    start: TrainedSelector | None,
+    start: SelectorWithTrunk | None,
 ) -> _Learner:  # fmt: skip
     """A new Selector whose standardiser is fitted to the videos, or the one to begin with."""
     vectors = label_vectors(matching, recipe.selector.labels, len(prepared.videos.classes))
@@ -152,7 +152,7 @@ def _train(
     folder: Path,
     mislabelled: Tensor | None,
 ) -> tuple[TrainingReport, list[dict[str, float]]]:
-    """Train with curves, histograms and a state to go on from; draw the curves at the end.
+    """Train with curves, histograms and a state to resume from; draw the curves at the end.
 
     Returns:
         How it ended, and the figures of each step.
@@ -183,7 +183,7 @@ def _train(
                 resume,
             ),
             trunk=TrainedTrunk(tuple(learner.trunk.parameters()), trunk_lr) if trunk_lr else None,
-            known=Known(mislabelled, learner.trained_before),
+            known=DiagnosisContext(mislabelled, learner.trained_before),
         )  # fmt: skip
         tracker.text("selector/verdict", str(trained.verdict), trained.steps)
     draw_curves(folder / "selector.png", curves, trained.verdict)
@@ -218,7 +218,7 @@ def selector_trunk(network: VideoNetwork, recipe: SelectorRecipe, device: torch.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             trunk = build_network(stage.trunk, 1, stage.trunk_weights).trunk
-        trunk.place(device, recipe.classifier.precision)
+        trunk.move_to(device, recipe.classifier.precision)
     return trunk.requires_grad_(False).eval()
 
 

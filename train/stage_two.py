@@ -24,7 +24,7 @@ from train.loading import Loading
 from train.metrics import measure
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
-from train.parallel import SideBySide
+from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
@@ -115,7 +115,7 @@ class StageTwo:
             for repeat in range(self.stage.repeats)
         ]
         device = pick_device(self.classifier.device)
-        together = SideBySide.of(self.workers, len(trainings), device)
+        together = TrainingPool.of(self.workers, len(trainings), device)
         left = [training for training in trainings if not self._done(training).is_file()]
         if together.processes > 1 and len(left) > 1:
             # The long ones first, so that no core waits for one that began last.
@@ -134,7 +134,7 @@ class StageTwo:
         return tuple(self._arm(plan.name, trainings) for plan in plans)
 
     def train(self, training: Training, report: Report) -> None:
-        """Train and test once, and write what came of it; `report` is told the epochs."""
+        """Train and test once, and write the results; `report` is called after each epoch."""
         settings, prepared, plan = self.classifier, self.prepared, training.plan
         place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
@@ -169,7 +169,7 @@ class StageTwo:
         (place / "state.safetensors").unlink(missing_ok=True)
 
     def train_quietly(self, training: Training) -> None:
-        """`train` in a process beside others, all of which would write to one screen."""
+        """`train` in a process next to others, all of which would write to one screen."""
         self.train(training, lambda done, total: None)
 
     def _done(self, training: Training) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "reward_mean": (
@@ -32,7 +32,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "baseline": ("reward/baseline", "δ, the moving average of the validation loss (Eq. 6)."),
     "omega_mean": ("omega/mean", "Mean ω of the batch, held between explore_low and _high."),
-    "omega_sd": ("omega/sd", "Spread of ω: 0 while all pairs are alike to the Selector."),
+    "omega_sd": ("omega/sd", "Spread of ω: 0 while all pairs look alike to the Selector."),
     "omega_entropy": (
         "omega/entropy", "Of the policy, in nats: 0.69 is undecided, 0 fully decided."
     ),
@@ -47,17 +47,17 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "credit_correlation": (
         "ranking/credit_correlation",
-        "Of ω with the credit of pairs it has not been paid for yet; around 0 ω says nothing.",
+        "Of ω with the credit of pairs it was not rewarded for yet; around 0 ω predicts nothing.",
     ),
     "probe_auroc": (
         "ranking/probe_auroc",
         "How often a video outranks one with an exchanged label; 0.5 is chance.",
     ),
-    "policy_loss": ("loss/policy", "What Eq. 5 minimises; noisy, and no measure of success."),
+    "policy_loss": ("loss/policy", "What Eq. 5 minimises; noisy, and not a measure of success."),
     "exploration_penalty": ("loss/exploration", "Above 0 where mean ω left its bounds."),
     "skipped_steps": ("loss/skipped_steps", "Steps so far that selected nothing."),
 }  # fmt: skip
-"""What `selector.reinforce.train_selector` logs ─► its tag in TensorBoard, and what it tells."""
+"""What `selector.reinforce.train_selector` logs ─► its tag in TensorBoard, and what it means."""
 
 
 class Tracker:
@@ -67,7 +67,7 @@ class Tracker:
         """
         Args:
             folder: where the event files go.
-            purge_step: when a run goes on, the first step it will write: what an interrupted
+            purge_step: when a run resumes, the first step it will write: what an interrupted
                 run wrote from there on is hidden.
         """
         from torch.utils.tensorboard import SummaryWriter
@@ -85,7 +85,7 @@ class Tracker:
         TensorBoard's custom scalars: the charts of `draw_curves`."""
         shown = [(name, value) for name, value in settings.items() if value is not None]
         self.text("selector/settings", _markdown(("setting", "value"), shown), 0)
-        self.text("selector/curves", _markdown(("curve", "what it tells"), FIGURES.values()), 0)
+        self.text("selector/curves", _markdown(("curve", "what it means"), FIGURES.values()), 0)
         # TensorBoard takes tags for regular expressions, and one is the beginning of another.
         charts = {
             title: ["Multiline", [f"^{FIGURES[key][0]}$" for key in keys]] for title, keys in CURVES
@@ -110,7 +110,7 @@ class Tracker:
     def video(self, name: str, frames: NDArray[np.uint8], step: int, fps: float = 8) -> None:
         """Write uint8 `[T, H, W, 3]` RGB frames as an animated picture.
 
-        `SummaryWriter.add_video` wants moviepy; the event format itself only wants a GIF.
+        `SummaryWriter.add_video` needs moviepy; the event format itself only needs a GIF.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -156,7 +156,7 @@ _STILL = 1e-5
 def moving_charts(
     curves: Sequence[Mapping[str, float]],
 ) -> Iterator[tuple[str, Mapping[str, list[tuple[int, float]]]]]:
-    """The charts that tell something: title, and figure ─► points (step, value).
+    """The charts that show something: title, and figure ─► points (step, value).
 
     A chart whose figures all stand still is left out, as mean and spread of the reward credit do.
 
@@ -200,5 +200,5 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, float]], title: object
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small",
                     frameon=False)  # fmt: skip
     figure.suptitle("\n".join(textwrap.wrap(str(title), 110)), fontsize="medium", parse_math=False)
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, format="png", dpi=110)

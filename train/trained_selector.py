@@ -27,7 +27,7 @@ from train.recipe import SelectorRecipe
 
 
 @dataclass(frozen=True)
-class TrainedSelector:
+class SelectorWithTrunk:
     """A Selector with the trunk that makes its features.
 
     Attributes:
@@ -62,7 +62,7 @@ class TrainedSelector:
 
 def load_trained_selector(
     path: Path, clips: ClipSettings, device: torch.device, precision: Precision, given: str
-) -> TrainedSelector:
+) -> SelectorWithTrunk:
     """A Selector that was trained before, with the trunk that it was stored with.
 
     Args:
@@ -86,8 +86,8 @@ def load_trained_selector(
         learned = ", ".join(f"{name} {own[name]} and not {getattr(clips, name)}" for name in other)
         remedy = " ".join(f"--{name.replace('_', '-')} {own[name]}" for name in other)
         raise InputError(f"The Selector {given} was trained on clips with {learned}; set {remedy}.")
-    trunk = loaded.trunk.requires_grad_(False).place(device, precision)
-    return TrainedSelector(loaded.selector.to(device), trunk, loaded.card)
+    trunk = loaded.trunk.requires_grad_(False).move_to(device, precision)
+    return SelectorWithTrunk(loaded.selector.to(device), trunk, loaded.card)
 
 
 def make_card(
@@ -97,7 +97,7 @@ def make_card(
     config: SelectorConfig,
     report: TrainingReport,
     curves: Mapping[str, tuple[float, ...]],
-    start: TrainedSelector | None = None,
+    start: SelectorWithTrunk | None = None,
 ) -> SelectorCard:
     """What the checkpoint says of itself; `curves` are those of `curves_of`."""
     counts = Counter(video.label for video in prepared.videos.of_split("train"))

@@ -1,6 +1,6 @@
-"""The trainer: loop, optimiser, schedule and the state to go on from, whatever is learned.
+"""The trainer: loop, optimiser, schedule and the state to resume from, whatever is learned.
 
-Everything that is random follows from (seed, step), so that a training that was killed and goes on
+Everything that is random follows from (seed, step), so that a training that was killed and resumed
 ends with the bytes of one that was not.
 """
 
@@ -51,7 +51,7 @@ class Trainer(Generic[B]):
     """One training: make it, which restores its state, then `train`.
 
     Attributes:
-        step: the next one, from 0 over all epochs; above 0 where the training goes on.
+        step: the next one, from 0 over all epochs; above 0 where the training resumes.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Trainer(Generic[B]):
             loading: who makes the batches; a thread, if not given.
             state: where to keep the state while the training runs. What an earlier call left
                 there is restored; the state of an earlier version only where its training was
-                finished, else the training begins anew and says so.
+                finished, else the training starts over and says so.
         """
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
@@ -156,11 +156,11 @@ class Trainer(Generic[B]):
         return int(values["step"])
 
     def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:
-        """A finished training of an earlier version is kept; an unfinished one begins anew."""
+        """A finished training of an earlier version is kept; an unfinished one starts over."""
         if values.get("epochs_done", 0) * self._batches.steps_per_epoch < len(self._batches):
             say(
                 f"note: {self._state} was left by an earlier version in the middle of a training, "
-                "which begins anew"
+                "which starts over"
             )
             return 0
         self.network.load_state_dict(without_prefix("network.", tensors))
@@ -183,7 +183,7 @@ def make_schedule(optimiser: Optimizer, steps: int, first: int = 0) -> LambdaLR:
     Args:
         optimiser: with the rate to begin with in its groups.
         steps: of the whole training.
-        first: the next step, where a training goes on.
+        first: the next step, where a training resumes.
     """
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]

@@ -16,7 +16,7 @@ from selector.settings import SelectorSettings
 from semantic_match.embed import make_embedder
 from train.recipe import SelectorRecipe
 from train.settings.full import StageOneSettings
-from train.trained_selector import TrainedSelector, load_trained_selector
+from train.trained_selector import SelectorWithTrunk, load_trained_selector
 
 _SHOWN = 16
 """Digits of a checksum that `run.yaml` keeps."""
@@ -43,10 +43,10 @@ class Reused:
         trained: the Selector and its trunk.
         settings: of the network that the Selector has.
         facts: what `run.yaml` keeps of it. The checksum notices another Selector under the same
-            name: one that was trained anew, or a branch that moved.
+            name: one that was trained again, or a branch that moved.
     """
 
-    trained: TrainedSelector
+    trained: SelectorWithTrunk
     settings: SelectorSettings
     facts: Mapping[str, Any]
 
@@ -76,7 +76,7 @@ def open_selector(
     trained = load_trained_selector(folder, clips, device, recipe.classifier.precision, given)
     trained.check(make_embedder(embedder), classes)
     own = trained.card.config.settings
-    for name, value in _asked_for(recipe.selector, own):
+    for name, value in _non_default(recipe.selector, own):
         say(f"note: {name} {value} is not used; the Selector {given} has {getattr(own, name)}")
     for name in ("trunk", "trunk_weights"):
         value = getattr(recipe.stage, name)
@@ -91,7 +91,7 @@ def open_selector(
     return Reused(trained, own, facts)
 
 
-def _asked_for(given: SelectorSettings, own: SelectorSettings) -> list[tuple[str, Any]]:
+def _non_default(given: SelectorSettings, own: SelectorSettings) -> list[tuple[str, Any]]:
     """The fields of `given` that are neither the Selector's own nor the default."""
     default = SelectorSettings()
     return [

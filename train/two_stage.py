@@ -1,6 +1,6 @@
 """`l2a train`: from a data set's folder to a Selector, the chosen pairs and a trained classifier.
 
-Each stage keeps its result in the run folder and is not done again: a run that was killed goes on
+Each stage keeps its result in the run folder and is not done again: a run that was killed resumes
 where it stopped, with the same result.
 """
 
@@ -22,7 +22,7 @@ from compositing.settings import CompositeSettings, EngineSettings, ExportSettin
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
-from l2a.files import write_json, write_text, written_whole
+from l2a.files import atomic_write, write_json, write_text
 from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
@@ -33,7 +33,7 @@ from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
 from train.arms import ArmPlan, check_arms, plan_arms
-from train.choosing import Chooser, settled_budget
+from train.choosing import Chooser, resolve_budget
 from train.metrics import Metrics, draw_confusion
 from train.mix import NO_PAIRS
 from train.opening import Opened, open_data
@@ -52,7 +52,7 @@ from train.report import NAME, write_report
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
 from train.stage_two import Arm, StageTwo, table
-from train.trained_selector import TrainedSelector
+from train.trained_selector import SelectorWithTrunk
 from train.transfer import NOT_REUSED, Reuse, open_selector
 
 
@@ -94,7 +94,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     kinds = {plan.pairs for plan in plans}
     if reuse and reuse.finetune and "selector" not in kinds:
         raise InputError(
-            f"--finetune-selector trains a Selector, and --selection {plans[0].name} asks none; "
+            f"--finetune-selector trains a Selector, and --selection {plans[0].name} uses none; "
             "leave one of the two out."
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.
@@ -151,7 +151,7 @@ def _pairs(
     settings: FullSettings,
     origin: Origin,
     kinds: Collection[str],
-    given: TrainedSelector | None,
+    given: SelectorWithTrunk | None,
     recipe: SelectorRecipe | None,
 ) -> dict[str, NDArray[np.int64]]:
     """The stages from matching to the chosen pairs: bank rows int64 `[n, 2]` of each of `kinds`.
@@ -159,7 +159,7 @@ def _pairs(
     From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
     """
     matching = match_run(run, prepared, settings.match)
-    budget = settled_budget(settings.stage_two.budget, prepared, matching)
+    budget = resolve_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
     chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
     pairs = {"random": chooser.at_random()} if "random" in kinds else {}
@@ -217,7 +217,7 @@ def choose_run(
     chooser: Chooser,
     origin: Origin,
     engine: EngineSettings,
-    given: TrainedSelector | None,
+    given: SelectorWithTrunk | None,
     recipe: SelectorRecipe | None,
 ) -> NDArray[np.int64]:
     """The stages from a Selector to its pairs; what an earlier call has chosen is read.
@@ -279,7 +279,7 @@ def export_run(
 def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
     """Write metrics.json, the classifier, the confusion matrix; make the table."""
     main = run.path("stage_two", f"{arms[0].name}-0")
-    with written_whole(run.path("classifier.safetensors")) as aside:
+    with atomic_write(run.path("classifier.safetensors")) as aside:
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)

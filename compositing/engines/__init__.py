@@ -22,7 +22,7 @@ Infer = Callable[..., Any]
 class HostDied(Exception):
     """A process that holds networks died before it answered. The argument is its number.
 
-    A task lets it pass: the engine starts the process anew and tries the item again.
+    A task lets it pass: the engine restarts the process and tries the item again.
     """
 
 
@@ -58,7 +58,7 @@ def as_network_task(task: object) -> NetworkTask | None:
 
 
 class Engine(Protocol):
-    """Spreads the calls of a task."""
+    """Distributes the calls of a task."""
 
     def map(
         self,

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from compositing.engines import HostDied, NetworkTask
-from compositing.engines.process import settle
+from compositing.engines.process import prepare_child
 from compositing.engines.results import CallResult, network_result, packed, result_of, unpacked
 from l2a.errors import L2AError
-from l2a.signals import undisturbed
+from l2a.signals import defer_signals
 
 Address = str | tuple[str, int]
 
@@ -65,13 +65,13 @@ class HostClient:
         return unpacked(answer).get()
 
     def close(self) -> None:
-        """Hang up; the next question connects anew."""
+        """Hang up; the next request connects again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[tuple[Address, ...], bytes]]:
-        """Travel without the connection, which belongs to one process."""
+        """Pickle without the connection, which belongs to one process."""
         return (type(self), (self.addresses, self.key))
 
 
@@ -159,7 +159,7 @@ class Hosts:
             ),
             daemon=True,
         )
-        with tell, undisturbed():
+        with tell, defer_signals():
             process.start()
         self._processes[number] = process
         return ready
@@ -169,8 +169,8 @@ class Hosts:
             result: CallResult = ready.recv()
         except EOFError:
             raise L2AError(
-                f"The process for the networks on {device} died while it started; is there memory"
-                " enough? The same command goes on where it stopped."
+                f"The process for the networks on {device} died while it started, perhaps out of"
+                " memory; the same command resumes where it stopped."
             ) from None
         address: Address = result.get()
         return address
@@ -191,8 +191,8 @@ def _serve(
     key: bytes,
     ready: Connection[Any, Any],
 ) -> None:
-    """Be a host, until killed."""
-    settle()
+    """Run a host, until killed."""
+    prepare_child()
     made = result_of(task.on_device, device, frames_at_once)
     if made.error is not None:
         ready.send(made)

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 from compositing.engines import HostDied, Item, Result, as_network_task
 from compositing.engines.hosts import Hosts
-from compositing.engines.process import settle
+from compositing.engines.process import prepare_child
 from compositing.settings import EngineSettings
 from l2a.logs import LOGGER
-from l2a.signals import undisturbed
+from l2a.signals import defer_signals
 
-AHEAD = 4
+ITEMS_PER_WORKER = 4
 """Items handed out per worker before their results are taken: bounds the memory."""
 
 _DEATHS = (BrokenProcessPool, HostDied)
@@ -26,7 +26,7 @@ _DEATHS = (BrokenProcessPool, HostDied)
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """Worker processes on this machine, and beside them one host of networks for each GPU.
+    """Worker processes on this machine, and next to them one host of networks for each GPU.
 
     Attributes:
         workers: processes; 0 means one per core, and 1 works in this process.
@@ -130,8 +130,8 @@ def map_in_order(
                 done += 1
         except _DEATHS as death:
             restart(death)
-            for item in items[done : done + max(1, AHEAD * crew)]:
-                yield _again(function, item, crew, on_crash, restart)
+            for item in items[done : done + max(1, ITEMS_PER_WORKER * crew)]:
+                yield _retry(function, item, crew, on_crash, restart)
                 done += 1
 
 
@@ -142,7 +142,7 @@ def _calls(
     return _in_pool(function, items, crew) if crew else map(function, items)
 
 
-def _again(
+def _retry(
     function: Callable[[Item], Result],
     item: Item,
     crew: int,
@@ -167,9 +167,9 @@ def _in_pool(
     try:
         waiting: deque[Future[Any]] = deque()
         for item in items:
-            with undisturbed():  # processes start here
+            with defer_signals():  # processes start here
                 waiting.append(pool.submit(_call, item))
-            if len(waiting) >= AHEAD * workers:
+            if len(waiting) >= ITEMS_PER_WORKER * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -182,8 +182,8 @@ def _in_pool(
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Let the workers finish what they are at; a second Ctrl-C ends them at once."""
-    LOGGER.warning("stopping when the videos under way are done; Ctrl-C again stops at once")
+    """Let the workers finish their current items; a second Ctrl-C ends them at once."""
+    LOGGER.warning("stopping when the videos in progress are done; Ctrl-C again stops at once")
     try:
         pool.shutdown(wait=True, cancel_futures=True)
     except KeyboardInterrupt:
@@ -198,7 +198,7 @@ _function: Callable[[Any], Any]
 def _start(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    settle()
+    prepare_child()
 
 
 def _call(item: Any) -> Any:

@@ -62,7 +62,7 @@ class RayEngine:
         """The engine of the settings.
 
         Raises:
-            InputError: Ray is not installed, nobody answers at its address, or the devices are
+            InputError: Ray is not installed, nothing answers at its address, or the devices are
                 those of one machine.
         """
         if settings.devices not in ("auto", "cpu"):
@@ -109,7 +109,7 @@ class RayEngine:
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise L2AError(
-                    f"Ray failed: {reason}. The same command goes on where it stopped."
+                    f"Ray failed: {reason}. The same command resumes where it stopped."
                 ) from error
 
     @contextlib.contextmanager
@@ -214,11 +214,11 @@ def _in_order(
     with contextlib.closing(through(job, sent, crew)) as results:
         for number, result in results:
             for item in items[done:number]:
-                yield _again(job, item, crew, on_crash)
+                yield _retry(job, item, crew, on_crash)
             yield unpacked(result).get()
             done = number + 1
     for item in items[done:]:
-        yield _again(job, item, crew, on_crash)
+        yield _retry(job, item, crew, on_crash)
 
 
 class _Actor:
@@ -272,7 +272,7 @@ def _data_set(job: _Job, items: Sequence[bytes], crew: _Crew) -> Any:
 
 
 def _restarted_but_not_retried() -> dict[str, Any]:
-    """By itself Ray would give an item that kills its actor to one after the other, for ever."""
+    """By itself Ray would give an item that kills its actor to one after the other, forever."""
     return {"max_restarts": -1, "max_task_retries": 0}
 
 
@@ -314,7 +314,7 @@ class _Inside:
         return next(self._results, None)
 
 
-def _again(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
+def _retry(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
     """The second try of an item, alone in a process of its own."""
     ray = _import_ray()
     # No core and no memory are asked for: the pool may have taken them all.
@@ -348,7 +348,7 @@ def _check_reachable(address: str) -> None:
     """Look whether Ray may be there: Ray itself would try for minutes.
 
     Raises:
-        InputError: nobody does, or it is no address.
+        InputError: none does, or it is not an address.
     """
     if address == "auto":
         return
@@ -370,13 +370,13 @@ def _no_cluster(address: str, reason: str) -> str:
     reason = reason.strip().partition("\n")[0].rstrip(".")
     return (
         f"No Ray cluster answers at {address} ({reason}); start one with `ray start --head`, set"
-        " RAY_AUTH_MODE=token if it wants a token, or leave --ray-address out to use this machine."
+        " RAY_AUTH_MODE=token if it needs one, or leave --ray-address out to use this machine."
     )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray says nothing of its own accord, and sends nothing home."""
+    """Ray prints nothing by default, and sends no usage statistics."""
     wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     before = {name: os.environ.get(name) for name in wanted}
     logger = logging.getLogger("ray.data")

@@ -12,7 +12,7 @@ import cv2
 from l2a.logs import listen_in_worker
 
 
-def settle() -> None:
+def prepare_child() -> None:
     """Make a fresh child process ready.
 
     Ctrl-C is for the parent alone, which ends its children in order; SIGTERM ends this one without

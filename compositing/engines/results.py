@@ -32,7 +32,7 @@ class CallResult:
 
 
 def result_of(function: Callable[..., Any], *arguments: Any) -> CallResult:
-    """Call `function`, and hold whatever comes of it."""
+    """Call `function`, and hold its result or its exception."""
     try:
         return CallResult(function(*arguments))
     except Exception as error:  # noqa: BLE001 - nothing is hidden: the caller raises it again
@@ -59,12 +59,12 @@ def packed(result: CallResult) -> bytes:
 
 
 def unpacked(data: bytes) -> Any:
-    """What was packed by a process of ours; never to be used on a file."""
+    """What one of our processes packed; never to be used on a file."""
     return pickle.loads(data)  # noqa: S301
 
 
 def _travelling(error: Exception) -> Exception:
-    """The error, or one that says the same if it would not survive the way."""
+    """The error, or one that says the same if it cannot be pickled."""
     said = traceback.format_exc()
     if not isinstance(error, L2AError):  # those are for people, who need no traceback
         error.add_note(f"In another process:\n{said}")

@@ -36,7 +36,7 @@ class Inpainter(Protocol):
         ...
 
     @property
-    def looks_behind(self) -> bool:
+    def uses_other_frames(self) -> bool:
         """Whether it uses what other frames show, so that `unseen` tells a good fill from a bad."""
         ...
 
@@ -50,12 +50,12 @@ class HostedInpainter:
     """An inpainter that lives in another process.
 
     Attributes:
-        identity, looks_behind: those of the inpainter itself.
+        identity, uses_other_frames: those of the inpainter itself.
         infer: asks it: frames and holes ─► what it gives.
     """
 
     identity: str
-    looks_behind: bool
+    uses_other_frames: bool
     infer: Callable[..., Inpainted]
 
     def __call__(self, frames: NDArray[np.uint8], holes: NDArray[np.bool_]) -> Inpainted:

@@ -46,7 +46,7 @@ class LamaInpainter:
         InputError: the file is not there and cannot be fetched, or it is another file.
     """
 
-    looks_behind = False
+    uses_other_frames = False
     uses_network = True
 
     def __init__(self, path: Path | None = None, *, md5: str = MD5) -> None:
@@ -62,7 +62,7 @@ class LamaInpainter:
         return cls(Path(argument) if argument else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is asked."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_network": None}
 
     def to_device(self, device: str, frames_at_once: int) -> None:

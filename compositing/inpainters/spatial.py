@@ -31,7 +31,7 @@ class SpatialInpainter:
         method: a name in `METHODS`.
     """
 
-    looks_behind = False
+    uses_other_frames = False
 
     def __init__(self, method: str = "telea") -> None:
         self.identity = f"opencv {method} {RADIUS}"
@@ -71,7 +71,7 @@ class NoInpainter:
     """Leaves the actors where they are: the paper's Table 2, without inpainting."""
 
     identity = "none"
-    looks_behind = False
+    uses_other_frames = False
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
@@ -87,7 +87,7 @@ class NoInpainter:
 def refuse_argument(name: str, argument: str) -> None:
     """Raise `InputError` when text follows the colon of a back end that takes none."""
     if argument:
-        raise InputError(f"The inpainter {name!r} takes no argument, but got {argument!r}.")
+        raise InputError(f"The inpainter {name!r} takes no argument, but was given {argument!r}.")
 
 
 def box_around(places: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:

@@ -29,7 +29,7 @@ NEAR = 8
 """Under a moving camera a hole is filled from frames at most this far away, where they suffice."""
 GUARD = 0.02
 """Share of the frame's height: pixels closer to a hole are used only where nothing else was seen,
-because masks miss limbs, and shadows lie beside them."""
+because masks miss limbs, and shadows lie next to them."""
 SIGHTINGS = 3
 """A place seen less often (in a shot long enough to ask) more likely shows a limb that the mask
 missed than what is behind it."""
@@ -44,7 +44,7 @@ class TemporalInpainter:
         spatial: makes up what none of them showed; None fills it smoothly.
     """
 
-    looks_behind = True
+    uses_other_frames = True
 
     def __init__(self, spatial: Inpainter | None = None) -> None:
         self.spatial = spatial
@@ -86,7 +86,7 @@ class TemporalInpainter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
+class _ShotSamples:
     """What S frames of a shot show of the P places in the reference that matter.
 
     Attributes:
@@ -106,7 +106,7 @@ class _Samples:
     seen: Bool
 
     def near(self, frame: int, places: Bool) -> UInt8:
-        """The plate as it looked around `frame`, anew where `places` (bool [h, w]) says.
+        """The plate as it looked around `frame`, updated where `places` (bool [h, w]) says.
 
         The camera's path is known best over short times: samples from afar would blur.
         """
@@ -122,7 +122,7 @@ class _Samples:
         return plate
 
 
-def _look(shot: Shot, frames: UInt8, holes: Bool, spatial: Inpainter | None) -> _Samples:
+def _look(shot: Shot, frames: UInt8, holes: Bool, spatial: Inpainter | None) -> _ShotSamples:
     """Look at the shot's frames (uint8 [n, H, W, 3]) around their holes (bool [n, H, W])."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, MAX_SAMPLES).round().astype(np.int64))
     reach = max(1, round(GUARD * frames.shape[1]))
@@ -157,7 +157,7 @@ def _look(shot: Shot, frames: UInt8, holes: Bool, spatial: Inpainter | None) -> 
     filled = fill_smoothly(plate, seen)
     if spatial is not None:
         _make_up(filled, needed & ~seen, frames.shape[1] // 2, spatial)
-    return _Samples(chosen, wanted, colours, usable, filled, seen)
+    return _ShotSamples(chosen, wanted, colours, usable, filled, seen)
 
 
 def _needed(shot: Shot, holes: Bool) -> Bool:
@@ -183,7 +183,7 @@ def _ring(height: int) -> int:
     return max(2, height // 30)
 
 
-def _fill(shot: Shot, samples: _Samples, frames: UInt8, holes: Bool, unseen: Bool) -> None:
+def _fill(shot: Shot, samples: _ShotSamples, frames: UInt8, holes: Bool, unseen: Bool) -> None:
     """Fill the holes of `frames` in place, and note in `unseen` what was made up."""
     size = frames.shape[1:3]
     made_up = (~samples.seen).astype(np.uint8) * 255

@@ -58,10 +58,10 @@ class Layout(ABC):
         """Refuse classes that it cannot hold, before anything is made.
 
         Raises:
-            InputError: two classes cannot be told apart in it.
+            InputError: two classes would be the same in it.
         """
         return
 
     def extra_bytes(self, clip_bytes: int, original_bytes: int) -> int:
-        """Bytes on disk beside clips and originals: 0 for lists and links."""
+        """Bytes on disk besides clips and originals: 0 for lists and links."""
         return 0

@@ -2,7 +2,7 @@
 
 Clips are hard links to those in `OUT/videos`, which take no room; copies where the disk has none.
 Every class has a folder, even an empty one: torchvision numbers classes by the folders that it
-finds, so a missing one would shift all numbers after it without a word.
+finds, so a missing one would silently shift all numbers after it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compositing.layouts.base import ExportedSet, Layout
 from l2a.errors import InputError
-from l2a.files import placed_whole
+from l2a.files import replace_atomically
 
 
 class ClassFolders(Layout):
@@ -70,7 +70,7 @@ def _link(source: Path, target: Path) -> None:
         real = source.resolve()
         if target.is_symlink() and target.resolve() == real:
             return
-        placed_whole(target, lambda aside: aside.symlink_to(real))
+        replace_atomically(target, lambda aside: aside.symlink_to(real))
         return
     if target.is_file() and not target.is_symlink():
         if target.samefile(source):
@@ -78,7 +78,7 @@ def _link(source: Path, target: Path) -> None:
         ours, theirs = target.stat(), source.stat()
         if (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
             return  # a copy of the same file
-    placed_whole(target, lambda aside: _hard_link(source, aside))
+    replace_atomically(target, lambda aside: _hard_link(source, aside))
 
 
 def _hard_link(source: Path, aside: Path) -> None:

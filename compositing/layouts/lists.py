@@ -13,11 +13,11 @@ import json
 from pathlib import Path
 
 from compositing.layouts.base import ExportedSet, Layout
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 
 class MMAction2(Layout):
-    """The list of MMAction2, and the soft labels beside it."""
+    """The list of MMAction2, and the soft labels next to it."""
 
     folder = "mmaction2"
 
@@ -26,7 +26,7 @@ class MMAction2(Layout):
         folder = exported.out / self.folder
         _write_list(folder / "list.txt", exported)
         with (
-            written_whole(folder / "soft_labels.json") as aside,
+            atomic_write(folder / "soft_labels.json") as aside,
             aside.open("w", encoding="utf-8") as file,
         ):
             file.write('{"classes": ' + json.dumps(list(exported.classes)) + ',\n"soft_labels": {')
@@ -49,6 +49,6 @@ class PyTorchVideo(Layout):
 
 
 def _write_list(path: Path, exported: ExportedSet) -> None:
-    with written_whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as aside, aside.open("w", encoding="utf-8") as file:
         for row in exported.rows("file_name", "label_index"):
             file.write(f"{row['file_name']} {row['label_index']}\n")

@@ -21,7 +21,7 @@ from compositing.clipfolder import COLUMNS, one_hot
 from compositing.labels import mix_labels
 from compositing.layouts.base import ExportedSet, Layout
 from l2a.errors import InputError
-from l2a.files import file_sha256, read_json, write_json, written_whole
+from l2a.files import atomic_write, file_sha256, read_json, write_json
 
 _BLOCK = 512
 _AT_ONCE = 512
@@ -33,7 +33,7 @@ class WebDataset(Layout):
     folder = "webdataset"
 
     def make(self, exported: ExportedSet) -> None:
-        """Write the shards, unless they hold this very manifest already; remove those left over."""
+        """Write the shards, unless they already hold this manifest; remove those left over."""
         folder = exported.out / self.folder
         index = folder / "index.json"
         mark = {
@@ -46,7 +46,7 @@ class WebDataset(Layout):
         sizes: dict[str, int] = {}
         for number, clips in enumerate(_shards(exported)):
             path = folder / f"shard-{number:06}.tar"
-            with written_whole(path) as aside, tarfile.open(aside, "w") as tar:
+            with atomic_write(path) as aside, tarfile.open(aside, "w") as tar:
                 for row in clips:
                     _add(tar, exported, row)
             sizes[path.name] = path.stat().st_size

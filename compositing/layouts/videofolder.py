@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 
 from compositing.layouts.base import ExportedSet, Layout
-from l2a.files import written_whole
+from l2a.files import atomic_write
 
 
 class VideoFolder(Layout):
@@ -30,5 +30,5 @@ class VideoFolder(Layout):
 
     def make(self, exported: ExportedSet) -> None:
         """Copy the manifest."""
-        with written_whole(exported.out / "metadata.parquet") as aside:
+        with atomic_write(exported.out / "metadata.parquet") as aside:
             shutil.copyfile(exported.out / "manifest.parquet", aside)

@@ -40,7 +40,7 @@ class Segmenter(Protocol):
         """The instances in `frames` (uint8 [T, H, W, 3], RGB), one entry per frame.
 
         The masks may have another size than the frames. A video in which nothing can be found
-        gives no instances, and a note that says why; it is no error.
+        gives no instances, and a note that says why; that is not an error.
         """
         ...
 
@@ -49,8 +49,9 @@ class Segmenter(Protocol):
 class Detector(Protocol):
     """What a segmenter has too if its network looks at frames one by one.
 
-    What it gives is small, so that the process that holds the network need do no more; pasting the
-    masks to full size, encoding them and following them through the video is left to who asks.
+    What it gives is small, so that the process that holds the network has nothing else to do;
+    pasting the masks to full size, encoding them and following them through the video is left to
+    who asks.
     """
 
     @property
@@ -101,9 +102,9 @@ class HostedDetector:
 
     def __call__(self, video: Video, frames: Frames) -> VideoMasks:
         """See `Segmenter`."""
-        from compositing.segmenters.following import followed
+        from compositing.segmenters.following import detect_and_track
 
-        return followed(frames.frames, self.infer, self.name)
+        return detect_and_track(frames.frames, self.infer, self.name)
 
 
 def make_segmenter(spec: str) -> Segmenter:
@@ -112,7 +113,7 @@ def make_segmenter(spec: str) -> Segmenter:
     "auto" gives `motion` here: commands settle it before, by `auto.resolve_segmenter`.
 
     Raises:
-        InputError: there is no segmenter of that name, or it cannot be had with that argument.
+        InputError: there is no segmenter of that name, or it does not take that argument.
     """
     return make_backend("segmenter", spec, SEGMENTERS)
 
@@ -126,7 +127,7 @@ def _motion(argument: str) -> Segmenter:
 def _auto(argument: str) -> Segmenter:
     """Where nothing was settled (`auto.resolve_segmenter`): what is the same on every machine."""
     if argument:
-        raise InputError(f"The segmenter 'auto' takes no argument, but got {argument!r}.")
+        raise InputError(f"The segmenter 'auto' takes no argument, but was given {argument!r}.")
     return _motion("")
 
 

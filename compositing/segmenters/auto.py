@@ -26,7 +26,7 @@ CPU_SECONDS = 10.0
 scales all frames to the same. 15 were measured on a busy machine, with untrained weights that find
 a hundred things in a frame; rather too many than too few, because the promise is an hour."""
 GPU_SECONDS = 1 / 7
-"""The same on a GPU: measured on an H200, where most of it is work beside the network."""
+"""The same on a GPU: measured on an H200, where most of it is work outside the network."""
 MOTION_SECONDS = 0.02
 """Seconds that `motion` takes for a frame on one core."""
 DOWNLOAD = "180 MB"
@@ -55,10 +55,10 @@ def resolve_segmenter(
     engine: EngineSettings,
     folders: Sequence[Path] = (),
 ) -> Resolved:
-    """Put the name of a segmenter in the place of `auto`; any other name stays.
+    """Replace `auto` by the name of a segmenter; any other name stays.
 
-    What was settled before wins, so that a run goes on with the same masks though a GPU has come
-    or gone since. Otherwise `mask-rcnn` is taken where there is a GPU, or where its weights are on
+    What was settled before wins, so that a run keeps the same masks even if a GPU was added or
+    removed since. Otherwise `mask-rcnn` is taken where there is a GPU, or where its weights are on
     this machine and the estimate is below `PATIENCE`; else `motion`. Only this machine is looked
     at: nothing is fetched or asked for over a network.
 
@@ -134,7 +134,7 @@ def _weights_are_here() -> bool:
 def _settled_in(folder: Path) -> str:
     """The segmenter that a run or a layer store was made with; "" where none is known.
 
-    A store says it by the `run.yaml` beside it, or else by its records, whose identity names the
+    A store says it by the `run.yaml` next to it, or else by its records, whose identity names the
     back end without its file: enough for those that take none.
     """
     for run in (folder, folder.parent):

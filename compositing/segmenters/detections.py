@@ -1,8 +1,8 @@
 """What networks detect in a frame, small as it leaves them, and its masks at the frame's size.
 
-A network gives each detection a box and a mask of some 28 x 28 probabilities within it. The process
-that holds the network hands out just that; pasting the masks to full size and writing them as run
-lengths is done by whoever asked, in numpy and without torch.
+A network gives each detection a box and a mask of about 28 x 28 probabilities within it. The
+process that holds the network hands out just that; pasting the masks to full size and writing them
+as run lengths is done by whoever asked, in numpy and without torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.run_lengths import Patch, encode_patches
+from compositing.run_lengths import MaskPatch, encode_patches
 
 INSIDE = 0.5
 """Least probability of a pixel that belongs to a mask."""
@@ -60,7 +60,7 @@ class Detection:
     category: str
     score: float
     rle: str
-    patch: Patch
+    patch: MaskPatch
 
 
 Detect = Callable[[NDArray[np.uint8]], Sequence[Detections]]
@@ -87,7 +87,9 @@ def at_full_size(found: Detections, height: int, width: int) -> tuple[Detection,
     )
 
 
-def paste(boxes: Float64, masks: Float32, height: int, width: int) -> tuple[list[int], list[Patch]]:
+def paste(
+    boxes: Float64, masks: Float32, height: int, width: int
+) -> tuple[list[int], list[MaskPatch]]:
     """Masks at the size of a frame: where the probability reaches `INSIDE`.
 
     A pixel takes the probability at its centre, interpolated between the centres of the four cells
@@ -120,12 +122,12 @@ def paste(boxes: Float64, masks: Float32, height: int, width: int) -> tuple[list
         cells, share = columns.cells[part], columns.shares[part, None]
         probabilities = turned[cells] * (1 - share)  # [w, h]: run lengths go down the columns
         probabilities += turned[cells + 1] * share
-        patches.append(Patch(int(tops[n]), int(lefts[n]), (probabilities >= INSIDE).T))
+        patches.append(MaskPatch(int(tops[n]), int(lefts[n]), (probabilities >= INSIDE).T))
     return numbers, patches
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
+class _AxisSamples:
     """Where the pixels of N windows, one after the other, look into their masks along one axis.
 
     Attributes:
@@ -147,7 +149,7 @@ class _Samples:
         return slice(int(self.ends[number] - self.counts[number]), int(self.ends[number]))
 
 
-def _samples(low: Float64, high: Float64, side: int, size: int) -> tuple[Int64, _Samples]:
+def _samples(low: Float64, high: Float64, side: int, size: int) -> tuple[Int64, _AxisSamples]:
     """Windows of whole pixels that hold [low, high], cut at the frame: their first, their samples.
 
     A mask of at most 1 is below `INSIDE` farther out than its box.
@@ -162,7 +164,7 @@ def _samples(low: Float64, high: Float64, side: int, size: int) -> tuple[Int64, 
     places = (pixels + 0.5 - low[owner]) * (side / span)[owner] - 0.5
     places = np.clip(places, -1, side)
     cells = np.minimum(np.floor(places), side - 1).astype(np.int64)
-    return first, _Samples(counts, ends, owner, cells + 1, (places - cells).astype(np.float32))
+    return first, _AxisSamples(counts, ends, owner, cells + 1, (places - cells).astype(np.float32))
 
 
 def snapped(boxes: Float32, side: int) -> Float64:

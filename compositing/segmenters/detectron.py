@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from compositing.masks import VideoMasks
 from compositing.networks import one_thread, out_of_memory
 from compositing.segmenters.detections import Detections
-from compositing.segmenters.following import IDENTITY, followed
+from compositing.segmenters.following import IDENTITY, detect_and_track
 from l2a.errors import InputError
 from l2a.files import file_sha256, fingerprint
 from l2a.media import Frames
@@ -60,7 +60,7 @@ class Detectron:
         self._predictor: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is used."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_predictor": None}
 
     @classmethod
@@ -103,7 +103,7 @@ class Detectron:
         Raises:
             L2AError: the GPU's memory does not suffice.
         """
-        return followed(frames.frames, self.detect, self.name)
+        return detect_and_track(frames.frames, self.detect, self.name)
 
     def detect(self, frames: NDArray[np.uint8]) -> list[Detections]:
         """See `Detector`; raises as a call does."""
@@ -180,7 +180,7 @@ def import_detectron2() -> ModuleType:
     except ImportError as error:
         if error.name == "pkg_resources":
             raise InputError(
-                "detectron2 needs pkg_resources, which setuptools has no more;"
+                "detectron2 needs pkg_resources, which setuptools no longer has;"
                 " pip install 'setuptools<82'."
             ) from None
         if error.name == "detectron2":
@@ -189,8 +189,8 @@ def import_detectron2() -> ModuleType:
                 f" and a C++ compiler there: {INSTALL}, then pip install 'setuptools<82'."
             ) from None
         raise InputError(
-            f"detectron2 is installed but cannot be imported ({error}); install what it misses, or"
-            f" build it anew for this torch: {INSTALL}."
+            f"detectron2 is installed but cannot be imported ({error}); install what is missing, or"
+            f" rebuild it for this torch: {INSTALL}."
         ) from None
     return model_zoo
 
@@ -206,7 +206,7 @@ def _read_config(config: str, weights: str) -> Any:
         # detectron2's own default would run Python that a YAML file names.
         cfg.merge_from_file(path, allow_unsafe=False)
     except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is no config of detectron2 ({error}); correct it.") from None
+        raise InputError(f"{path} is not a config of detectron2 ({error}); correct it.") from None
     if not cfg.MODEL.MASK_ON:
         raise InputError(f"The detectron2 config {config} makes no masks; choose {DEFAULT}.")
     if weights:

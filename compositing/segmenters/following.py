@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.masks import Instance, VideoMasks
-from compositing.run_lengths import Patch
+from compositing.run_lengths import MaskPatch
 from compositing.segmenters.detections import Detect, Detection, detections_in
 
 MIN_OVERLAP = 0.1
@@ -26,22 +26,22 @@ IDENTITY = f"followed 1 overlap {MIN_OVERLAP} patience {PATIENCE}"
 """What a segmenter's identity says about this file."""
 
 
-def followed(frames: NDArray[np.uint8], detect: Detect, name: str) -> VideoMasks:
+def detect_and_track(frames: NDArray[np.uint8], detect: Detect, name: str) -> VideoMasks:
     """The instances of a video (uint8 [T, H, W, 3], RGB) in what a network detects.
 
     Args:
         name: of the network, for the note where it detects nothing.
     """
     count, height, width = frames.shape[:3]
-    instances = follow(detections_in(frames, detect))
+    instances = track_detections(detections_in(frames, detect))
     note = "" if instances else f"{name} finds nothing in it"
     return VideoMasks(height, width, count, instances, note)
 
 
-def follow(frames: Iterable[Sequence[Detection]]) -> tuple[Instance, ...]:
+def track_detections(frames: Iterable[Sequence[Detection]]) -> tuple[Instance, ...]:
     """Follow detections through a video.
 
-    Within a category, each detection goes on the instance whose last mask it overlaps most, the
+    Within a category, each detection continues the instance whose last mask it overlaps most, the
     best overlaps being given first (equal ones to the older instance, then to the earlier
     detection); one that overlaps none enough begins an instance. Overlap is the IoU of masks and
     not of boxes, because the boxes of people who pass each other say little about who is who.
@@ -75,12 +75,12 @@ class _Track:
     """An instance that is being followed; of its masks only the last one is kept as pixels."""
 
     category: str
-    last: Patch
+    last: MaskPatch
     frames: list[int] = field(default_factory=list)
     seen: list[tuple[str, float]] = field(default_factory=list)
 
     def add(self, frame: int, detection: Detection) -> None:
-        """Go on with a detection."""
+        """Continue the track with a detection."""
         self.last = detection.patch
         self.frames.append(frame)
         self.seen.append((detection.rle, detection.score))
@@ -95,7 +95,7 @@ class _Track:
 
 
 def _link(tracks: Sequence[_Track], found: Sequence[Detection]) -> dict[int, _Track]:
-    """Which track each detection goes on, by the detection's number; none for a new instance."""
+    """Which track each detection continues, by the detection's number; none for a new instance."""
     candidates = sorted(
         (-overlap, track, detection) for track, detection, overlap in _overlaps(tracks, found)
     )
@@ -134,7 +134,7 @@ def _overlaps(
             yield int(track), int(detection), common / union
 
 
-def _boxes(patches: Sequence[Patch]) -> NDArray[np.int64]:
+def _boxes(patches: Sequence[MaskPatch]) -> NDArray[np.int64]:
     """Top, left, bottom, right and area of patches: int64 [N, 5]."""
     rows = []
     for patch in patches:
@@ -144,7 +144,7 @@ def _boxes(patches: Sequence[Patch]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _common(one: Patch, other: Patch) -> int:
+def _common(one: MaskPatch, other: MaskPatch) -> int:
     """How many pixels two masks share."""
     parts = []
     for patch, beside in ((one, other), (other, one)):

@@ -24,7 +24,7 @@ from torchvision.models.detection.transform import resize_boxes
 from compositing.masks import VideoMasks
 from compositing.networks import frames_per_pass, one_thread, out_of_memory
 from compositing.segmenters.detections import INSIDE, Detections, snapped
-from compositing.segmenters.following import IDENTITY, followed
+from compositing.segmenters.following import IDENTITY, detect_and_track
 from l2a.errors import InputError
 from l2a.files import file_sha256
 from l2a.media import Frames
@@ -78,7 +78,7 @@ class MaskRCNN:
         self._network: nn.Module | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: the network is loaded where it is used."""
+        """Pickle without the network, which is loaded where it is used."""
         return self.__dict__ | {"_network": None}
 
     @classmethod
@@ -118,7 +118,7 @@ class MaskRCNN:
             InputError: the weights are not there or do not fit; `check` says so before.
             L2AError: the GPU's memory does not suffice.
         """
-        return followed(frames.frames, self.detect, self.name)
+        return detect_and_track(frames.frames, self.detect, self.name)
 
     def detect(self, frames: NDArray[np.uint8]) -> list[Detections]:
         """See `Detector`; raises as a call does."""
@@ -136,8 +136,8 @@ class MaskRCNN:
         if self._network is None:
             network = self._build()
             self._fill(network, assign=False)
-            network = unpasted(network.eval().to(self._device))
-            self._network = in_half(network) if self._device.type == "cuda" else network
+            network = skip_mask_pasting(network.eval().to(self._device))
+            self._network = use_half_precision(network) if self._device.type == "cuda" else network
         return self._network
 
     def _fill(self, network: nn.Module, *, assign: bool) -> None:
@@ -157,7 +157,7 @@ class MaskRCNN:
             ) from None
 
 
-def unpasted(network: nn.Module) -> nn.Module:
+def skip_mask_pasting(network: nn.Module) -> nn.Module:
     """Let a torchvision Mask R-CNN give its masks as they are, M x M probabilities in each box.
 
     By itself it pastes them to the frame's size one after the other: with a hundred detections
@@ -177,7 +177,7 @@ def unpasted(network: nn.Module) -> nn.Module:
     return network
 
 
-def in_half(
+def use_half_precision(
     network: nn.Module, device_type: str = "cuda", precision: torch.dtype = torch.float16
 ) -> nn.Module:
     """Let the convolutions of a torchvision Mask R-CNN compute in half precision.

@@ -68,7 +68,9 @@ class MotionSegmenter:
     def from_argument(cls, argument: str) -> Self:
         """The segmenter of `motion`, which takes no argument."""
         if argument:
-            raise InputError(f"The segmenter 'motion' takes no argument, but got {argument!r}.")
+            raise InputError(
+                f"The segmenter 'motion' takes no argument, but was given {argument!r}."
+            )
         return cls()
 
     def check(self, videos: Sequence[Video]) -> None:
@@ -158,7 +160,7 @@ def _without_lingerers(looks: UInt8, views: Bool, median: UInt8, size: tuple[int
     """The background, also where the actor stood in more than half of the frames.
 
     What a region showed at the shot's start, or at its end, replaces the median where that removes
-    an outline from the picture: a background goes on under an actor, an actor ends at the outline.
+    an outline from the picture: a background continues under an actor; an actor ends there.
 
     Args:
         looks: uint8 [S, 3, P], Lab, the samples of the P places of the reference.

@@ -2,7 +2,7 @@
 
 A few measures of a video's masks, each of which says something that goes wrong, are weighed by a
 logistic rule: the trust is an estimate of how likely the mask is good. There is a rule for each
-side of a pair, because a mask that is too large is no good foreground, and yet leaves nothing of
+side of a pair, because a mask that is too large is a bad foreground, and yet leaves nothing of
 the actor in the background. The weights were fitted on real clips with given masks; how, and how
 well they do on clips that they were not fitted on, is said in docs/compositing.md and measured by
 `benchmarks/motion_fit.py`.
@@ -59,7 +59,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class TrustRule:
     """A logistic rule: trust = 1 / (1 + exp(−(bias + Σ weight · (measure − typical)))).
 
     Attributes:
@@ -84,15 +84,15 @@ class Rule:
         return 1 / (1 + math.exp(-self.bias - sum(self.shares(measures).values())))
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+RULES: Mapping[str, TrustRule] = MappingProxyType(
     {
-        "foreground": Rule(
+        "foreground": TrustRule(
             bias=-0.79,
             typical=Measures(steady=0.883, whole=0.912, agreed=0.618),
             weights=Measures(steady=7.65, whole=13.03, agreed=1.53),
             least=0.65,
         ),
-        "background": Rule(
+        "background": TrustRule(
             bias=-0.41,
             typical=Measures(steady=0.883, whole=0.915, agreed=0.621),
             weights=Measures(steady=13.47, whole=3.48, agreed=4.17),
@@ -118,7 +118,7 @@ def judge(found: Moving) -> Doubts:
     return doubts_of(measure(found))
 
 
-def doubts_of(measures: Measures | None, rules: Mapping[str, Rule] = RULES) -> Doubts:
+def doubts_of(measures: Measures | None, rules: Mapping[str, TrustRule] = RULES) -> Doubts:
     """The doubts that follow from the measures; none where there is no mask to doubt.
 
     Each is what speaks most against the mask, and how far it is trusted.

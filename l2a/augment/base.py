@@ -29,7 +29,7 @@ class Batch:
     Attributes:
         clips: [B, 3, T, H, W], uint8 in 0..255 or any float type.
         labels: soft labels, float [B, C]; rows sum to 1.
-        masks: bool [B, T, H, W], where the objects are; None where nobody knows. They follow the
+        masks: bool [B, T, H, W], where the objects are; None where unknown. They follow the
             pixels through every augmentation, so that one that needs them can stand anywhere.
     """
 

@@ -46,7 +46,7 @@ def crossfade(batch: Batch, partners: Sequence[int], weights: Sequence[Sequence[
 
 
 def blend_boxes(batch: Batch, partners: Sequence[int], blends: Sequence[BoxBlend | None]) -> Batch:
-    """Eq. 1 of Kim et al. 2020: blend in a box, beside it the clip that weighs more outside.
+    """Eq. 1 of Kim et al. 2020: blend in a box; outside it, the clip that weighs more.
 
     x̃ = (λ1 x_A + (1 − λ1) x_B) ⊙ M + x_O ⊙ (1 − M), with O = A if λ1 < 0.5, else B. Printed for
     λ1 < 0.5 is ỹ = (λ1 λ2 + (1 − λ1)) y_A + (1 − λ1) λ2 y_B, whose weights do not sum to 1; meant
@@ -197,7 +197,7 @@ class _CutAndBlend(Mixing):
 
 @dataclass(frozen=True)
 class CutMixUp(_CutAndBlend):
-    """CutMixUp: MixUp in a box of the frame, one of the two clips beside it (Kim et al. 2020,
+    """CutMixUp: MixUp in a box of the frame, one of the two clips around it (Kim et al. 2020,
     Eq. 1; Yoo et al. 2020). The printed label for λ1 < 0.5 does not sum to 1: see `blend_boxes`.
 
     Attributes:

@@ -84,8 +84,8 @@ class OneOf(Augmentation):
 class Collate:
     """A `collate_fn`: stacks samples to a batch and augments it.
 
-    In a worker it draws from torch's global generator, which a DataLoader seeds anew in each worker
-    and epoch from its own. Without workers nobody does that: then it draws from `generator`, which
+    In a worker it draws from torch's global generator, which a DataLoader seeds in each worker
+    and epoch from its own. Without workers nothing is seeded: then it draws from `generator`, which
     may be the DataLoader's. `DataLoader(..., collate_fn=Collate(VideoMix(), 51, g), generator=g)`
     repeats itself for the same state of `g` and the same number of workers, 0 among them.
 

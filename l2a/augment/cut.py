@@ -124,7 +124,7 @@ class VideoMix(_CutAndPaste):
 
     Attributes:
         mode: the axes that are cut: "spatial" (the paper's choice), "temporal", "spatio-temporal",
-            or "per-frame", a spatial box drawn anew for every frame.
+            or "per-frame", a spatial box drawn for every frame.
         alpha: of Beta(α, α), from which λ is drawn; 1 is the uniform distribution.
         probability: of mixing at all.
         videos: how many clips one clip is made of, 2 to 4.

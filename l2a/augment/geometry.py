@@ -1,4 +1,4 @@
-"""Crops, scales and flips: the same in every frame of a clip, drawn anew for each clip."""
+"""Crops, scales and flips: the same in every frame of a clip, drawn once for each clip."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _resized(clip: Tensor, size: tuple[int, int]) -> Tensor:
     if clip.shape[-2:] == size:
         return clip
     if clip.dtype == torch.uint8 and clip.device.type == "cpu":
-        # Bytes as they are, in six times less time than by way of floats; the kernel wants the
+        # Bytes as they are, in six times less time than by way of floats; the kernel needs the
         # three colours of a pixel side by side.
         pixels = clip.permute(1, 2, 3, 0).contiguous().permute(0, 3, 1, 2)
         return interpolate(pixels, size, mode="bilinear", antialias=True).transpose(0, 1)

@@ -59,7 +59,7 @@ def paste_objects(
             scene = batch.clips[j]
             if fill is not None:
                 scene = _emptied(scene, regions[j], fill)
-            choose(regions[i], batch.clips[i], scene, clips[i])
+            select_by_mask(regions[i], batch.clips[i], scene, clips[i])
         if masks is not None and batch.masks is not None:
             rest_of_j = batch.masks[j] & ~regions[j] if emptied else batch.masks[j]
             torch.where(regions[i], batch.masks[i], rest_of_j, out=masks[i])
@@ -74,7 +74,7 @@ def _emptied(clip: Tensor, region: Tensor, fill: float) -> Tensor:
     return torch.bitwise_and(clip, ~covered).bitwise_or_(covered & int(fill))
 
 
-def choose(region: Tensor, inside: Tensor, outside: Tensor, out: Tensor) -> None:
+def select_by_mask(region: Tensor, inside: Tensor, outside: Tensor, out: Tensor) -> None:
     """Write `inside` where the region is, `outside` elsewhere, into `out` [3, T, H, W]."""
     if out.dtype != torch.uint8:
         torch.where(region, inside, outside, out=out)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from l2a.augment import AUGMENTATIONS, Batch, make_augmentation
 from l2a.augment.randaugment import Course, RandAugment, RandAugmentT, Step, draw_steps, run_steps
-from l2a.files import written_whole
+from l2a.files import atomic_write
 from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
 
 CLIPS = (
@@ -74,11 +74,11 @@ def save(rows: Sequence[Image.Image], path: Path) -> None:
     sheet = Image.new("RGB", (width, height), (255, 255, 255))
     for i, row in enumerate(rows):
         sheet.paste(row, (0, i * (row.height + GAP)))
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         sheet.save(aside, "JPEG", quality=80, optimize=True)
 
 
-def telling(name: str, batch: Batch) -> Batch:
+def clear_example(name: str, batch: Batch) -> Batch:
     """The first result that shows what the augmentation does."""
     augment = make_augmentation(name).always()
     for seed in range(1000):
@@ -92,7 +92,7 @@ def telling(name: str, batch: Batch) -> Batch:
             shows = 0.3 < share < (0.5 if "actor" in name else 0.7)
         if name == "fademixup":
             shows = shows and bool(change[0] > 3 * change[-1])
-        if name.endswith("cutmixup"):  # a blend that is seen as one, beside the first clip
+        if name.endswith("cutmixup"):  # blended visibly, with the first clip around it
             shows = 0.3 < _changed(batch, done) < 0.7
         if shows:
             return done
@@ -100,14 +100,14 @@ def telling(name: str, batch: Batch) -> Batch:
 
 
 def _changed(batch: Batch, done: Batch) -> float:
-    """Which share of the first clip's pixels is another; 0 unless those are about half of each."""
+    """Which share of the first clip's pixels has changed; 0 unless those are about half of each."""
     first, second, now = (clip.float() for clip in (*batch.clips, done.clips[0]))
     other = now != first
     part = float((now - first).abs()[other].sum() / ((second - first).abs()[other].sum() + 1))
     return float(other.float().mean()) if 0.4 < part < 0.6 else 0.0
 
 
-def telling_steps(name: str) -> list[Step]:
+def clear_steps(name: str) -> list[Step]:
     """The first steps drawn that turn the clip and change its light."""
     augment = make_augmentation(name)
     assert isinstance(augment, RandAugment | RandAugmentT)
@@ -145,11 +145,11 @@ def main() -> None:
     save(inputs, arguments.out / "inputs.jpg")
     for name in (*AUGMENTATIONS, *MODES):
         if not name.startswith("randaugment"):
-            done = telling(name, batch)
+            done = clear_example(name, batch)
             row = strip(done.clips[0], title_of(name, done.labels[0]))
             save([row], arguments.out / file_of(name))
     for name in RANDAUGMENTS:
-        steps = telling_steps(name)
+        steps = clear_steps(name)
         clip, _ = run_steps(clips[0], None, steps)
         drawn = ", ".join(f"{s.operation} {s.first:.1f} to {s.last:.1f}" for s in steps)
         row = strip(clip, f"{name}, M = {MAGNITUDE:g}:  {drawn}")

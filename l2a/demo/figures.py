@@ -57,7 +57,7 @@ class Actor:
 
 
 def cast_actor(number: int, rng: np.random.Generator) -> Actor:
-    """Somebody with a body from `rng`, and with clothes and a prop in turn by `number`.
+    """An actor with a body from `rng`, and with clothes and a prop in turn by `number`.
 
     The actors of every class are numbered alike: were their shirts drawn at random, a few dozen
     videos would be learnt by the shirts.

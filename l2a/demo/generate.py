@@ -159,7 +159,7 @@ def generate_demo(
     if size[0] < _SMALLEST[0] or size[1] < _SMALLEST[1]:
         raise InputError(
             f"The demo's size is {size[0]}x{size[1]}; it must be at least"
-            f" {_SMALLEST[0]}x{_SMALLEST[1]}, or nobody could be told apart."
+            f" {_SMALLEST[0]}x{_SMALLEST[1]}, or the actors would be too small to see."
         )
     made = {
         "version": _VERSION, "seed": seed, "per_class_train": per_class_train,

@@ -5,7 +5,7 @@ DOWN, as in an image. Hands are given from the shoulders and feet from the point
 the hips, for the right-hand side of the picture; the figure mirrors them for the left.
 
 The actions share their poses: hands above the head belong to four of them, standing upright with
-the hands low to all. What tells them apart is how they go on from there.
+the hands low to all. What tells them apart is how they continue from there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pose:
         crouch: how far the hips are lowered.
         jump: how far the whole body is off the ground.
         sway: how far the hips are shifted towards the active hand.
-        lean: how far the shoulders are beside the hips, towards the active hand.
+        lean: how far the shoulders are ahead of the hips, towards the active hand.
         balls: balls in the air, from the middle of the shoulders.
         rope: None, or the turn (0..1, 0 above the head) of a skipping rope between the hands.
     """

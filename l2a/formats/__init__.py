@@ -100,7 +100,7 @@ def _read(folder: Path, settings: DataSettings) -> VideoSet:
 
 @contextlib.contextmanager
 def _no_collector() -> Iterator[None]:
-    """Without looking for circles of garbage: there are none among so many small things, and
+    """Without cyclic garbage collection: there is none among so many small things, and
     looking again and again takes as long as reading them."""
     enabled = gc.isenabled()
     gc.disable()

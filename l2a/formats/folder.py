@@ -38,12 +38,12 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     notes = []
     if tree.nested:
         notes.append(
-            f"Videos in folders inside of class folders, which are of the class of the topmost:"
+            f"Videos in folders inside class folders, which take the class of the outermost:"
             f" {len(tree.nested)} ({examples(tree.nested)})."
         )
     if tree.bare:
         notes.append(
-            f"Folders without a video, which are no classes: {len(tree.bare)}"
+            f"Folders without a video, which are not classes: {len(tree.bare)}"
             f" ({examples(tree.bare)})."
         )
     return assemble(

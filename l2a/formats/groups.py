@@ -40,7 +40,7 @@ def hmdb51_group(stem: str, label: str) -> str:
 
 
 def ucf101_group(stem: str, label: str) -> str:
-    """`<class>/gXX`, for UCF101 counts its groups anew in each class; the name if it has none."""
+    """`<class>/gXX`, for UCF101 numbers its groups within each class; the name if it has none."""
     match = _UCF.match(stem)
     return f"{label}/g{match[1]}" if match else stem
 
@@ -52,7 +52,7 @@ def kinetics_key(stem: str) -> tuple[str, int, int] | None:
 
 
 def guessed_group(stem: str, label: str) -> str:
-    """The group by whichever naming `stem` follows; a name of no known kind is a group by itself.
+    """The group by whichever naming `stem` follows; a name of any other kind is a group by itself.
 
     The rest of a name is kept as it is: two files of one name in two classes share a group, for
     they may well be one recording.

@@ -63,14 +63,14 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     if not tables:
         raise InputError(
             f"There is no CSV file with a column youtube_id for {tree.root}; put Kinetics'"
-            " train.csv and validate.csv beside the videos or name them by --annotations."
+            " train.csv and validate.csv next to the videos or name them by --annotations."
         )
     by_key: dict[tuple[str, int, int], list[Found]] = {}
     for found in tree.videos:
         key = kinetics_key(found.stem)
         if key is not None:
             by_key.setdefault(key, []).append(found)
-    # A table of everything often lies beside the tables of its splits: equal rows are one row.
+    # A table of everything often lies next to the tables of its splits: equal rows are one row.
     rows = dict.fromkeys(row for table in tables for row in _rows(table))
     claims: list[Claim] = []
     missing: list[Skipped] = []
@@ -127,7 +127,7 @@ def _rows(table: Path) -> Iterator[_Row]:
             said = cells[where_split].strip().lower() if where_split is not None else ""
             yield _Row(label, youtube_id, start, end, SPLIT_FOLDERS.get(said, default))
     except csv.Error as error:
-        raise InputError(f"{table} is no readable table ({error}); write it again.") from None
+        raise InputError(f"{table} is not a readable table ({error}); write it again.") from None
 
 
 def _best(copies: list[Found], row: _Row) -> Found:

@@ -114,7 +114,7 @@ def text_of(path: Path) -> str:
     """
     text = _decoded(path.read_bytes())
     if "\0" in text:
-        raise InputError(f"{path} holds NUL bytes and is no text; write it again as UTF-8.")
+        raise InputError(f"{path} holds NUL bytes and is not text; write it again as UTF-8.")
     return text
 
 
@@ -209,7 +209,7 @@ def _by_id(claims: Iterable[Claim]) -> tuple[dict[str, Claim], dict[str, list[Cl
 def _counts(
     tree: Tree, left_out: Sequence[str], repeated: Sequence[str], home: str
 ) -> Iterator[str]:
-    """Notes on files that nobody asked about: how many, and a few of them."""
+    """Notes on files that were not listed: how many, and a few of them."""
     if left_out:
         yield f"Video files in no {home}, left out: {len(left_out)} ({examples(left_out)})."
     if repeated:

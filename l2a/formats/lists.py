@@ -51,8 +51,8 @@ def recognises(tree: Tree, settings: DataSettings) -> bool:
 def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read the train, val and test lists; of numbered ones those of `settings.split`.
 
-    Numbered classes are named by a file of names beside the lists (`classes.txt`, `classInd.txt`, a
-    label map), else by the videos' folders if each class has one of its own, else `class_003`.
+    Numbered classes are named by a file of names next to the lists (`classes.txt`, `classInd.txt`,
+    a label map), else by the videos' folders if each class has one of its own, else `class_003`.
 
     Raises:
         InputError: there is no list, none of this number, a line without a class, a path that
@@ -129,7 +129,7 @@ def _lists(root: Path, settings: DataSettings) -> list[Path]:
         return [settings.annotations]
     files = annotation_files(root, settings.annotations, _is_list, _LIST_PLACES)
     if any("rawframes" in path.name for path in files):
-        # Lists of extracted frames lie beside the lists of the same videos.
+        # Lists of extracted frames lie next to the lists of the same videos.
         files = [path for path in files if "rawframes" not in path.name]
     return files
 

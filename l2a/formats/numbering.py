@@ -1,6 +1,6 @@
 """Which class a number in a list means: by a file of names, or by the videos' folders.
 
-Numbers are taken literally. A file of names that counts from 1 beside lists that count from 0 is
+Numbers are taken literally. A file of names that counts from 1 next to lists that count from 0 is
 the one other reading that is made, and said: number 0 could mean nothing else.
 """
 
@@ -24,7 +24,7 @@ _NEARLY_ALL = 0.9
 
 
 class Use(NamedTuple):
-    """How often a class stands beside a video of a folder, and the first such video.
+    """How often lists give a class to a video of a folder, and the first such video.
 
     `label` is what the list writes: a class number, or a name.
     """
@@ -249,9 +249,9 @@ def _by_folders(
     Folders that are called like no class say nothing.
     """
     known = {plain(name) for name in classes}
-    telling = [use for use in uses if plain(use.folder) in known]
-    wrong = [use for use in telling if plain(use.folder) != plain(named[use.label])]
-    return _videos(telling) - _videos(wrong), wrong
+    clear_example = [use for use in uses if plain(use.folder) in known]
+    wrong = [use for use in clear_example if plain(use.folder) != plain(named[use.label])]
+    return _videos(clear_example) - _videos(wrong), wrong
 
 
 def _videos(uses: Iterable[Use]) -> int:

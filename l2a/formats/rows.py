@@ -46,7 +46,8 @@ def rows_of(path: Path) -> Iterator[Row]:
     """The rows of a list.
 
     Raises:
-        InputError: a line is no path with one class, or some classes are numbers and others names.
+        InputError: a line is not a path with one class, or some classes are numbers and others
+        names.
     """
     first: Row | None = None
     for row, text in _table(path) if _columns(path) else _lines(path):
@@ -129,7 +130,7 @@ def _table(path: Path) -> Iterator[tuple[Row, str]]:
             split = SPLIT_FOLDERS.get(said, said if said == "unused" else "")
             yield Row(_clean(cells[at_path]), label, split, number), text
     except csv.Error as error:
-        raise InputError(f"{path} is no readable table ({error}); write it again.") from None
+        raise InputError(f"{path} is not a readable table ({error}); write it again.") from None
 
 
 def _columns(path: Path) -> tuple[str, int, int, int | None] | None:

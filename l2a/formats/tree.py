@@ -53,16 +53,16 @@ CROWD = "a link to a folder that too many others lead to"
 """Why a file or a folder is skipped that is there."""
 
 _FILE = "a file"
-_FOLDER = "a folder and no video file"
+_FOLDER = "a folder, not a video file"
 _KINDS = {
-    stat.S_IFIFO: "a pipe and no video file",
-    stat.S_IFSOCK: "a socket and no video file",
-    stat.S_IFCHR: "a device and no video file",
-    stat.S_IFBLK: "a device and no video file",
+    stat.S_IFIFO: "a pipe, not a video file",
+    stat.S_IFSOCK: "a socket, not a video file",
+    stat.S_IFCHR: "a device, not a video file",
+    stat.S_IFBLK: "a device, not a video file",
 }
 _LOST = (DANGLING, LOOP)  # whatever such a link is called, there may have been a class behind it
 _VIDEO_ROOTS = ("videos", "hmdb51_org", "UCF-101", "UCF101", "hmdb51")
-_RUN = "run.yaml"  # in every folder that a command of ours worked in
+_RUN = "run.yaml"  # in every folder that one of our commands wrote
 _MOST_WAYS = 8  # to one folder; links of many folders to each other would have no end
 
 
@@ -101,7 +101,7 @@ class Tree:
         skipped: what is called like a video and is none, and what cannot be listed.
         bare: folders where a class is expected, and in which there is no video.
         nested: videos that lie deeper in their class folder; the topmost folder is their class.
-        runs: folders that a command of ours worked in, whose videos are no data.
+        runs: folders that one of our commands wrote, whose videos are not data.
         texts: ids of files that may be lists: `train.csv`, `labels/classes.txt`.
     """
 

@@ -1,4 +1,4 @@
-"""Files that look like lists of videos and were not read: none is passed over without a word."""
+"""Files that look like lists of videos and were not read: each is reported."""
 
 from __future__ import annotations
 

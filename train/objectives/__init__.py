@@ -52,13 +52,13 @@ class Objective(Protocol[B_contra]):
         """What is measured and kept in the end: the network itself, or its moving average."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """What is trained beside the network, such as a second head."""
+        """What is trained besides the network, such as a second head."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that changes in training, to go on from."""
+        """All that changes in training, to resume from."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Resume from what `state_dict` gave."""
 
 
 class Stateless:

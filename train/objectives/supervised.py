@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2a.networks import VideoNetwork
-from train.batches import Batch
+from train.batches import ClipBatch
 from train.objectives import Loss, Stateless
 
 
@@ -30,7 +30,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 class Supervised(Stateless):
     """Cross-entropy against soft labels, as a `train.objectives.Objective`."""
 
-    def loss(self, network: VideoNetwork, batch: Batch, step: int = 0) -> Loss:
+    def loss(self, network: VideoNetwork, batch: ClipBatch, step: int = 0) -> Loss:
         """See `soft_cross_entropy`."""
         logits = network(network.to_input(batch.clips))
         return Loss(soft_cross_entropy(logits, batch.labels))

@@ -1,4 +1,4 @@
-"""What the Selector came to: its training, its scores, and the pairs themselves."""
+"""The Selector's results: its training, its scores, and the pairs themselves."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def shown_pairs(source: Source) -> Section:
         name: films_of(rows, _FILMS, videos, store, settings, meta) for name, rows in groups.items()
     }
     if not any(films.values()):
-        return "The layers of the pairs are not there any more, so that none can be shown."
+        return "The layers of the pairs no longer exist, so none can be shown."
     random = meta["selection"] == "random"
     return {**films, "random": random, "sampled": len(source.sample)}

@@ -18,7 +18,7 @@ from compositing.composite import make_composite
 from compositing.layers import LayerSource
 from compositing.pictures import plain
 from compositing.settings import CompositeSettings
-from compositing.strips import Made, strip_block
+from compositing.strips import Composited, strip_block
 from l2a.errors import L2AError
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
@@ -87,16 +87,18 @@ def films_of(
         if not {pair.foreground, pair.background} <= videos.keys():
             continue  # a video that is gone
         try:
-            front, behind = (store.load(videos[id_]) for id_ in (pair.foreground, pair.background))
+            foreground, background = (
+                store.load(videos[id_]) for id_ in (pair.foreground, pair.background)
+            )
         except L2AError:  # no layers
             continue
         omega = pair.omega if scored else None
-        made = make_composite(front, behind, settings, omega=omega, seed=meta.get("seed"))
-        films.append(_film(Made(front, behind, made), pair, scored))
+        made = make_composite(foreground, background, settings, omega=omega, seed=meta.get("seed"))
+        films.append(_film(Composited(foreground, background, made), pair, scored))
     return films
 
 
-def _film(made: Made, pair: ScoredPair, scored: bool) -> Film:
+def _film(made: Composited, pair: ScoredPair, scored: bool) -> Film:
     times = made.foreground.times
     count = min(len(times), _MOST_FRAMES)
     cells = strip_block(made, times=count, height=_HEIGHT).cells

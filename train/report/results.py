@@ -138,7 +138,7 @@ def maps(source: Source) -> Section:
         device = pick_device(settings.device)
     except InputError:  # the run was made on another machine
         device = pick_device("auto")
-    network = network.place(device, settings.precision).eval()
+    network = network.move_to(device, settings.precision).eval()
     found = activations(network, clips, rows, source.settings["seed"])
     if found is None:
         return (

@@ -1,4 +1,4 @@
-"""The sections of the page, in one table; here those on data and time, the others beside."""
+"""The sections of the page, in one table; those on data and time are here."""
 
 from __future__ import annotations
 

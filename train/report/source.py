@@ -1,4 +1,4 @@
-"""A run folder, as its report reads it: whatever is there, and nothing made anew."""
+"""A run folder, as its report reads it: whatever is there, and nothing made again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Source:
         """
         if not (folder / "run.yaml").is_file():
             raise InputError(
-                f"{folder} is no run folder: it holds no run.yaml; give the folder that "
+                f"{folder} is not a run folder: it holds no run.yaml; give the folder that "
                 "`l2a train` or `l2a select` wrote to."
             )
         record = Run(folder).read()
@@ -115,8 +115,8 @@ class Source:
         data = self.group(DataSettings)
         videos = read_videos(Path(self.settings["data"]), data)
         videos = carve_validation(videos, data.val_share, self.settings.get("seed", 0))
-        gone = {row["video"] for row in self.table("skipped.csv")}
-        kept = tuple(video for video in videos.videos if video.id not in gone)
+        skipped = {row["video"] for row in self.table("skipped.csv")}
+        kept = tuple(video for video in videos.videos if video.id not in skipped)
         return dataclasses.replace(videos, videos=kept)
 
     @property

@@ -80,7 +80,7 @@ class StageOneSettings:
         trunk_lr: Adam's learning rate for the trunk, which then learns with the Selector; 0 keeps
             it as it is, so that features are computed once per video.
         fresh_head: begin with a last layer of zeros on the warmed-up trunk, and put it back to that
-            at each restart. A head that has seen the real clips is sure of them by heart, and its
+            at each restart. A head that has seen the real clips has memorised them, and its
             gradients say little of what a composite would teach.
         probe: share of training videos whose classes are exchanged among them, in a copy of the
             labels for stage one alone; how well ω tells them from the others is reported. 0 for

@@ -64,14 +64,14 @@ class MaskFiles:
         if not self._files and not self._pictures:
             raise InputError(f"The folder {path} holds no .json and no .png file; put masks there.")
         if self._files:
-            self._pictures.pop(Path(), None)  # a picture beside the files is none of masks
+            self._pictures.pop(Path(), None)  # a picture next to the files holds no masks
         if self._files and self._pictures:
             example = next(iter(self._pictures)) / next(iter(self._pictures.values()))[0]
             raise InputError(
                 f"The folder {path} holds both {self._files[0].name} and {example}; give the folder"
                 " of one of the two, so that it is clear which are the masks."
             )
-        self._read: dict[tuple[Path, ...], _Source] = {}
+        self._read: dict[tuple[Path, ...], _MaskSource] = {}
 
     @classmethod
     def from_argument(cls, argument: str) -> MaskFiles:
@@ -156,11 +156,11 @@ class MaskFiles:
         others = f"names others, such as {example}" if example else "names no video"
         return found or f"{ABSENT}: {self._path.name} {others}"
 
-    def _source(self, label: str) -> _Source:
+    def _source(self, label: str) -> _MaskSource:
         """What is asked for the videos of a class."""
         files = self._own(label) or self._files
         if files not in self._read:
-            self._read[files] = _Source(self._entries(files))
+            self._read[files] = _MaskSource(self._entries(files))
         return self._read[files]
 
     def _own(self, label: str) -> tuple[Path, ...]:
@@ -174,7 +174,8 @@ class MaskFiles:
                 return read_pictures(self._path, self._pictures)
             except ValueError as error:
                 raise InputError(
-                    f"The folder {self._path} cannot be used as masks: {error}; sort them anew."
+                    f"The folder {self._path} cannot be used as masks: {error};"
+                    " sort them into one folder per video."
                 ) from None
         entries: list[Entry] = []
         named: dict[str, Path] = {}
@@ -237,7 +238,7 @@ class MaskFiles:
                 )
         if tried and all(tried):
             damaged = f": {DAMAGED}: " in tried[0]
-            remedy = "write them anew" if damaged else "make masks of these very videos"
+            remedy = "write them again" if damaged else "make masks of these videos"
             raise InputError(
                 f"{self._path} does not fit the videos that were tried, such as {tried[0]};"
                 f" {remedy}."
@@ -257,7 +258,7 @@ class MaskFiles:
         if len(steps) > 1:
             found = " but ".join(f"one frame in {s} of {v}" for s, v in sorted(steps.items())[:2])
             raise InputError(
-                f"{self._path} has masks for {found}: which frames they are of cannot be known;"
+                f"{self._path} has masks for {found}: it is not known which frames they are of;"
                 " name the frames in 'file_names', with their numbers."
             )
         for step, example in steps.items():
@@ -273,7 +274,7 @@ class MaskFiles:
             )
 
 
-class _Source:
+class _MaskSource:
     """The entries that are asked for some classes."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

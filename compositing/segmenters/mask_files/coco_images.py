@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from compositing.masks import Instance, VideoMasks
 from compositing.run_lengths import decode_patch
 from compositing.segmenters.detections import Detection
-from compositing.segmenters.following import follow
+from compositing.segmenters.following import track_detections
 from compositing.segmenters.mask_files.entry import Broken, Entry, checked_size
 from compositing.segmenters.mask_files.fields import (
     Row,
@@ -95,7 +95,7 @@ class _Frames:
             ]
             for annotated in found
         ]
-        instances = follow(detections)
+        instances = track_detections(detections)
         return VideoMasks(self.height, self.width, len(frames), instances)
 
     def _by_track(self, tracked: list[tuple[int, Row, Any]], count: int) -> VideoMasks:
@@ -125,7 +125,7 @@ class _Frames:
 
 
 def _titles(document: Row) -> dict[int | str, str]:
-    """id ─► name of the videos that a document lists beside its images."""
+    """id ─► name of the videos that a document lists besides its images."""
     videos = rows(document, "videos")
     refuse_repeated((identifier(row, "id") for row in videos), "the video id")
     return {

@@ -30,15 +30,15 @@ def read_document(path: Path) -> Any:
         InputError: there is no such file, or it cannot be read as JSON.
     """
     if not path.is_file():
-        raise InputError(f"{path} is no file that masks can be read from; check the path.")
+        raise InputError(f"{path} is not a file that masks can be read from; check the path.")
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}); check it.") from None
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be masks; write it anew.") from None
+        raise InputError(f"{path} is nested too deeply to be masks; write it again.") from None
     except ValueError as error:  # also of encodings, and of numbers with thousands of digits
-        raise InputError(f"{path} is not valid JSON ({error}); write it anew.") from None
+        raise InputError(f"{path} is not valid JSON ({error}); write it again.") from None
 
 
 def read_entries(path: Path, others: Sequence[Path]) -> list[Entry]:
@@ -55,13 +55,13 @@ def read_entries(path: Path, others: Sequence[Path]) -> list[Entry]:
     kind = _kind(document)
     if not kind:
         raise InputError(
-            f"{path} is no file of masks: it has neither 'videos' (YouTube-VIS) nor 'images'"
+            f"{path} is not a file of masks: it has neither 'videos' (YouTube-VIS) nor 'images'"
             " (COCO), nor is it a list of results; give another file."
         )
     try:
         return KINDS[kind](document)
     except ValueError as error:
-        raise InputError(f"{path} cannot be used as masks: {error}; write it anew.") from None
+        raise InputError(f"{path} cannot be used as masks: {error}; write it again.") from None
 
 
 def _kind(document: Any) -> str:

@@ -90,7 +90,7 @@ def refuse_repeated(values: Iterable[Hashable], what: str) -> None:
     """Raise `ValueError` for the first value that is there twice."""
     for value, times in Counter(values).items():
         if times > 1:
-            raise ValueError(f"{what} {brief(value)} is there {times} times, where one is meant")
+            raise ValueError(f"{what} {brief(value)} is there {times} times, where one is expected")
 
 
 def frame_numbers(names: Sequence[str]) -> tuple[int, ...] | None:

@@ -47,7 +47,7 @@ class Names:
         fitting = [
             (fit, name, entry)
             for name, entry in self._by_stem.get(wanted[0][-1], ())
-            if (fit := _fit(name, wanted))
+            if (fit := _match_quality(name, wanted))
         ]
         if not fitting:
             return None
@@ -59,7 +59,7 @@ class Names:
         ((name, entry),) = chosen
         if name != wanted:
             for other in _same_stem(_root(video)).get(wanted[0][-1], ()):
-                if other != video.id and _fit(name, _name(other)) >= best:
+                if other != video.id and _match_quality(name, _name(other)) >= best:
                     raise ValueError(f"{shown(entry.name)} may also be meant for {shown(other)}")
         return entry
 
@@ -81,7 +81,7 @@ def _name(path: str) -> Name:
     return tuple(parts) or (path,), ""
 
 
-def _fit(name: Name, wanted: Name) -> tuple[bool, int, bool] | tuple[()]:
+def _match_quality(name: Name, wanted: Name) -> tuple[bool, int, bool] | tuple[()]:
     """How well an entry's name fits a video's, to be compared; () if it does not."""
     parts = name[0]
     if not _is_end(parts, wanted[0]):

@@ -34,7 +34,7 @@ _GREY, _IN_COLOUR = 0, (2, 6)
 def find_pictures(root: Path) -> dict[Path, list[str]]:
     """Every folder below `root` with PNG files, relative to it ─► their names, sorted.
 
-    Links to folders are followed, each folder once; what is no regular file is left out.
+    Links to folders are followed, each folder once; what is not a regular file is left out.
     """
     found: dict[Path, list[str]] = {}
     seen: set[tuple[int, int]] = set()
@@ -69,7 +69,7 @@ def read_pictures(root: Path, found: Mapping[Path, Sequence[str]]) -> list[Entry
     video that the folder above is named after: which it is, the names of the videos decide.
 
     Raises:
-        ValueError: pictures lie beside the videos' folders, or both in and below one.
+        ValueError: pictures lie next to the videos' folders, or both in and below one.
     """
     entries: list[Entry] = []
     instances: dict[Path, list[Path]] = {}

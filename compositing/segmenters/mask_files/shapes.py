@@ -28,7 +28,7 @@ def run_length_text(entry: Any, height: int, width: int) -> str | None:
         height, width: the size that the mask must have, in pixels.
 
     Raises:
-        ValueError: it is none of these, or does not fill a frame of that size.
+        ValueError: it is not one of these, or does not fill a frame of that size.
     """
     if entry is None or entry == []:
         return None
@@ -41,7 +41,7 @@ def run_length_text(entry: Any, height: int, width: int) -> str | None:
     if isinstance(counts, list):
         return _compressed(counts, height, width)
     if not isinstance(counts, str):
-        raise ValueError(f"'counts' is {brief(counts)}, and neither a text nor a list")
+        raise ValueError(f"'counts' is {brief(counts)}, and neither text nor a list")
     if written := _BYTES.fullmatch(counts):
         # Run lengths have backslashes and no quotes, so that nothing else can be escaped.
         counts = written[2].replace("\\\\", "\\")

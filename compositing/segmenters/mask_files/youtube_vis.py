@@ -107,7 +107,7 @@ class _Video:
 def _entry(row: Row, annotations: Sequence[Row], names: Categories, note: str) -> Entry:
     files = row.get("file_names")
     if not isinstance(files, list | None) or not all(isinstance(file, str) for file in files or ()):
-        raise ValueError(f"'file_names' is {brief(files)}, and not a list of texts")
+        raise ValueError(f"'file_names' is {brief(files)}, and not a list of strings")
     name = row.get("file_name") or (str(PurePosixPath(files[0]).parent) if files else None)
     name = text(name, "a video's 'file_name'").replace("\\", "/")
     try:
