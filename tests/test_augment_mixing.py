@@ -35,7 +35,7 @@ from l2a.augment.blend import BoxBlend, blend_boxes, crossfade, fade
 from l2a.augment.boxes import Axes, Box, box_of_share, span, visible_volumes, whole
 from l2a.augment.cut import Patch, paste
 from l2a.augment.delete import delete
-from l2a.augment.objects import bounding_boxes, choose, over_time, paste_objects
+from l2a.augment.objects import bounding_boxes, over_time, paste_objects, select_by_mask
 from l2a.errors import InputError
 
 Size = tuple[int, int, int]
@@ -438,7 +438,7 @@ def test_bytes_are_chosen_as_where_chooses(seed: int, size: Size) -> None:
     first, second = torch.randint(0, 256, (2, 3, *size), generator=generator, dtype=torch.uint8)
     region = torch.rand(size, generator=generator) < 0.5
     out = torch.empty_like(first)
-    choose(region, first, second, out)
+    select_by_mask(region, first, second, out)
     assert torch.equal(out, torch.where(region, first, second))
 
 

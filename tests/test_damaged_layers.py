@@ -285,10 +285,10 @@ def test_a_record_with_a_wrong_value_is_none(
     maker.prepare(videos)
     row = json.loads(file_of(tmp_path / "store", "records").read_text())
     assert LayerRecord.from_json(row) == maker.record(videos[0].id)
-    with pytest.raises(ValueError, match=r"has not the fields|^\w+ is ."):
+    with pytest.raises(ValueError, match=r"does not have the fields|^\w+ is ."):
         LayerRecord.from_json({**row, name: value})
     del row["gamma"]
-    with pytest.raises(ValueError, match="has not the fields"):
+    with pytest.raises(ValueError, match="does not have the fields"):
         LayerRecord.from_json(row)
 
 

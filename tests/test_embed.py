@@ -232,7 +232,7 @@ def test_a_sentence_transformers_package_that_is_broken_is_named(
 
     _fake_package(monkeypatch)
     monkeypatch.setattr("importlib.import_module", broken)
-    with pytest.raises(InputError, match=r"imported \(cannot import name 'x' from 'y'\); mend"):
+    with pytest.raises(InputError, match=r"imported \(cannot import name 'x' from 'y'\); repair"):
         make_embedder("sentence-transformers:mini")
 
 

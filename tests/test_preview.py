@@ -469,7 +469,7 @@ def test_mistakes_are_answered_with_one_sentence_before_anything_is_written(
     assert "holds no pairs" in refused([*words, f"--pairs={tmp_path / 'empty.parquet'}"], capsys)
     other = write_tiny(tmp_path / "other", ("Dance", "JumpRope"), train_groups=2)
     wrong = ["preview", str(other), "--out", str(out), "--pairs", str(pairs)]
-    assert "no training video of" in refused(wrong, capsys)
+    assert "not a training video of" in refused(wrong, capsys)
     assert "no segmenter" in refused([*given, "--segmenter", "yolo"], capsys)
     assert not out.exists()
     assert not (tmp_path / "look-layers").exists()

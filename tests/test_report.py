@@ -231,7 +231,7 @@ GAPS = {
     ),
     "a run that was tidied up": (
         ["layers", "bank"],
-        {"films": "not there any more", "maps": None, "accuracy": "top-1"},
+        {"films": "no longer exist", "maps": None, "accuracy": "top-1"},
     ),
 }
 

@@ -256,7 +256,7 @@ def test_a_split_of_which_no_video_can_be_read_is_refused(
     }
     assert main([command, str(broken), *ways[command], "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"l2a: Not one test video of {broken} could be read, such as ")
+    assert message.startswith(f"l2a: No test video of {broken} could be read, such as ")
     assert any(f"{line} (" in message for line in tested)
     assert message.endswith(f"; `l2a check {broken}` lists them all.")
 
