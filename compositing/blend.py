@@ -92,7 +92,13 @@ def _masked_copy(foreground: Frames, mask: Masks, canvas: Frames) -> None:
         cv2.copyTo(source, shape, target)
 
 
-def blend(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSettings) -> float:
+def blend(
+    foreground: Frames,
+    mask: Masks,
+    canvas: Frames,
+    settings: CompositeSettings,
+    height: int | None = None,
+) -> float:
     """Put the foreground on a canvas in the way that the settings name.
 
     Colours are matched first (`colour.match_colour`), where that is asked for. No blend changes a
@@ -104,6 +110,7 @@ def blend(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSe
         canvas: uint8 [T, H, W, 3], RGB, contiguous: holds the background, is the caller's own, and
             is written to.
         settings: of these, `blend`, `feather` and `match_colour`.
+        height: of the whole scene, where the canvas is a part of it: soft edges are a share of it.
 
     Returns:
         γ, the share of the clip in which the foreground is seen, in 0..1: the mean of the weight
@@ -114,7 +121,7 @@ def blend(foreground: Frames, mask: Masks, canvas: Frames, settings: CompositeSe
     """
     _check(foreground, mask, canvas)
     method = BLENDS[settings.blend]
-    edge = settings.feather * mask.shape[1]
+    edge = settings.feather * (height or mask.shape[1])
     if method.copies and not settings.match_colour:
         return method.put(foreground, mask, canvas, edge) / max(mask.size, 1)
     rows, columns = shadows(mask)

@@ -159,7 +159,8 @@ class LayerStore:
             InputError, UnreadableVideo, DamagedLayers: as `load`.
         """
         record = self._checked(video)
-        if not record.background:
+        # Records without sizes are older than square pixels: `load` compares with what is decoded.
+        if not record.background or not record.masks_bytes:
             layers = self.load(video)
             return Background(video, layers.mask, layers.background, layers.times)
         mask, times = self._foreground(record)
@@ -297,7 +298,12 @@ class LayerStore:
             raise DamagedLayers(record.id, (path,), f"cannot be read ({error})") from None
         if not sound or mask.shape != (record.num_frames, record.height, record.width):
             reason = "does not hold the mask that its record names"
-            raise DamagedLayers(record.id, (path, self.record_path(record.id)), reason)
+            # Not the record, which other processes may be reading; but the background, whose mask
+            # it was made with, is not to be trusted either.
+            wrong = [path]
+            if record.background:
+                wrong.append(self.folder / "backgrounds" / record.background)
+            raise DamagedLayers(record.id, tuple(wrong), reason)
         return mask, times
 
     def _background(self, record: LayerRecord) -> NDArray[np.uint8]:

@@ -94,7 +94,7 @@ def composite_pair(
     canvas = np.empty(scene.shape, np.uint8) if out is None else out
     if canvas is not background.frames:
         canvas[:] = scene
-    visible = blend(frames, mask, canvas, settings)
+    visible = blend(frames, mask, canvas, settings, height=size[0])
     rule, removed = LABEL_RULES[settings.label_rule], 0.0
     if rule.needs_removed:
         removed = float(foreground_ratio(background.mask[:, rows, columns]))

@@ -11,11 +11,12 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from l2a import __version__
-from l2a.arguments import COMMON, parse
+from l2a.arguments import COMMON, Arguments, parse
 from l2a.errors import InputError, L2AError
 from l2a.files import final_name, unlock_folders
 from l2a.logs import LOGGER, listening
@@ -96,26 +97,25 @@ def _run(words: list[str]) -> int:
         raise InputError(f"There is no command {name!r}; choose one of: {known}.")
     command, began = COMMANDS[name], time.monotonic()
     LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
-    defaults = {}
-    if {PreviewSettings, FromPairs} & set(command.groups):
-        defaults = _defaults_from_pairs(rest)
-    command.run(
-        parse(name, command.about, command.groups, rest, known=ALL_GROUPS, defaults=defaults)
-    )
+    parsed = partial(parse, name, command.about, command.groups, rest, known=ALL_GROUPS)
+    arguments = parsed()
+    if defaults := _defaults_from_pairs(arguments):
+        arguments = parsed(defaults=defaults)
+    command.run(arguments)
     LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
     return 0
 
 
-def _defaults_from_pairs(words: Sequence[str]) -> dict[str, Any]:
+def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
     """The settings that pairs were chosen under, so that nothing silently uses others."""
     from l2a.pairs import read_pairs
 
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--pairs":
-            given = value if equals else (words[index + 1] if index + 1 < len(words) else "")
-            return dict(read_pairs(Path(given))[1].get("settings", {})) if given else {}
-    return {}
+    pairs = None
+    if FromPairs in arguments:
+        pairs = arguments[FromPairs].pairs
+    elif PreviewSettings in arguments:
+        pairs = arguments[PreviewSettings].pairs
+    return dict(read_pairs(pairs)[1].get("settings", {})) if pairs else {}
 
 
 def _overview() -> str:

@@ -80,5 +80,5 @@ def open_chosen(
             f"give the data set and the split that the pairs were chosen from."
         )
     places = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], out, *places)
+    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], pairs.parent, *places)
     return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))

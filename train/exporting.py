@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from compositing.clipfolder import refuse_foreign, refuse_less
@@ -17,7 +17,7 @@ from l2a.formats import read_videos
 from l2a.pairs import ScoredPair, read_spares, smaller_choice
 from l2a.progress import progress
 from l2a.runs import Run
-from l2a.settings import speed_only
+from l2a.settings import about, speed_only
 from l2a.videos import Video
 from train.chosen import Chosen, open_chosen
 from train.opening import open_store
@@ -153,8 +153,9 @@ def chooser(pairs: Path) -> str:
         return ""
     settings = Run(pairs.parent).read()["settings"]
     kept = {key: value for key, value in settings.items() if key not in _FREE}
-    for key in ExportSettings.__dataclass_fields__:
-        kept.pop(key, None)
+    for one in fields(ExportSettings):
+        for name in (one.name, *about(one).formerly):
+            kept.pop(name, None)
     card = pairs.parent / "selector" / "selector.json"
     trained = read_json(card) if card.is_file() else {}
     return fingerprint([kept, trained.get("weights_sha256")])

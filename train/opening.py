@@ -22,10 +22,11 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import fingerprint, lock_folder, source_mark, write_json
+from l2a.files import fingerprint, lock_folder, read_json, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
+from l2a.runs import Run
 from l2a.videos import Skipped, Video, VideoSet, carve_validation
 from train.batches import ClipSource
 from train.prepared import PreparedData
@@ -102,8 +103,9 @@ class Opened:
         self, used: Sequence[Video], clips: ClipSettings, records: Mapping[str, LayerRecord]
     ) -> ClipBank:
         """The bank of these clips, new or as an earlier filling left it."""
-        # Videos without layers, when there are none at all, depend on no setting of preparation.
-        prepare = self.store.settings if records else None
+        # Videos without layers, when there are none at all, depend on how they are read alone.
+        how = self.store.settings
+        prepare = how if records else {"max_frames": how.max_frames, "max_side": how.max_side}
         made_by = self.store.identities if records else None
         parts = [self.videos.fingerprint(), clips, prepare, made_by, sorted(records)]
         if self.shared_banks is not None:
@@ -115,6 +117,8 @@ class Opened:
         # A run that is moved takes its own bank with it.
         named = self.shared_banks.resolve() / mark if self.shared_banks else Path("bank", mark)
         place = self.folder / named
+        if self.shared_banks is not None and not (place / "index.json").is_file():
+            lock_folder(place)
         bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
         if self.shared_banks is not None and bank.pending():
             lock_folder(place)
@@ -196,6 +200,24 @@ def _warn_of_new_layers(layers: Path | None) -> None:
             f"{layers} holds no layers yet, so all will be made there; if there should be some, "
             "stop and check --layers"
         )
+
+
+def refuse_other_layers(run: Run, store: LayerMaker) -> None:
+    """Refuse to mix a run's results with layers that another version of its segmenter makes.
+
+    Raises:
+        InputError: results depend on the run's own layers, and this version makes others.
+    """
+    if not run.read()["fixed"] or store.folder != run.path("layers"):
+        return
+    for path in sorted((store.folder / "records").glob("*.json"))[:1]:
+        row = read_json(path)
+        made = row.get("segmenter", "") if isinstance(row, dict) else ""
+        if made and made != store.identities[0]:
+            raise InputError(
+                f"{run.folder} was made with the segmenter {made!r}, and this version has "
+                f"{store.identities[0]!r}; give --out another folder."
+            )
 
 
 def open_videos(

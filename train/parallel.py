@@ -19,6 +19,7 @@ import torch
 
 from compositing.engines.process import prepare_child
 from l2a.errors import L2AError
+from l2a.signals import defer_signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,7 +77,9 @@ class TrainingPool:
             initializer=_begin, initargs=(self.threads,),
         )  # fmt: skip
         try:
-            for future in as_completed([pool.submit(function, item) for item in items]):
+            with defer_signals():  # processes start here
+                futures = [pool.submit(function, item) for item in items]
+            for future in as_completed(futures):
                 yield future.result()
         except BaseException as error:
             for child in set(active_children()) - others:

@@ -18,7 +18,7 @@ from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
 from train.metrics import Metrics, draw_confusion, measure
-from train.opening import open_data
+from train.opening import open_data, refuse_other_layers
 from train.origin import Origin
 from train.recipe import SelectorRecipe
 from train.settings.full import FullSettings
@@ -57,6 +57,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
     check_matches(opened.videos, settings.match)
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
+    refuse_other_layers(run, opened.store)
     prepared = prepare_run(run, opened, settings.clips, settings.composite)
     matching = match_run(run, prepared, settings.match)
     budget = resolve_budget(settings.stage_two.budget, prepared, matching)

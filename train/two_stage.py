@@ -35,8 +35,8 @@ from semantic_match.settings import MatchSettings
 from train.arms import ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
 from train.metrics import Metrics, draw_confusion
-from train.mix import NO_PAIRS
-from train.opening import Opened, open_data
+from train.mix import NO_PAIRS, TrainingMix
+from train.opening import Opened, open_data, refuse_other_layers
 from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
@@ -109,6 +109,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     if kinds != {"none"}:
         check_matches(opened.videos, settings.match)
     run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
+    refuse_other_layers(run, opened.store)
     layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
@@ -139,6 +140,13 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     """Open all that a training works on, and check what else can be known of it now."""
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)
+    stage, batch_size = settings.stage_two, settings.classifier.batch_size
+    if any(plan.pairs != "none" for plan in plans):
+        one = np.zeros((1, 2), dtype=np.int64)
+        mix = TrainingMix(
+            one[:, 0], one, stage.composites_per_batch or batch_size, stage.replace_real
+        )
+        mix.real_per_batch(batch_size)  # refused now, and not after stage one
     make_embedder(settings.match.embedder)
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))

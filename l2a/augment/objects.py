@@ -211,8 +211,13 @@ class ActorCut(Augmentation):
         if not any(pasted):
             return batch
         regions = bounding_boxes(masks) if self.boxes else masks
-        fit = [0 < count < regions[0].numel() for count in _covered(regions)]
-        partners = [count - 1 - i if pasted[i] and fit[i] else i for i in range(count)]
+        covered, total = _covered(regions), regions[0].numel()
+        partners = list(range(count))
+        for i, j in enumerate(reversed(range(count))):
+            # A partner full of boxes has no scene to give.
+            scene = covered[j] < total or not self.empty_partner
+            if pasted[i] and 0 < covered[i] < total and scene:
+                partners[i] = j
         mean = 110.0 if batch.clips.dtype == torch.uint8 else 0.0
         fill = (mean if self.fill is None else self.fill) if self.empty_partner else None
         return paste_objects(batch, partners, regions, self.alpha, fill)

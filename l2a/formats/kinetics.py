@@ -134,7 +134,11 @@ def _best(copies: list[Found], row: _Row) -> Found:
     """Of several files of one clip the one in the row's class folder and split folder."""
     return max(
         copies,
-        key=lambda found: (plain(found.folder) == plain(row.label), found.split == row.split),
+        key=lambda found: (
+            plain(found.folder) == plain(row.label),
+            found.split == row.split,
+            -found.id.count("/"),
+        ),
     )
 
 

@@ -136,7 +136,8 @@ class Tree:
         """
         if self._by_name is None:
             self._by_name = {}
-            for found in self.videos:
+            # Files that lie less deep come first: a copy in a subfolder is not what a list means.
+            for found in sorted(self.videos, key=lambda found: found.id.count("/")):
                 key = (plain(found.folder), nfc(found.stem).casefold())
                 self._by_name.setdefault(key, []).append(found)
         candidates = self._by_name.get((plain(folder), nfc(strip_suffix(name)).casefold()), [])

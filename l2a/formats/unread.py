@@ -12,6 +12,7 @@ from l2a.formats.rows import MEANT, holds_rows
 from l2a.formats.tree import SUFFIXES, Tree, strip_suffix
 from l2a.videos import Skipped, VideoSet
 
+_LARGEST_JSON = 2**24
 _LINES = 20
 _FILES = 200  # are looked into
 _BINARY = (".xlsx", ".xls", ".parquet")
@@ -41,6 +42,8 @@ def _reason(path: Path, format: str, stems: set[str]) -> str:
     if path.suffix.lower() in _BINARY:
         return "lists are read as text; save it as CSV"
     try:
+        if path.suffix.lower() in (".json", ".jsonl") and path.stat().st_size > _LARGEST_JSON:
+            return ""  # masks are so large, and no list is
         texts = [text for _, text in zip(range(_LINES), _texts(path), strict=False)]
     except InputError as error:
         return str(error)
