@@ -39,7 +39,7 @@ from l2a.cli import main
 from l2a.errors import InputError, L2AError
 from l2a.formats import DataSettings, read_videos
 from l2a.media import read_frames
-from l2a.pairs import ScoredPair, write_pairs
+from l2a.pairs import ScoredPair, read_pairs, write_pairs
 from l2a.videos import Skipped, Video, VideoSet
 
 TINY = PrepareSettings(min_gamma=0.005, max_unseen=1.0)
@@ -115,6 +115,23 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert message.startswith("l2a: ")
     assert message.endswith(".")
     return message
+
+
+def test_the_settings_of_pairs_hold_where_a_file_names_the_pairs(
+    data: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """As with `--pairs`: nothing silently falls back to a default."""
+    settings = read_pairs(pairs)[1]["settings"]
+    assert settings  # the pairs say how they were chosen
+    config = tmp_path / "preview.yaml"
+    config.write_text(f"preview:\n  pairs: {pairs}\n")
+    words = ["preview", str(data), "--config", str(config), "--out", str(tmp_path / "a"), *WORDS]
+    assert main(words) == 0
+    assert preview(data, tmp_path / "b", pairs) == 0
+    records = [yaml.safe_load((tmp_path / name / "run.yaml").read_text()) for name in "ab"]
+    ours, theirs = (record["settings"] for record in records)
+    assert {key for key in ours if ours[key] != theirs[key]} <= {"out"}
+    assert all(ours[key] == value for key, value in settings.items() if key != "segmenter")
 
 
 # Which few

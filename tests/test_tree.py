@@ -58,6 +58,15 @@ def test_videos_deeper_in_a_class_folder_are_of_its_class(root: Path) -> None:
     )
 
 
+def test_a_list_means_the_file_itself_and_not_a_copy_in_a_subfolder(root: Path) -> None:
+    touch(root, "a/aug/a1.mp4", "a/z/new.mp4")
+    tree = Tree(root)
+    found = tree.find("a", "a1.mp4")
+    assert found is not None and found.id == "a/a1.mp4"
+    nested = tree.find("a", "new.avi")  # converted, and nowhere else
+    assert nested is not None and nested.id == "a/z/new.mp4"
+
+
 @pytest.mark.parametrize("prefix", ["", "videos/"])
 def test_deeper_videos_in_split_folders_keep_their_split(tmp_path: Path, prefix: str) -> None:
     names = ("train/a/1.mp4", "train/a/x/2.mp4", "train/b/y/z/3.mp4", "test/b/4.mp4")

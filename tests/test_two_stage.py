@@ -239,6 +239,17 @@ def test_evaluating_again_gives_the_same_accuracy(
     assert "clips: 6/6 videos" in capsys.readouterr().err  # those of the test split alone
 
 
+def test_a_batch_without_real_clips_is_refused_before_any_work(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(data), "--config", str(config), "--out", str(tmp_path / "out")]
+    more = ["--replace-real", "--batch-size", "2", "--composites-per-batch", "2"]
+    assert main([*words, *more]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "composites_per_batch is 2 and takes the whole batch" in message
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_split_of_which_no_video_can_be_read_is_refused(
     command: str, data: Path, config: Path, run: Path, tmp_path: Path,
