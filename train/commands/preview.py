@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compositing.preview import PairLook, best_pairs, preview_pairs
+from compositing.settings import PrepareSettings
 from l2a.arguments import Arguments
 from l2a.errors import InputError
 from l2a.options import Data, Out, PreviewSettings
@@ -56,7 +57,8 @@ def _pairs(arguments: Arguments, pairs: Path) -> None:
     rows = best_pairs(chosen.rows, wanted.count)
     if not rows:
         raise InputError(f"{pairs} holds no pairs; choose some with `l2a select`.")
-    opened = Run.open(out, "preview", arguments.groups())
+    others = [group for group in arguments.groups() if not isinstance(group, PrepareSettings)]
+    opened = Run.open(out, "preview", [*others, chosen.store.settings])  # `auto` has become a name
     unusable = {row.id for row in chosen.prepare(rows)}
     rows = [row for row in rows if not {row.foreground, row.background} & unusable]
     with opened.stage("preview"), progress("preview", "pairs") as report:
