@@ -292,7 +292,7 @@ def _minimise(point: nn.Parameter, evaluate: Callable[[], tuple[Tensor, bool]]) 
         return loss
 
     with contextlib.suppress(_Reached):
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return steps
 
 
