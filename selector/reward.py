@@ -120,7 +120,7 @@ def last_layer_credit(
         lowers the validation loss.
     """
     if standardise:
-        val_features, features = _standardised(val_features, features)
+        val_features, features = standardised(val_features, features)
     val_errors = val_probabilities - val_targets
     weight_gradient = val_errors.T @ val_features / len(val_features)  # [C, D]
     bias_gradient = val_errors.mean(dim=0)  # [C]
@@ -156,15 +156,15 @@ def credit_by_recording(
         float [B, R]; its sum over recordings is the credit [B].
     """
     if standardise:
-        val_features, features = _standardised(val_features, features)
+        val_features, features = standardised(val_features, features)
     errors, val_errors = probabilities - targets, val_probabilities - val_targets
     each = (errors @ val_errors.T) * (features @ val_features.T + 1) / len(val_features)
     count = int(recordings.max()) + 1
     return each.new_zeros(len(each), count).index_add_(1, recordings.to(each.device), each)
 
 
-def _standardised(val_features: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Both by mean and spread of the validation clips, feature by feature."""
+def standardised(val_features: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Both by mean and spread of the validation clips, feature by feature: [V, D] and [B, D]."""
     mean = val_features.mean(dim=0)
     spread = val_features.std(dim=0, correction=0)
     # A feature that no validation clip varies says nothing about the validation loss.
