@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
 from train.arms import ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
+from train.frozen.draws import ChosenPairs
+from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
 from train.mix import NO_PAIRS, TrainingMix
 from train.opening import Opened, open_data, refuse_other_layers
@@ -51,7 +54,7 @@ from train.records import (
 from train.report import NAME, write_report
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
-from train.stage_two import Arm, StageTwo, table
+from train.stage_two import Arm, StageTwo, table, table_of_draws
 from train.trained_selector import SelectorWithTrunk
 from train.transfer import NOT_REUSED, Reuse, open_selector
 
@@ -114,18 +117,14 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
     )
-    pairs = {"none": NO_PAIRS}
+    pairs = ChosenPairs({})
     if kinds != {"none"}:
         further = reuse is not None and reuse.finetune
         recipe = SelectorRecipe.of(settings) if given is None or further else None
-        pairs |= _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
+        pairs = _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
-        stage = StageTwo(
-            prepared, settings.classifier, settings.stage_two, run.path("stage_two"),
-            settings.run.seed, settings.engine.workers,
-        )  # fmt: skip
-        arms = stage.run(plans, pairs)
+        arms = _arms(run, prepared, settings, plans, pairs)
     if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
@@ -136,10 +135,29 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     return summary
 
 
+def _arms(
+    run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
+    pairs: ChosenPairs,
+) -> tuple[Arm, ...]:  # fmt: skip
+    """Stage two: by training, or with a frozen trunk by fitting heads."""
+    folder, seed = run.path("stage_two"), settings.run.seed
+    if settings.classifier.freeze_trunk:
+        frozen = FrozenStageTwo(
+            prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed
+        )
+        return frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
+    stage = StageTwo(
+        prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers
+    )
+    return stage.run(plans, {"none": NO_PAIRS, **pairs.first})
+
+
 def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
     """Open all that a training works on, and check what else can be known of it now."""
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)
+    if settings.classifier.freeze_trunk:
+        check_frozen(settings.classifier, settings.stage_one.trunk_lr)
     stage, batch_size = settings.stage_two, settings.classifier.batch_size
     if any(plan.pairs != "none" for plan in plans):
         one = np.zeros((1, 2), dtype=np.int64)
@@ -161,8 +179,8 @@ def _pairs(
     kinds: Collection[str],
     given: SelectorWithTrunk | None,
     recipe: SelectorRecipe | None,
-) -> dict[str, NDArray[np.int64]]:
-    """The stages from matching to the chosen pairs: bank rows int64 `[n, 2]` of each of `kinds`.
+) -> ChosenPairs:
+    """The stages from matching to the chosen pairs of each of `kinds`.
 
     From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
     """
@@ -171,12 +189,12 @@ def _pairs(
     run.fix_settings()
     chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
     pairs = {"random": chooser.at_random()} if "random" in kinds else {}
-    if "selector" in kinds:
-        pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
-    else:
+    if "selector" not in kinds:
         write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
         draw_composites(run, prepared)
-    return pairs
+        return ChosenPairs(pairs, chooser)
+    pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
+    return ChosenPairs(pairs, chooser, lambda: _selector(run, chooser, given, recipe))
 
 
 def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
@@ -244,20 +262,27 @@ def choose_run(
     before = chosen_before(run, chooser.prepared)
     if before is not None:
         return before
-    trained = given
-    if recipe is not None:
-        with run.stage("stage one"):
-            trained = run_stage_one(
-                chooser.prepared, chooser.matching, recipe, run.path("stage_one"),
-                run.path("selector"), given,
-            )  # fmt: skip
-    if trained is None:
-        raise ValueError("Give a Selector, or a recipe to train one.")
+    trained = _selector(run, chooser, given, recipe)
     with run.stage("select"):
         choice = chooser.best(trained, engine)
         write_selection(run.path("pairs.parquet"), choice, chooser.prepared, origin)
         draw_composites(run, chooser.prepared)
     return choice.selection.pairs
+
+
+def _selector(
+    run: Run, chooser: Chooser, given: SelectorWithTrunk | None, recipe: SelectorRecipe | None
+) -> SelectorWithTrunk:
+    """The run's Selector: the one from before, or one that is trained now, or was before."""
+    if recipe is not None:
+        with run.stage("stage one"):
+            return run_stage_one(
+                chooser.prepared, chooser.matching, recipe, run.path("stage_one"),
+                run.path("selector"), given,
+            )  # fmt: skip
+    if given is None:
+        raise ValueError("Give a Selector, or a recipe to train one.")
+    return given
 
 
 def export_run(
@@ -291,18 +316,26 @@ def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
+    frozen = arms[0].l2 is not None
     content = {
         "classes": list(prepared.videos.classes),
         "test_clips": first.n,
-        "arms": {
-            arm.name: {"top1_mean": arm.mean, "top1_sd": arm.spread, "repeats": list(arm.results)}
-            for arm in arms
-        },
+        "arms": {arm.name: _figures(arm) for arm in arms},
     }
+    if frozen:
+        content["repeats_are"] = "draws of pairs"
     write_json(run.path("metrics.json"), content)
-    text = table(list(arms), first.n)
+    text = table_of_draws(arms, first.n) if frozen else table(list(arms), first.n)
     write_text(run.path("table.txt"), text + "\n")
     return Summary(tuple(arms), text, run.folder)
+
+
+def _figures(arm: Arm) -> dict[str, Any]:
+    """What metrics.json says of an arm."""
+    figures = {"top1_mean": arm.mean, "top1_sd": arm.spread, "repeats": list(arm.results)}
+    if arm.l2 is not None:
+        figures |= {"top1_se": arm.error, "loss_mean": arm.loss, "l2": arm.l2}
+    return figures
 
 
 def check_networks(classifier: ClassifierSettings, stage: StageOneSettings) -> None:

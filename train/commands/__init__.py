@@ -44,6 +44,7 @@ from l2a.options import (
 from l2a.settings import ClipSettings
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
+from train.settings.frozen import FrozenSettings
 from train.settings.full import (
     ClassifierSettings,
     FullSettings,
@@ -114,8 +115,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "train": Command(
         "Train the Selector, composite the best pairs, train the classifier with them.",
         (*_DATA, Out, FromSelector, *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings,
-         RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, ExportSettings,
-         EngineSettings, RunSettings), "train",
+         RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings,
+         ExportSettings, EngineSettings, RunSettings), "train",
     ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",

@@ -18,6 +18,7 @@ from l2a.formats.settings import DataSettings
 from l2a.settings import ClipSettings, flat, setting
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
+from train.settings.frozen import FrozenSettings
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class ClassifierSettings:
         flip: mirror clips at random; switch it off when left and right tell classes apart.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "bfloat16" runs the networks in mixed precision on a GPU.
+        freeze_trunk: keep the trunk as its weights are and fit the last layer alone, to its one
+            optimum, on features that are computed once; epochs, lr, momentum and weight_decay are
+            then of no use.
     """
 
     GROUP: ClassVar[str] = "classifier"
@@ -55,6 +59,7 @@ class ClassifierSettings:
     flip: bool = True
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    freeze_trunk: bool = setting(False, added=True)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -200,6 +205,7 @@ class FullSettings:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     stage_one: StageOneSettings = field(default_factory=StageOneSettings)
     stage_two: StageTwoSettings = field(default_factory=StageTwoSettings)
+    frozen: FrozenSettings = field(default_factory=FrozenSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
     run: RunSettings = field(default_factory=RunSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
