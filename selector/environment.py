@@ -96,6 +96,17 @@ class Environment(Protocol):
             wanted: what to measure.
         """
 
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        """Credit of each pair by validation recording, under the classifier as it is.
+
+        Args:
+            batch: as `sample` gave it.
+
+        Returns:
+            float32 [B, R], R the validation recordings; its sum over them is the credit that `step`
+            measures (`reward.credit_by_recording`).
+        """
+
     def restart(self) -> None:
         """Put the classifier and its optimiser back to their start."""
 

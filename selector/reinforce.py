@@ -27,6 +27,9 @@ from selector.settings import ReinforceSettings
 # With 128 pairs and the mean ω held above 0.1, an empty subset is a one-in-a-million event.
 EMPTY_STEPS_IN_A_ROW = 100
 
+_COMPARED = 2
+"""Batches of pairs whose credit is measured by recording at a checkpoint."""
+
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
 """What a training resumes from: tensors, and facts that fit into JSON."""
@@ -119,8 +122,8 @@ def train_selector(
         settings: how to train.
         seed: of pairs, actions and what dropout hides.
         log: called after every step with its number and its figures. A skipped step has only
-            omega_*, share_selected and skipped_steps; checkpoints add rank_correlation and
-            probe_auroc.
+            omega_*, share_selected and skipped_steps; checkpoints add rank_correlation,
+            reliability and probe_auroc.
         checkpoints: what to resume from, and where states are saved.
         trunk: learns with the Selector; None where the environment's features are fixed.
         known: what the ranking is judged by.
@@ -181,7 +184,7 @@ def train_selector(
             checkpoints.save(*learner.state(progress))
 
     probe = known.probe(*_watched(selector, environment))
-    verdict = Verdict(progress.step, watch.settled_at, watch.explained, probe)
+    verdict = Verdict(progress.step, watch.settled_at, watch.explained, probe, watch.reliability)
     return TrainingReport(progress.step, progress.skipped, progress.delta, verdict)
 
 
@@ -263,7 +266,11 @@ def _look(
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
     if probe := known.probe(found, rows):
         figures["probe_auroc"] = probe.auroc
-    return figures
+    generator = _step_generator(learner.seed, step, 2)
+    batch = learner.environment.sample(_COMPARED * learner.settings.selector_batch, generator)
+    credit = learner.environment.credit_matrix(batch)
+    _finite(step, "reward", credit)
+    return figures | watch.note_credit(credit, batch.classes[:, 0])
 
 
 @torch.no_grad()
@@ -274,9 +281,9 @@ def _watched(selector: Selector, environment: Environment) -> tuple[Tensor, Tens
     return logits.cpu(), batch.rows[:, 0]
 
 
-def _step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU generator for one step."""
-    return torch.Generator().manual_seed(_mixed(seed, step))
+def _step_generator(seed: int, step: int, *purpose: int) -> torch.Generator:
+    """A CPU generator for one step, and for another purpose at it."""
+    return torch.Generator().manual_seed(_mixed(seed, step, *purpose))
 
 
 def _mixed(*numbers: int) -> int:
@@ -375,4 +382,4 @@ class _TrainingState:
 
 
 _COUNTED = ("step", "delta", "skipped", "empty_in_a_row")
-_OBSERVED = ("still", "settled_at", "explained")
+_OBSERVED = ("still", "settled_at", "explained", "agreement")
