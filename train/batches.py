@@ -20,7 +20,8 @@ from compositing.labels import mix_labels
 from compositing.pair import PairClip, Side, composite_pair
 from compositing.placement import IDENTITY, Window, draw_placement
 from compositing.settings import CompositeSettings
-from l2a.clips import ClipBank
+from l2a.clips import ClipBank, RowState
+from l2a.errors import InputError
 from train.loading import TensorBatch
 
 Scalar = TypeVar("Scalar", np.uint8, np.bool_)
@@ -92,7 +93,11 @@ class ClipSource:
 
         γ and λ are of the view, after placing and cropping: what the network does not see has no
         part in the label. Masks, if asked for, are of the pasted foregrounds.
+
+        Raises:
+            InputError: a row has no layers, as all but those of training videos.
         """
+        self._refuse_bare(pairs)
         clips, found = self._empty(len(pairs)), self._empty_masks(len(pairs)) if masks else None
         lams = np.empty(len(pairs))
         for i, (foreground, background) in enumerate(pairs):
@@ -106,6 +111,14 @@ class ClipSource:
         y_f, y_b = self.one_hot(pairs[:, 0]).numpy(), self.one_hot(pairs[:, 1]).numpy()
         labels = torch.from_numpy(mix_labels(y_f, y_b, lams))
         return ClipBatch(torch.from_numpy(clips), labels, _tensor(found))
+
+    def _refuse_bare(self, pairs: NDArray[np.int64]) -> None:
+        bare = pairs[np.asarray(self.bank.state)[pairs] != RowState.LAYERS]
+        if len(bare):
+            raise InputError(
+                f"{self.bank.ids[bare[0]]} has no layers in {self.bank.folder}: only training "
+                "videos may be composited; choose pairs of those."
+            )
 
     def _composite(
         self,
