@@ -38,12 +38,14 @@ from train.scene_test import (
     Estimate,
     NoSceneTest,
     SceneClips,
+    SceneFeatures,
     SceneScores,
     logits_of,
     measure_scenes,
     measure_scenes_from_logits,
     scene_features,
 )
+from train.scene_test.asking import answers
 from train.scene_test.cast import Cast, Company, draw_cast
 from train.scene_test.clips import GREY, open_apart
 from train.scene_test.picture import draw_scene_test
@@ -170,6 +172,28 @@ def test_too_few_fit_videos_are_said(tmp_path: Path) -> None:
     unfit = {f"dig{r}": record(f"dig{r}", foreground="small") for r in (1, 2, 3)}
     with pytest.raises(NoSceneTest, match="of 12 test videos 9 are fit as foreground and 12"):
         SceneClips.of(prepared_by_hand(tmp_path, unfit), CLASSES)
+
+
+def test_one_trunk_is_asked_once_and_kept_when_it_comes_again(
+    clips: SceneClips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    networks = [build_network("tiny3d", 3) for _ in range(3)]
+    networks[1].trunk.load_state_dict(networks[0].trunk.state_dict())  # another head alone
+    kept = clips.source.bank.folder / "features"
+    asked = SceneFeatures(clips)
+    logits = [asked.logits(networks[0])]
+    assert not kept.exists()
+    logits.append(asked.logits(networks[1]))
+    (path,) = kept.iterdir()
+    logits.append(asked.logits(networks[2]))
+    assert list(kept.iterdir()) == [path]
+    for found, network in zip(logits, networks, strict=True):
+        for form, values in answers(logits_of(network), clips).items():
+            assert np.allclose(found[form], values, atol=1e-5)
+    monkeypatch.setattr("train.scene_test.asking.scene_features", None)
+    again = SceneFeatures(clips).logits(networks[1])
+    assert all(np.allclose(again[form], logits[1][form], atol=1e-6) for form in FORMS)
 
 
 def test_features_of_a_trunk_and_a_head_are_the_networks_own_answers(clips: SceneClips) -> None:
@@ -355,7 +379,7 @@ def test_training_with_compare_tests_every_arm(run: Path) -> None:
 
 def test_again_nothing_is_measured_twice(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (run / "metrics.json").read_bytes()
-    monkeypatch.setattr("train.scene_test.stage.measure_scenes", None)
+    monkeypatch.setattr("train.scene_test.stage.measure_scenes_from_logits", None)
     train_tiny(run.parent, repeats=1, probe=0.0, export=True)
     assert (run / "metrics.json").read_bytes() == before
     write_report(run)
@@ -380,7 +404,7 @@ def test_evaluate_gives_what_training_gave(
 
 
 def test_without_masks_of_test_videos_it_is_left_out_in_one_line(tmp_path: Path) -> None:
-    data = write_tiny(tmp_path / "data", train_groups=1, test_groups=2)
+    data = write_tiny(tmp_path / "data", train_groups=2, test_groups=2)
     engine, prepare = EngineSettings(workers=1), PrepareSettings(segmenter="motion")
     opened = open_data(data, tmp_path, DataSettings(), prepare, engine, RunSettings())
 

@@ -7,14 +7,13 @@ is drawn: an actor stands where it stood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from compositing.engines import Engine
 from compositing.making import LayerMaker
@@ -23,12 +22,10 @@ from compositing.placement import Window
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.errors import L2AError
-from l2a.networks import Trunk, VideoNetwork
-from l2a.progress import progress, say
+from l2a.progress import say
 from l2a.videos import VideoSet
 from train.batches import ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
-from train.loading import prefetch
 from train.opening import Opened
 from train.prepared import PreparedData
 from train.scene_test.cast import FORMS, Cast, Company, draw_cast
@@ -45,9 +42,6 @@ FEWEST = 10
 """Actors below which nothing is measured: the standard error would be above 15 points."""
 
 _SUFFIX = "-scene-test"
-
-Answer = Callable[[Tensor], NDArray[np.float32]]
-"""From clips uint8 [b, T, h, w, 3] to logits or features float32 [b, ...]."""
 
 
 class NoSceneTest(L2AError):
@@ -214,40 +208,3 @@ def _fit(prepared: PreparedData, side: str) -> NDArray[np.int64]:
         if ids[row] in records and not getattr(records[ids[row]], f"{side}_unfit")
     ]
     return np.array(sorted(rows), dtype=np.int64)
-
-
-def logits_of(network: VideoNetwork | Trunk) -> Answer:
-    """What a network says of clips: logits of a classifier, features of a trunk, float32."""
-    network.eval()
-    forward: Callable[[Tensor], Tensor] = network
-
-    @torch.inference_mode()
-    def answer(clips: Tensor) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = (
-            forward(network.to_input(clips.to(network.device))).cpu().numpy()
-        )
-        return found
-
-    return answer
-
-
-def answers(answer: Answer, clips: SceneClips) -> dict[str, NDArray[np.float32]]:
-    """Form ─► what `answer` says of each of its clips, float32 [m, ...], in the list's order."""
-    lists = clips.cast.lists
-    total = sum(map(len, lists.values()))
-    parts: dict[str, list[NDArray[np.float32]]] = {form: [] for form in lists}
-    with progress("scene test", "clips") as report:
-        done = 0
-        for form, batch, chosen in prefetch(clips.forms()):
-            parts[form].append(answer(batch.clips))
-            done += len(chosen)
-            report(done, total)
-    return {form: np.concatenate(found) for form, found in parts.items() if found}
-
-
-def scene_features(trunk: Trunk, clips: SceneClips) -> Mapping[str, NDArray[np.float32]]:
-    """A trunk's features of all clips of a scene test, form ─► float32 [m, D].
-
-    A head on them gives logits, for `measure_scenes_from_logits`: many heads cost microseconds.
-    """
-    return answers(logits_of(trunk), clips)

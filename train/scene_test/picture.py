@@ -23,8 +23,9 @@ from compositing.pictures import (
 )
 from l2a.files import atomic_write
 from l2a.media import resize_frames
+from train.scene_test.asking import Answer
 from train.scene_test.cast import FORMS
-from train.scene_test.clips import Answer, SceneClips
+from train.scene_test.clips import SceneClips
 
 Frames = NDArray[np.uint8]
 

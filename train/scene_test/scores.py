@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.scene_test.asking import Answer, answers
 from train.scene_test.cast import FORMS
-from train.scene_test.clips import Answer, SceneClips, answers
+from train.scene_test.clips import SceneClips
 
 Values = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ def measure_scenes(predict: Answer, clips: SceneClips) -> SceneScores:
 
     Args:
         predict: from clips uint8 [b, T, h, w, 3] to logits float32 [b, C], such as
-            `clips.logits_of` makes of a network.
+            `asking.logits_of` makes of a network.
         clips: of test videos; their labels number the classes as the logits do.
     """
     return measure_scenes_from_logits(answers(predict, clips), clips)

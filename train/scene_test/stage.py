@@ -20,9 +20,10 @@ from l2a.runs import Run
 from train.arms import arm_title
 from train.classifier import load_classifier
 from train.opening import Opened
-from train.scene_test.clips import FOLDER, NoSceneTest, SceneClips, logits_of, open_apart
+from train.scene_test.asking import SceneFeatures, logits_of
+from train.scene_test.clips import FOLDER, NoSceneTest, SceneClips, open_apart
 from train.scene_test.picture import draw_scene_test
-from train.scene_test.scores import FIGURES, SceneScores, measure_scenes
+from train.scene_test.scores import FIGURES, SceneScores, measure_scenes, measure_scenes_from_logits
 from train.scene_test.tables import Sample, arm_rows, metrics_of, scene_table
 from train.settings.full import ClassifierSettings, FullSettings
 
@@ -87,8 +88,9 @@ def run_scene_test(
             say(f"scene test: left out, {error}")
             return None
         write_json(run.path(FOLDER, "clips.json"), clips.cast.to_json())
+        asked = SceneFeatures(clips)
         scores = {
-            name: tuple(_scores(folder, clips, settings.classifier) for folder in folders)
+            name: tuple(_scores(folder, clips, asked, settings.classifier) for folder in folders)
             for name, folders in trainings.items()
         }
         main = next(iter(trainings.values()))[0]
@@ -96,7 +98,9 @@ def run_scene_test(
     return SceneTest(Sample.of(clips), scores)
 
 
-def _scores(folder: Path, clips: SceneClips, settings: ClassifierSettings) -> SceneScores:
+def _scores(
+    folder: Path, clips: SceneClips, asked: SceneFeatures, settings: ClassifierSettings
+) -> SceneScores:
     """Those of the classifier in a training's folder, measured or read."""
     path, mark = folder / RESULT, clips.cast.mark
     if path.is_file():
@@ -106,7 +110,7 @@ def _scores(folder: Path, clips: SceneClips, settings: ClassifierSettings) -> Sc
     LOGGER.debug(f"scene test of {folder.name}")
     network, _ = load_classifier(folder / "classifier.safetensors")
     network.move_to(pick_device(settings.device), settings.precision)
-    scores = measure_scenes(logits_of(network), clips)
+    scores = measure_scenes_from_logits(asked.logits(network), clips)
     write_json(path, {"clips": mark, **scores.to_json()})
     return scores
 

@@ -152,7 +152,7 @@ class StageTwoSettings:
     augment: tuple[str, ...] | str | None = None
     repeats: int = 1
     export: bool = False
-    scene_test: bool | None = setting(None, added=True)
+    scene_test: bool | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
         for name in ("budget", "composites_per_batch", "repeats"):
