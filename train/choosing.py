@@ -40,6 +40,9 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
+
+    Raises:
+        InputError: the pool holds a video that is not of training.
     """
 
     prepared: PreparedData
@@ -47,6 +50,9 @@ class Chooser:
     rank: RankSettings
     budget: int
     seed: int
+
+    def __post_init__(self) -> None:
+        self.prepared.refuse_others(self.matching.rows)
 
     def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
         """The best pairs of the pool, or some drawn from the better ones, and some to spare.
