@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from l2a.errors import InputError
+from selector.calibration import Calibration
 from selector.reliability import Reliability, mean_reliability, measure_reliability
 
 WATCHED = 4096
@@ -185,6 +186,8 @@ class Verdict:
         probe: AUROC of the mislabelled videos; None without any.
         reliability: how far the reward agrees with itself over other recordings; None where that
             could not be measured.
+        calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
+            or nothing told pairs apart.
     """
 
     steps: int
@@ -192,6 +195,7 @@ class Verdict:
     explained: float | None
     probe: Probe | None
     reliability: Reliability | None = None
+    calibration: Calibration | None = None
 
     @property
     def found(self) -> bool | None:
@@ -226,6 +230,8 @@ class Verdict:
             )
         if self.reliability is not None:
             parts.append(str(self.reliability))
+        if self.calibration is not None:
+            parts.append(str(self.calibration))
         return parts
 
 

@@ -86,6 +86,10 @@ class Environment(Protocol):
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs of the pool. All randomness comes from `generator`."""
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """At most `count` pairs to judge a Selector by: none that `sample` gives where the
+        environment has some aside for this, else pairs of the same pool, drawn afresh."""
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """Composite the chosen pairs, take one classifier step on them, validate.
 

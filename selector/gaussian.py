@@ -94,6 +94,10 @@ class GaussianEnvironment:
             labels[background],
         )
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """As `sample`: of 57,600 pairs hardly one comes twice."""
+        return self.sample(count, generator)
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
         points, targets = self._mixtures(batch)

@@ -17,7 +17,7 @@ from l2a.errors import InputError
 from l2a.progress import Report
 from selector.allowance import Allowance
 from selector.candidates import Scan, find_candidates
-from selector.caps import Caps, SelectionLimits, split_budget
+from selector.caps import Caps, SelectionLimits, split_budget, split_matches
 from selector.keeper import EVERYTHING, Candidates
 from selector.protocols import Counts, Executor, Logits, Numbers, PairPool, Pairs, Scorer
 from selector.score import RandomScorer
@@ -203,7 +203,7 @@ class _Search:
         self.short: tuple[int, ...] = ()
         self.passes = 0
         self._pool, self._scorer = pool, scorer
-        self._weights = limits.weights
+        self._limits = limits
         self._allowance = Allowance(limits)
         self._most = _most(everything) if self._allowance.anything else everything
         self._executor, self._report = executor, report
@@ -231,11 +231,19 @@ class _Search:
         return settled
 
     def widen_quotas(self, everything: int) -> None:
-        """Give the classes the quotas of a larger budget, less what they have taken."""
-        assert self._weights is not None
-        larger, _ = split_budget(everything, self._weights, self._capacity)
-        used = self._allowance.foreground_classes(self._pool.pairs(self.numbers))
-        self._allowance.set_quotas(np.maximum(larger - used[: len(larger)], 0))
+        """Give classes or matches the quotas of a larger budget, less what they have taken."""
+        larger, _ = self._quotas(everything)
+        used = self._allowance.shares(self._pool.pairs(self.numbers))
+        self._allowance.set_quotas(np.maximum(larger - used, 0))
+
+    def _quotas(self, budget: int) -> tuple[Counts, tuple[int, ...]]:
+        """What of a budget each foreground class, int64 [C], or each match gets, int64 [C, C]; and
+        the classes that have too few pairs for their share."""
+        limits = self._limits
+        assert limits.weights is not None
+        if limits.background_weights is None:
+            return split_budget(budget, limits.weights, self._capacity)
+        return split_matches(budget, limits.weights, limits.background_weights, self._capacity)
 
     def passed_over(self, numbers: Numbers, logits: Logits) -> tuple[int, bool]:
         """How many pairs outrank the last chosen one without being chosen; whether that is too few.
@@ -274,14 +282,14 @@ class _Search:
         """The best pairs that may still be taken."""
         if self._first is not None and len(self._first.numbers) == len(self._pool):
             return self._first.without(self.numbers)  # all of the pool is here
-        balanced = self._weights is not None and self._first is None
+        balanced = self._limits.weights is not None and self._first is None
         taken = np.sort(self.numbers)
         scan = Scan(self._pool, self._scorer, self._allowance, taken, self._most, balanced)
-        candidates, by_class = find_candidates(scan, self._executor, self._report)
+        candidates, by_quota = find_candidates(scan, self._executor, self._report)
         self.passes += 1
-        if by_class is not None and self._weights is not None:
-            self._capacity = by_class
-            quotas, self.short = split_budget(budget, self._weights, by_class)
+        if by_quota is not None:
+            self._capacity = by_quota
+            quotas, self.short = self._quotas(budget)
             self._allowance.set_quotas(quotas)
         self._first = self._first or candidates
         return candidates

@@ -147,8 +147,12 @@ def test_pairs_are_drawn_once_each_and_by_the_seed() -> None:
 def test_a_sample_carries_what_belongs_to_its_rows() -> None:
     environment = world()
     batch = environment.sample(500, torch.Generator().manual_seed(2))
+    aside = environment.sample_aside(99, torch.Generator().manual_seed(2))
     drawn = {tuple(pair) for pair in environment._drawn.rows.tolist()}
-    assert {tuple(pair) for pair in batch.rows.tolist()} == drawn
+    used, kept = ({tuple(pair) for pair in part.rows.tolist()} for part in (batch, aside))
+    assert used | kept == drawn
+    assert not used & kept
+    assert len(kept) == len(aside.rows) == 12
     assert torch.equal(environment._drawn.rows[environment._places(batch)], batch.rows)
     assert torch.equal(batch.classes, batch.rows % 4)
     assert batch.labels_b.argmax(1).equal(batch.rows[:, 1] % 4)

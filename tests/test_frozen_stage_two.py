@@ -22,13 +22,13 @@ from l2a.errors import InputError
 from train.arms import ArmPlan
 from train.classifier import load_classifier, predict
 from train.frozen import stage_two
+from train.frozen.draws import ChosenPairs
+from train.frozen.head import HEADS_FILE, load_heads
 from train.frozen.stage_two import (
     DRAWS_FILE,
-    HEADS_FILE,
     FrozenStageTwo,
     check_frozen,
     frozen_classifier,
-    load_heads,
 )
 from train.frozen.training_set import SetMaker
 from train.mix import NO_PAIRS
@@ -59,8 +59,8 @@ def stage_of(folder: Path, l2: float | None = 1e-2, **settings: Any) -> FrozenSt
 
 
 def maker_of(stage: FrozenStageTwo) -> SetMaker:
-    network, bank = frozen_classifier(stage.prepared, stage.classifier, stage.frozen, stage.seed)
-    return SetMaker(stage.prepared, bank, network, stage.classifier, stage.stage, stage.frozen, 7)
+    _, bank = frozen_classifier(stage.prepared, stage.classifier, stage.frozen, stage.seed)
+    return SetMaker(stage.prepared, bank, stage.classifier, stage.stage, stage.frozen, 7)
 
 
 def test_each_draw_has_a_result_and_finished_arms_are_read(
@@ -164,6 +164,22 @@ def test_what_does_not_go_together_is_said(caplog: pytest.LogCaptureFixture) -> 
             FrozenSettings(**cast(Any, wrong))
 
 
+def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
+    def sharp(share: float) -> ChosenPairs:
+        chooser: Any = SimpleNamespace(
+            draws=lambda count, trained=None: [(trained, draw) for draw in range(count)],
+            sharpness=lambda trained: SimpleNamespace(share=share),
+        )
+        return ChosenPairs({"selector": PAIRS[0], "random": PAIRS[1]}, chooser, cast(Any, str))
+
+    assert sharp(0).draws("none", 3) == (NO_PAIRS,)
+    assert sharp(0).draws("random", 3) == [(None, 0), (None, 1), (None, 2)]
+    assert sharp(0).draws("selector", 3)[0] is PAIRS[0]
+    assert len(sharp(0).draws("selector", 3)) == 1
+    assert sharp(0.5).draws("selector", 3) == [("", 0), ("", 1), ("", 2)]
+    assert ChosenPairs({}).draws("none", 3) == (NO_PAIRS,)
+
+
 def test_the_table_gives_spread_and_standard_error_by_hand() -> None:
     draws = tuple({"top1": top1, "loss": 2.0} for top1 in (0.5, 0.7, 0.5, 0.7))
     arms = [Arm("random", draws, 0.1), Arm("none", ({"top1": 0.4, "loss": 1.5},), 0.1)]
@@ -189,6 +205,8 @@ def test_a_run_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert {name: len(arm["repeats"]) for name, arm in arms.items()} == {
         "random": 3, "none": 1, "videomix": 1
     }  # fmt: skip
+    if "scene_test" in metrics:  # of the heads of all draws
+        assert len(arms["random"]["scene_test"]["repeats"]) == 3
     assert "draws" in (run / "table.txt").read_text()
     assert "draws of pairs" in (run / "report.html").read_text()
     out = tmp_path / "evaluated"

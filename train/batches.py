@@ -21,7 +21,8 @@ from compositing.labels import mix_labels
 from compositing.pair import PairClip, Side, composite_pair
 from compositing.placement import IDENTITY, Window, draw_placement
 from compositing.settings import CompositeSettings
-from l2a.clips import ClipBank
+from l2a.clips import ClipBank, RowState
+from l2a.errors import InputError
 from train.loading import TensorBatch
 
 Scalar = TypeVar("Scalar", np.uint8, np.bool_)
@@ -108,7 +109,11 @@ class ClipSource:
 
         γ and λ are of the view, after placing and cropping: what the network does not see has no
         part in the label. Masks, if asked for, are of the pasted foregrounds.
+
+        Raises:
+            InputError: a row has no layers, as all but those of training videos.
         """
+        self._refuse_bare(pairs)
         clips, found = self._empty(len(pairs)), self._empty_masks(len(pairs)) if masks else None
         lams = np.empty(len(pairs))
         for i, (foreground, background) in enumerate(pairs):
@@ -125,6 +130,7 @@ class ClipSource:
 
     def views(self, pairs: NDArray[np.int64], augments: Sequence[Augment]) -> CompositeViews:
         """Composites of pairs of rows `[B, 2]`, each drawn from what stands beside it."""
+        self._refuse_bare(pairs)
         clips = self._empty(len(pairs))
         shares = np.empty((2, len(pairs)))
         for i, ((foreground, background), augment) in enumerate(zip(pairs, augments, strict=True)):
@@ -133,6 +139,14 @@ class ClipSource:
             shares[:, i] = made.visible, made.removed
             _mirror(clips[i], mirrored)
         return CompositeViews(torch.from_numpy(clips), shares[0], shares[1])
+
+    def _refuse_bare(self, pairs: NDArray[np.int64]) -> None:
+        bare = pairs[np.asarray(self.bank.state)[pairs] != RowState.LAYERS]
+        if len(bare):
+            raise InputError(
+                f"{self.bank.ids[bare[0]]} has no layers in {self.bank.folder}: only training "
+                "videos may be composited; choose pairs of those."
+            )
 
     def _composite(
         self,

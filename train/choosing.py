@@ -40,6 +40,9 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
+
+    Raises:
+        InputError: the pool holds a video that is not of training.
     """
 
     prepared: PreparedData
@@ -47,6 +50,9 @@ class Chooser:
     rank: RankSettings
     budget: int
     seed: int
+
+    def __post_init__(self) -> None:
+        self.prepared.refuse_others(self.matching.rows)
 
     def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
         """The best pairs of the pool, or some drawn from the better ones, and some to spare.
@@ -144,14 +150,20 @@ class Chooser:
             for match in self.matching.matches
         )
         caps = even_caps(self.budget, len(foregrounds), len(backgrounds), matches, self.rank)
-        return SelectionLimits(classes, caps, self.prepared.recordings, self._weights())
+        return SelectionLimits(
+            classes, caps, self.prepared.recordings, self._weights(), self.matching.weights
+        )
 
     def _weights(self) -> NDArray[np.int64] | None:
         """How the budget is split among the foreground classes, int64 `[C]`; None leaves it
         open."""
         count = len(self.prepared.videos.classes)
         if self.rank.balance == "none":
-            return None
+            if self.matching.weights is None:
+                return None
+            # To split what a foreground class gets, it must be known: as many as it has actors.
+            actors = self.prepared.source.labels[self.matching.foregrounds]
+            return np.bincount(actors, minlength=count)
         if self.rank.balance == "equal":
             return np.ones(count, dtype=np.int64)
         labels = self.prepared.source.labels[self.prepared.rows["train"]]

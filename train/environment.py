@@ -171,6 +171,10 @@ class CompositingEnvironment:
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """Pairs drawn afresh; see `Environment.sample_aside`."""
+        return self.sample(count, generator)
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One classifier step on the chosen composites of each subset; see `Environment.step`."""
         chosen = actions.bool().cpu()

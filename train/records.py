@@ -140,6 +140,8 @@ def write_matching(run: Run, prepared: PreparedData, matching: Matching) -> None
         "matches": rows,
         "without_partner": without_partner(classes, matching.matches),
     }
+    if matching.weights is not None:
+        content["weights"] = matching.weights.tolist()
     table = run.path("matches.json")
     used = any(run.path(name).exists() for name in ("stage_one", "pairs.parquet"))
     if used and table.is_file() and read_json(table) != content:

@@ -52,6 +52,7 @@ from train.records import (
     write_selection,
 )
 from train.report import NAME, write_report
+from train.scene_test.stage import SceneTest, run_scene_test
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
 from train.stage_two import Arm, StageTwo, table, table_of_draws
@@ -124,12 +125,13 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         pairs = _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
-        arms = _arms(run, prepared, settings, plans, pairs)
+        arms, folders = _arms(run, prepared, settings, plans, pairs)
     if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
                        settings.engine)  # fmt: skip
-    summary = summarise(run, arms, prepared)
+    tested = run_scene_test(run, opened, settings, folders)
+    summary = summarise(run, arms, prepared, tested)
     with run.stage("report"):
         write_report(run.folder)
     return summary
@@ -138,18 +140,20 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
 def _arms(
     run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
     pairs: ChosenPairs,
-) -> tuple[Arm, ...]:  # fmt: skip
-    """Stage two: by training, or with a frozen trunk by fitting heads."""
+) -> tuple[tuple[Arm, ...], dict[str, list[Path]]]:  # fmt: skip
+    """Stage two, by training, or with a frozen trunk by fitting heads: what came of it, and each
+    arm's folders."""
     folder, seed = run.path("stage_two"), settings.run.seed
     if settings.classifier.freeze_trunk:
         frozen = FrozenStageTwo(
             prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed
         )
-        return frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
+        arms = frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
+        return arms, frozen.folders(plans)
     stage = StageTwo(
         prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers
     )
-    return stage.run(plans, {"none": NO_PAIRS, **pairs.first})
+    return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
 
 
 def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
@@ -309,23 +313,28 @@ def export_run(
     return done
 
 
-def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
-    """Write metrics.json, the classifier, the confusion matrix; make the table."""
+def summarise(
+    run: Run, arms: Sequence[Arm], prepared: PreparedData, tested: SceneTest | None = None
+) -> Summary:
+    """Write metrics.json, the classifier, the confusion matrix; make the tables."""
     main = run.path("stage_two", f"{arms[0].name}-0")
     with atomic_write(run.path("classifier.safetensors")) as aside:
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
     frozen = arms[0].l2 is not None
-    content = {
+    content: dict[str, Any] = {
         "classes": list(prepared.videos.classes),
         "test_clips": first.n,
         "arms": {arm.name: _figures(arm) for arm in arms},
     }
     if frozen:
         content["repeats_are"] = "draws of pairs"
-    write_json(run.path("metrics.json"), content)
     text = table_of_draws(arms, first.n) if frozen else table(list(arms), first.n)
+    if tested is not None:
+        tested.add_to(content)
+        text += f"\n\n{tested.text}"
+    write_json(run.path("metrics.json"), content)
     write_text(run.path("table.txt"), text + "\n")
     return Summary(tuple(arms), text, run.folder)
 

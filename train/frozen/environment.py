@@ -25,6 +25,9 @@ from selector.reward import credit_by_recording, last_layer_credit, standardised
 from train.environment import Features
 from train.frozen.head import LinearHead
 
+_ASIDE = 5
+"""One pair in so many is kept from training, to judge the Selector by."""
+
 
 class PairNumbers(Protocol):
     """A pool, as far as pairs are drawn from it; `semantic_match.pool.Pool` fulfils it."""
@@ -115,10 +118,23 @@ class FrozenEnvironment:
         keys = drawn.rows[:, 0] * len(classes) + drawn.rows[:, 1]
         self._keys, self._order = keys.sort()
         self._seen: Tensor | None = None
+        everything = torch.arange(len(drawn.rows))
+        self._aside = everything[_ASIDE - 1 :: _ASIDE]
+        self._used = everything[everything % _ASIDE != _ASIDE - 1]
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` of the drawn pairs, uniformly; see `Environment.sample`."""
-        places = torch.randint(len(self._drawn.rows), (count,), generator=generator)
+        places = torch.randint(len(self._used), (count,), generator=generator)
+        return self._batch(self._used[places])
+
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """Pairs set aside from the start, at most `count`; see `Environment.sample_aside`."""
+        if not len(self._aside):
+            return self.sample(count, generator)
+        order = torch.randperm(len(self._aside), generator=generator)
+        return self._batch(self._aside[order[:count]])
+
+    def _batch(self, places: Tensor) -> PairBatch:
         rows = self._drawn.rows[places]
         features = self._features(rows.flatten()).unflatten(0, rows.shape)
         vectors = self._vectors[rows]
@@ -212,6 +228,6 @@ class FrozenEnvironment:
         return float(-likelihood.clamp_min(1e-12).log().mean())
 
 
-def _flat(*parts: Tensor) -> list[Tensor]:
+def _flat(first: Tensor, second: Tensor, third: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs and their views in one row: each [B, V, n] ─► [B · V, n]."""
-    return [part.flatten(0, 1) for part in parts]
+    return first.flatten(0, 1), second.flatten(0, 1), third.flatten(0, 1)

@@ -77,7 +77,8 @@ class FeatureBank:
             flip: mirror views at random.
             seed: views follow from it.
         """
-        self._trunk, self._prepared, self._settings = trunk.eval(), prepared, settings
+        self._trunk = trunk.eval().folded()
+        self._prepared, self._settings = prepared, settings
         self._source, self._flip, self._seed = prepared.source, flip, seed
         self._place = prepared.bank.folder / "features" / trunk_checksum(trunk)
         self._train = np.zeros(len(prepared.bank), dtype=np.bool_)
@@ -87,6 +88,12 @@ class FeatureBank:
     def dim(self) -> int:
         """D, the length of a feature."""
         return self._trunk.feature_dim
+
+    @torch.no_grad()
+    def of(self, clips: Tensor) -> Tensor:
+        """Features float32 `[B, D]` of any clips uint8 `[B, T, h, w, 3]`; they are not kept."""
+        trunk = self._trunk
+        return trunk(trunk.to_input(clips.to(trunk.device))).float().cpu()
 
     def centre(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, D]` of real clips `[n]`, of the centre: what evaluation sees."""
@@ -257,7 +264,6 @@ class FeatureBank:
                 report(done, total)
             shards.add(keys, _joined(parts))
 
-    @torch.no_grad()
     def _batches(
         self,
         keys: NDArray[np.int64],
@@ -266,8 +272,7 @@ class FeatureBank:
         """The columns of some keys, a batch at a time; the next one's clips are made meanwhile."""
         parts = (keys[i : i + EVALUATION_BATCH] for i in range(0, len(keys), EVALUATION_BATCH))
         for clips, columns in prefetch(compute(part) for part in parts):
-            made = self._trunk(self._trunk.to_input(clips.to(self._trunk.device)))
-            yield {"features": made.float().cpu(), **columns}
+            yield {"features": self.of(clips), **columns}
 
 
 def _joined(parts: list[Mapping[str, Tensor]] | list[_Columns]) -> _Columns:

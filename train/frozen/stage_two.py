@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from l2a.checkpoints import load_tensors, save_tensors
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
@@ -27,7 +25,14 @@ from l2a.progress import progress, say
 from train.arms import ArmPlan
 from train.classifier import make_classifier, save_classifier
 from train.frozen.features import FeatureBank
-from train.frozen.head import HeadProblem, LinearHead, Strength, choose_l2
+from train.frozen.head import (
+    HEADS_FILE,
+    HeadProblem,
+    LinearHead,
+    Strength,
+    choose_l2,
+    save_heads,
+)
 from train.frozen.training_set import SetMaker, real_set
 from train.metrics import measure
 from train.mix import NO_PAIRS
@@ -39,8 +44,6 @@ from train.tracking import Tracker
 
 DRAWS_FILE = "draws.json"
 """An arm's result: metrics of each draw, the strength, and the losses that chose it."""
-HEADS_FILE = "heads.safetensors"
-"""The heads of an arm's draws."""
 
 _CHOSEN_ON = 4
 """Draws that choose an arm's strength together: the loss on validation hardly varies more."""
@@ -110,9 +113,8 @@ class FrozenStageTwo:
             # All draws at once: one bar, and what two of them share is made once.
             self._bank.composites(np.unique(np.concatenate(drawn), axis=0))
         maker = SetMaker(
-            self.prepared, self._bank, self._network, self.classifier, self.stage, self.frozen,
-            self.seed,
-        )  # fmt: skip
+            self.prepared, self._bank, self.classifier, self.stage, self.frozen, self.seed
+        )
         problems = [maker.make(plan, pairs, draw).problem()
                     for draw, pairs in enumerate(drawn[:_CHOSEN_ON])]  # fmt: skip
         strength = find_strength(problems, self._bank, self.prepared, self.frozen)
@@ -212,25 +214,3 @@ def check_frozen(classifier: ClassifierSettings, trunk_lr: float) -> None:
             f"the trunk of {classifier.network} is frozen and has learned nothing: random features "
             "see little; give --weights, such as imagenet with --network tsn_efficientnet_lite0"
         )
-
-
-def save_heads(path: Path, heads: Sequence[LinearHead]) -> None:
-    """Write the heads of several draws."""
-    tensors = {
-        "weight": torch.stack([head.weight for head in heads]),
-        "bias": torch.stack([head.bias for head in heads]),
-    }
-    facts = [
-        {"l2": h.l2, "loss": h.loss, "gradient_norm": h.gradient_norm, "steps": h.steps}
-        for h in heads
-    ]
-    save_tensors(path, tensors, facts)
-
-
-def load_heads(path: Path) -> list[LinearHead]:
-    """Read what `save_heads` wrote."""
-    tensors, facts = load_tensors(path)
-    return [
-        LinearHead(weight, bias, **known)
-        for weight, bias, known in zip(tensors["weight"], tensors["bias"], facts, strict=True)
-    ]

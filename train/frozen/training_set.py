@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import VideoNetwork
 from l2a.progress import progress
 from train.arms import ArmPlan
 from train.frozen.features import FeatureBank
@@ -74,7 +73,6 @@ class SetMaker:
     Attributes:
         prepared: the data set.
         bank: its features.
-        network: whose trunk augmented batches are shown to.
         classifier, stage, frozen: batch size and flips; composites beside or in place of real
             clips; views.
         seed: augmented batches follow from it.
@@ -82,7 +80,6 @@ class SetMaker:
 
     prepared: PreparedData
     bank: FeatureBank
-    network: VideoNetwork
     classifier: ClassifierSettings
     stage: StageTwoSettings
     frozen: FrozenSettings
@@ -111,19 +108,16 @@ class SetMaker:
         ratio = mix.composites_per_batch / mix.real_per_batch(self.classifier.batch_size)
         return real.joined(composite_set(self.bank, pairs, ratio))
 
-    @torch.no_grad()
     def _augmented(self, mix: TrainingMix, draw: int) -> TrainingSet:
         """The clips of all batches of `views` epochs, as a training without features sees them."""
         size, flip = self.classifier.batch_size, self.classifier.flip
         # Far apart, as the repeats of a training are.
         seed = self.seed + 1_000 * draw
         batches = MixedBatches(self.prepared.source, mix, size, flip, seed, self.frozen.views)
-        trunk = self.network.trunk.eval()
         features, labels = [], []
         with progress("features", "batches") as report:
             for index, batch in enumerate(prefetch(batches[i] for i in range(len(batches)))):
-                clips = trunk.to_input(batch.clips.to(trunk.device))
-                features.append(trunk(clips).cpu())
+                features.append(self.bank.of(batch.clips))
                 labels.append(batch.labels)
                 report(index + 1, len(batches))
         one = torch.cat(features)
