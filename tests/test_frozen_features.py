@@ -137,6 +137,18 @@ def test_order_and_company_do_not_matter(
         torch.testing.assert_close(made.removed, expected.removed[part])
 
 
+@torch.no_grad()
+def test_features_of_a_pretrained_image_network(source: ClipSource) -> None:
+    """Its batch norms are folded for speed: the same features, to rounding, as evaluation sees."""
+    trunk = build_network("tsn_efficientnet_lite0", 3, "imagenet").trunk.eval()
+    rows = np.array([3, 1])
+    expected = trunk(trunk.to_input(source.real(rows).clips))
+    found = bank_of(source, trunk).centre(rows)
+    assert found.shape == (2, 1280)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert (found[0] - found[1]).norm() > 1
+
+
 def test_what_was_computed_is_found_again(tmp_path: Path) -> None:
     source = make_source(tmp_path / "bank", settings=LOOSE)
     rows, pairs = np.arange(12), np.concatenate([PAIRS, PAIRS[:1]])
