@@ -29,7 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tables import print_header, print_table, run
 from torch import Tensor
 
@@ -39,7 +41,7 @@ from l2a.files import read_json, write_json
 from l2a.formats import DataSettings
 from l2a.networks import build_network
 from semantic_match.settings import MatchSettings
-from train.advice.pools import listed_matching, random_draws
+from train.advice.pools import among, listed_pairs, random_draws
 from train.advice.scores import Estimate, differences, mean_score
 from train.advice.study import Fitted, Sides, Study
 from train.choosing import Chooser
@@ -58,6 +60,9 @@ POOLS = (
     "1", "1+same-class", "3", "3+same-class", "5", "all", "any", "weighted:0.1", "independent",
 )  # fmt: skip
 RULES: tuple[LabelRule, ...] = ("actor", "mixed")
+UNIVERSES = ("1", "3", "5", "same-class")
+"""Parts of a pool that pairs are drawn for by themselves; other pools draw from those of any
+classes."""
 CHOICES = ("random", "half", "selected")
 SHOWN = ("top1", "loss", "mixed_rand", SAID, "scene_alone", "actor_alone", GAP)
 
@@ -75,8 +80,8 @@ class Bench:
 
     def arms(self, pool: str, rules: tuple[LabelRule, ...], choices: tuple[str, ...]) -> Any:
         """(name, what became of it) of every arm of a pool."""
-        match, rank = MatchSettings(matches=pool), self.settings.rank
-        matching = listed_matching(self.prepared, match, rank, self.universe, seed=0)
+        rank = self.settings.rank
+        matching = among(self.prepared, MatchSettings(matches=pool), self.pairs(pool))
         budget = len(self.prepared.rows["train"])
         drawn = random_draws(self.prepared, matching, rank, budget, self.draws)
         for rule in rules:
@@ -84,6 +89,17 @@ class Bench:
                 yield f"{pool} | {rule} | random", self.study.with_pairs(drawn, rule)
             if len(choices) > ("random" in choices):
                 yield from self._chosen(pool, matching, rule, choices)
+
+    def pairs(self, pool: str) -> NDArray[np.int64]:
+        """The pairs that all draws of a pool are taken from; those of any classes are shared."""
+        parts = [part for part in UNIVERSES if part in pool.split("+")] or ["any"]
+        return np.concatenate([
+            listed_pairs(
+                self.prepared, MatchSettings(matches=part), self.settings.rank,
+                self.universe // (2 if part == "same-class" else 1), seed=0,
+            )
+            for part in parts
+        ])  # fmt: skip
 
     def _chosen(
         self, pool: str, matching: Matching, rule: LabelRule, choices: tuple[str, ...]
@@ -118,7 +134,7 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
         clips=ClipSettings(num_frames=8, height=120, width=160, crop=112),
         prepare=PrepareSettings(segmenter=given.segmenter),
         classifier=ClassifierSettings(
-            network=given.network, weights=given.weights, freeze_trunk=True, device="auto"
+            network=given.network, weights=given.weights, device="auto"
         ),
         stage_one=StageOneSettings(validation_clips=1000),
         run=RunSettings(seed=0, layers=given.out / "layers", bank=given.out / "bank"),
@@ -215,7 +231,7 @@ def main() -> None:
     parser.add_argument("--choices", nargs="+", choices=CHOICES, default=CHOICES)
     parser.add_argument("--network", default="tsn_efficientnet_lite0")
     parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--universe", type=int, default=1104, help="pairs of a pool to draw from")
+    parser.add_argument("--universe", type=int, default=828, help="pairs of a pool to draw from")
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("runs/pools"))
     parser.add_argument("--markdown", action="store_true")

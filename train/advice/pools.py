@@ -16,22 +16,25 @@ from train.prepared import Matching, PreparedData, build_matching
 Rows = NDArray[np.int64]
 
 
-def listed_matching(
+def listed_pairs(
     prepared: PreparedData, match: MatchSettings, rank: RankSettings, size: int, seed: int
-) -> Matching:
-    """A pool of which only `size` pairs are left, drawn under the caps, or all if it has fewer.
-
-    Args:
-        prepared: the data set.
-        match: which classes go together.
-        rank: caps and balance.
-        size: pairs that several draws are taken from.
-        seed: of the draw.
-    """
+) -> Rows:
+    """At most `size` pairs of a pool, drawn under the caps: int64 `[n, 2]`."""
     matching = build_matching(prepared, match)
     count = min(size, len(matching.pool))
-    listed = Chooser(prepared, matching, rank, count, seed).at_random()
-    return replace(matching, pool=ListedPool(listed))
+    return Chooser(prepared, matching, rank, count, seed).at_random()
+
+
+def among(prepared: PreparedData, match: MatchSettings, pairs: Rows) -> Matching:
+    """A matching whose pool is those of some pairs that it allows, each once.
+
+    So pools that share pairs share the features of their composites.
+    """
+    matching = build_matching(prepared, match)
+    allowed = {(one.foreground, one.background) for one in matching.matches}
+    classes = prepared.source.labels[pairs].tolist()
+    fits = np.array([tuple(sides) in allowed for sides in classes], dtype=np.bool_)
+    return replace(matching, pool=ListedPool(np.unique(pairs[fits], axis=0)))
 
 
 def random_draws(
