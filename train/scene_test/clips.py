@@ -109,7 +109,7 @@ class SceneClips:
                 f"foreground and {len(sides[1])} as background; {FEWEST} actors and scenes of two "
                 "classes are needed"
             )
-        cast = draw_cast(Company(bank.ids, labels, prepared.recordings), *sides)
+        cast = draw_cast(Company(bank.ids, labels, prepared.recordings), sides[0], sides[1])
         number = np.array([classes.index(name) for name in prepared.videos.classes], np.int64)
         source = replace(prepared.source, labels=number[labels], num_classes=len(classes))
         return cls(source, cast, prepared.recordings[cast.actors], len(prepared.rows["test"]))
