@@ -26,9 +26,13 @@ class ClassifierSettings:
 
     Attributes:
         network: the classifier: r3d_18, r2plus1d_18, mc3_18, swin3d_t, swin3d_s, or tiny3d for
-            two cores.
+            two cores. Image networks that see a clip frame by frame: tsn_resnet18, tsn_resnet50,
+            tsn_convnext_tiny, tsn_efficientnet_lite0 (extra "pretrained"), tsn_timm:NAME (extra
+            "timm"). They average over frames; ":spread" after the name adds the standard
+            deviation over frames, ":conv" a small convolution over time.
         weights: start of the trunk: nothing for from scratch, "kinetics" for torchvision's
-            Kinetics-400 weights, or a weight file.
+            Kinetics-400 weights of a video network, "imagenet" for the ImageNet weights of an
+            image network, or a weight file.
         epochs: passes over the real clips in stage two.
         batch_size: real clips in a batch.
         lr: learning rate at the start; it falls to 0 along a cosine.
@@ -76,7 +80,7 @@ class StageOneSettings:
             drawn once, so that losses are compared on the same clips.
         trunk: what turns a video into the Selector's feature: "classifier" copies the trunk of
             the warmed-up classifier; a network's name takes that network with trunk_weights.
-        trunk_weights: "kinetics" or a weight file, for a trunk given by name.
+        trunk_weights: "kinetics", "imagenet" or a weight file, for a trunk given by name.
         trunk_lr: Adam's learning rate for the trunk, which then learns with the Selector; 0 keeps
             it as it is, so that features are computed once per video.
         fresh_head: begin with a last layer of zeros on the warmed-up trunk, and put it back to that
