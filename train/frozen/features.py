@@ -77,7 +77,8 @@ class FeatureBank:
             flip: mirror views at random.
             seed: views follow from it.
         """
-        self._trunk, self._prepared, self._settings = trunk.eval(), prepared, settings
+        self._trunk = trunk.eval().folded()
+        self._prepared, self._settings = prepared, settings
         self._source, self._flip, self._seed = prepared.source, flip, seed
         self._place = prepared.bank.folder / "features" / trunk_checksum(trunk)
         self._train = np.zeros(len(prepared.bank), dtype=np.bool_)

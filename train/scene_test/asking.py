@@ -62,7 +62,7 @@ def scene_features(trunk: Trunk, clips: SceneClips) -> ByForm:
 
     A head on them gives logits, for `measure_scenes_from_logits`.
     """
-    return answers(logits_of(trunk), clips)
+    return answers(logits_of(trunk.eval().folded()), clips)
 
 
 class SceneFeatures:
