@@ -54,6 +54,7 @@ from train.stage_one import run_stage_one
 from train.stage_two import Arm, StageTwo, table
 from train.trained_selector import SelectorWithTrunk
 from train.transfer import NOT_REUSED, Reuse, open_selector
+from train.video_table import VIDEOS, dropped_videos
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,11 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         pairs |= _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
+        dropped = dropped_videos(run.path(VIDEOS)) if settings.stage_two.drop_real else ()
         stage = StageTwo(
             prepared, settings.classifier, settings.stage_two, run.path("stage_two"),
             settings.run.seed, settings.engine.workers,
+            np.array([prepared.bank.row(id_) for id_ in sorted(dropped)], dtype=np.int64),
         )  # fmt: skip
         arms = stage.run(plans, pairs)
     if settings.stage_two.export and kinds != {"none"}:
@@ -169,7 +172,9 @@ def _pairs(
     matching = match_run(run, prepared, settings.match)
     budget = resolve_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
-    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    chooser = Chooser(
+        prepared, matching, settings.rank, budget, settings.run.seed, settings.stage_two.drop_real
+    )
     pairs = {"random": chooser.at_random()} if "random" in kinds else {}
     if "selector" in kinds:
         pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
@@ -254,7 +259,8 @@ def choose_run(
     if trained is None:
         raise ValueError("Give a Selector, or a recipe to train one.")
     with run.stage("select"):
-        choice = chooser.best(trained, engine)
+        probe = recipe.stage.probe if recipe else 0.0
+        choice = chooser.valued(run.path(VIDEOS), trained, probe).best(trained, engine)
         write_selection(run.path("pairs.parquet"), choice, chooser.prepared, origin)
         draw_composites(run, chooser.prepared)
     return choice.selection.pairs
@@ -270,7 +276,9 @@ def export_run(
     originals: tuple[Video, ...] = ()
     if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
-        originals = read_videos(prepared.videos.root, data).of_split("train")
+        dropped = dropped_videos(run.path(VIDEOS))
+        videos = read_videos(prepared.videos.root, data).of_split("train")
+        originals = tuple(video for video in videos if video.id not in dropped)
     with progress("export", "clips") as report:
         done = export_pairs(
             PairList(pairs, meta, read_spares(path)),
