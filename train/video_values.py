@@ -203,25 +203,25 @@ def write_values(
     meta: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write `videos.parquet`; `dropped` are bool [n], in the order of `values`."""
-    ids = prepared.bank.ids
-    columns = [
-        values.foreground, values.background, values.value,
-        *(_ranks(column, values.classes)
-          for column in (values.foreground, values.background, values.value)),
-        values.agreement,
-    ]  # fmt: skip
+    ids, sides = prepared.bank.ids, (values.foreground, values.background, values.value)
+    ranks = [_ranks(side, values.classes) for side in sides]
     rows = []
-    for place, row in enumerate(values.rows):
+    for place, row in enumerate(values.rows.tolist()):
         video, record = prepared.video(ids[row]), prepared.records.get(ids[row])
-        numbers = [None if np.isnan(column[place]) else float(column[place]) for column in columns]
+        worth, rank = ([_known(column[place]) for column in found] for found in (sides, ranks))
         unfit = (record.foreground_unfit, record.background_unfit) if record else ("no layers",) * 2
         rows.append(
             VideoRow(
-                video.id, video.label, video.group, video.split, *numbers, *unfit,
-                bool(dropped[place]),
+                video.id, video.label, video.group, video.split,
+                worth[0], worth[1], worth[2], rank[0], rank[1], rank[2],
+                _known(values.agreement[place]), unfit[0], unfit[1], bool(dropped[place]),
             )
         )  # fmt: skip
     write_videos(path, rows, {"partners": values.partners, **meta})
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _ranks(values: Values, classes: NDArray[np.int64]) -> Values:
