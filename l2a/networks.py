@@ -1,4 +1,4 @@
-"""Video networks by name, each as a trunk (clip ─► feature) and a head (feature ─► logits).
+"""Networks by name, each as a trunk (clip ─► feature) and a head (feature ─► logits).
 
 The classifier is a trunk with its head; the Selector uses a trunk alone. Both rooms build them
 here, so that a trunk trained in one loads in the other.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +33,17 @@ class Trunk(nn.Module):
     whole network are weight files of the trunk.
 
     Attributes:
-        feature_dim: D, the channels of its feature maps.
+        feature_dim: D, the length of a clip's feature; but where `pool` says otherwise, the
+            channels of its feature maps.
         mean, std: of R, G and B in 0..1, which its input is normalised by.
+        layout: of weights in memory that convolutions are fastest with on a GPU.
         precision: of every forward pass, whoever asks for it: "bfloat16" computes in mixed
             precision. What comes out is float32 in any case.
     """
 
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    layout: ClassVar[torch.memory_format] = torch.channels_last_3d
 
     def __init__(self, model: nn.Module, feature_dim: int, head: str | None = None) -> None:
         """
@@ -94,7 +97,23 @@ class Trunk(nn.Module):
         self.to(device)
         if device.type == "cuda":
             # Weights in the layout of the input: or every convolution would turn one of them.
-            self.to(memory_format=torch.channels_last_3d)
+            self.to(memory_format=self.layout)
+        return self
+
+    def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of a weight file under the names that they have here.
+
+        Args:
+            state: of a whole network of ours ("trunk.…"), of a trunk, or of the network that the
+                trunk was made from.
+        """
+        return {key.removeprefix("trunk."): value for key, value in state.items()}
+
+    def folded(self) -> Trunk:
+        """The same trunk for passes in evaluation alone, in a faster form where there is one.
+
+        Its outputs differ by rounding; its weights are not those that a file keeps.
+        """
         return self
 
     @property
@@ -183,15 +202,16 @@ def build_network(name: str, num_classes: int, weights: str | None = None) -> Vi
         name: a name in `NETWORKS`.
         num_classes: outputs of the head, which always starts from scratch unless a weight file
             has a head of exactly this size.
-        weights: None (from scratch), "kinetics" (torchvision's Kinetics-400 weights, downloaded
-            at first use), or the path of a `.safetensors` or `.pth` state dict.
+        weights: None (from scratch), "kinetics" for a video network (torchvision's Kinetics-400
+            weights, downloaded at first use), "imagenet" for an image network (likewise, or from
+            an installed package), or the path of a `.safetensors` or `.pth` state dict.
 
     Raises:
         InputError: unknown name, weights that are absent, damaged or of another network.
     """
     network = VideoNetwork(name, build_trunk(name), num_classes)
-    if weights == "kinetics":
-        _load(network, _kinetics_state(name), f"torchvision's Kinetics-400 weights of {name}")
+    if weights in ("kinetics", "imagenet"):
+        _load(network, _published_state(name, weights), f"the {weights} weights of {name}")
     elif weights is not None:
         _load(network, read_state_dict(Path(weights)), weights)
     return network
@@ -239,7 +259,8 @@ class TinyTrunk(Trunk):
 def _torchvision(builder: str, head: str, kind: type[Trunk]) -> Callable[[str], Trunk]:
     """A factory for a torchvision video network whose last layer is the Linear named `head`."""
 
-    def make(_: str) -> Trunk:
+    def make(argument: str) -> Trunk:
+        _refuse(builder, argument)
         from torchvision.models import video
 
         model: nn.Module = getattr(video, builder)()
@@ -248,7 +269,25 @@ def _torchvision(builder: str, head: str, kind: type[Trunk]) -> Callable[[str], 
     return make
 
 
-def _tiny3d(_: str) -> Trunk:
+def _frames(name: str) -> Callable[[str], Trunk]:
+    """A factory for an image network that sees a clip frame by frame."""
+
+    def make(argument: str) -> Trunk:
+        from l2a.image_networks import make_frame_trunk
+
+        return make_frame_trunk(name, argument)
+
+    return make
+
+
+def _refuse(name: str, argument: str) -> None:
+    if argument:
+        raise InputError(f"{name} takes nothing after a colon; leave {argument!r} out.")
+
+
+def _tiny3d(argument: str) -> Trunk:
+    _refuse("tiny3d", argument)
+
     def block(inputs: int, outputs: int, kernel: int, time_stride: int) -> list[nn.Module]:
         size, padding = (3, kernel, kernel), (1, kernel // 2, kernel // 2)
         return [
@@ -273,22 +312,43 @@ NETWORKS: Mapping[str, Callable[[str], Trunk]] = {
     "swin3d_t": _torchvision("swin3d_t", "head", SwinTrunk),
     "swin3d_s": _torchvision("swin3d_s", "head", SwinTrunk),
     "tiny3d": _tiny3d,
+    "tsn_resnet18": _frames("tsn_resnet18"),
+    "tsn_resnet50": _frames("tsn_resnet50"),
+    "tsn_convnext_tiny": _frames("tsn_convnext_tiny"),
+    "tsn_efficientnet_lite0": _frames("tsn_efficientnet_lite0"),
+    "tsn_timm": _frames("tsn_timm"),
 }
 
 
-def _kinetics_state(name: str) -> Mapping[str, Tensor]:
+def _published_state(name: str, weights: str) -> Mapping[str, Tensor]:
+    """What others have trained and published: "kinetics" or "imagenet" weights of a network."""
+    of_images = name.startswith("tsn_")
+    if of_images and weights == "kinetics":
+        raise InputError(
+            f"{name} has no Kinetics weights, because it sees single frames; give imagenet, or "
+            "choose r3d_18."
+        )
+    if not of_images and weights == "imagenet":
+        raise InputError(
+            f"{name} has no ImageNet weights, because it sees whole clips; choose an image "
+            "network, such as tsn_resnet18 or tsn_efficientnet_lite0."
+        )
+    if of_images:
+        from l2a.image_networks import imagenet_state
+
+        return imagenet_state(name)
     if name == "tiny3d":
         raise InputError("tiny3d has no Kinetics weights; leave weights out or choose r3d_18.")
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(name)["KINETICS400_V1"]
-    return torchvision_state(weights, f"The Kinetics weights of {name}")
+    found = get_model_weights(name)["KINETICS400_V1"]
+    return torchvision_state(found, f"The Kinetics weights of {name}")
 
 
 def _load(network: VideoNetwork, state: Mapping[str, Tensor], source: str) -> None:
     """Load a trunk from our own files ("trunk.…"), or from torchvision's (bare names)."""
     own = any(key.startswith("trunk.") for key in state)
-    trunk = {key.removeprefix("trunk."): value for key, value in state.items()}
+    trunk = network.trunk.adopt(state)
     expected = network.trunk.state_dict()
     missing = [
         key

@@ -73,6 +73,25 @@ def torchvision_state(weights: WeightsEnum, what: str) -> Mapping[str, Tensor]:
     return _read(path, _replace(weights.url))
 
 
+def package_state(path: Path, sha256: str, package: str) -> Mapping[str, Tensor]:
+    """The tensors of a weight file that an installed package brings.
+
+    Args:
+        path: the file.
+        sha256: its checksum, 64 hexadecimal digits.
+        package: the package and its version, as an installer takes them.
+
+    Raises:
+        InputError: it is not there, or it is another file.
+    """
+    remedy = f"run: pip install --force-reinstall --no-deps {package}"
+    if path.is_file() and (digest := file_sha256(path)) != sha256:
+        raise InputError(
+            f"{path} has the SHA-256 {digest[:SHOWN]}… and not {sha256[:SHOWN]}…; {remedy}"
+        )
+    return _read(path, remedy)
+
+
 def find_file(name: str, url: str, md5: str, what: str, given: Path | None = None) -> Path:
     """A file that was published with its MD5, checked before its path is given.
 

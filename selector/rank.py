@@ -35,10 +35,12 @@ class RankedPairs:
     Attributes:
         pairs: int64 [n, 2], rows of (foreground, background).
         logits: float32 [n], descending.
+        numbers: int64 [n], of the pairs in their pool.
     """
 
     pairs: Pairs
     logits: Logits
+    numbers: Numbers
 
     @property
     def omega(self) -> Logits:
@@ -64,6 +66,9 @@ class Selection:
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
         passes: number of passes over the pool.
+        share: 0 for the best pairs; otherwise they were drawn at random from so large a share of
+            each foreground class's pairs (`selector.sharpness`), and `passed_over` counts what was
+            drawn before the last one and not chosen.
     """
 
     chosen: RankedPairs
@@ -75,6 +80,7 @@ class Selection:
     passed_over: int
     passed_over_more: bool
     passes: int
+    share: float = 0.0
 
     @property
     def pairs(self) -> Pairs:
@@ -148,8 +154,8 @@ def select_top(
     spare_numbers, spare_logits = _ranked(search.numbers[budget:], search.logits[budget:])
     passed_over, more = search.passed_over(numbers, logits)
     return Selection(
-        chosen=RankedPairs(pool.pairs(numbers), logits),
-        spares=RankedPairs(pool.pairs(spare_numbers), spare_logits),
+        chosen=RankedPairs(pool.pairs(numbers), logits, numbers),
+        spares=RankedPairs(pool.pairs(spare_numbers), spare_logits, spare_numbers),
         considered=len(pool),
         caps=caps if caps.any else None,
         relaxed=relaxed,
@@ -169,7 +175,8 @@ def select_random(
     alone. The arguments are those of `select_top`.
     """
     drawn = select_top(pool, RandomScorer(int(rng.integers(2**63))), budget, limits)
-    return replace(drawn, chosen=RankedPairs(drawn.pairs, np.zeros(budget, np.float32)))
+    chosen = replace(drawn.chosen, logits=np.zeros(budget, np.float32))
+    return replace(drawn, chosen=chosen, share=1.0)
 
 
 class _Search:
@@ -294,11 +301,14 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         f"selected {len(selection.pairs)} of {selection.considered} pairs, "
         f"ω ≥ {selection.threshold:.4g}"
     )
+    if selection.share:
+        text += f", drawn from {_part(selection.share)} of each class"
     if below := int((selection.omega < 0.5).sum()):
         text += f", {below} of them below 0.5"
     if selection.passed_over:
         least = "at least " if selection.passed_over_more else ""
-        text += f"; {least}{selection.passed_over} better pairs passed over for caps or quotas"
+        kind = "drawn" if selection.share else "better"
+        text += f"; {least}{selection.passed_over} {kind} pairs passed over for caps or quotas"
     if selection.relaxed:
         times = "once" if selection.relaxed == 1 else f"{selection.relaxed} times"
         text += f"; caps doubled {times} to meet the budget"
@@ -306,6 +316,10 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         names = ", ".join(class_names[index] for index in selection.short)
         text += f"; too few pairs for a share of their own: {names}"
     return text
+
+
+def _part(share: float) -> str:
+    return {0.5: "the better half", 1.0: "all pairs"}.get(share, f"the best {100 * share:.3g} %")
 
 
 def _ranked(numbers: Numbers, logits: Logits) -> tuple[Numbers, Logits]:

@@ -15,7 +15,7 @@ from l2a.errors import InputError
 from l2a.networks import MEAN, NETWORKS, STD, Trunk, build_network, build_trunk
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", [*sorted(set(NETWORKS) - {"tsn_timm"}), "tsn_timm:test_resnet"])
 def test_logits_are_the_head_of_the_pooled_features(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name, 5).eval()

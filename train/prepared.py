@@ -74,6 +74,19 @@ class PreparedData:
         usable = [row for row, record in records if record and not getattr(record, unfit)]
         return np.array(usable, dtype=np.int64)
 
+    def refuse_others(self, rows: NDArray[np.int64]) -> None:
+        """Refuse bank rows, of any shape, of other videos than those of training.
+
+        Raises:
+            InputError: one is of another split: it may not be composited.
+        """
+        strange = np.setdiff1d(rows, self.rows["train"])
+        if len(strange):
+            raise InputError(
+                f"{self.bank.ids[strange[0]]} is not a training video, and only those may be "
+                "composited; choose pairs again."
+            )
+
     def rows_by_class(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """`rows`, apart by class, in the order of the classes."""
         labels = self.source.labels[rows]

@@ -30,6 +30,8 @@ _PARTNERS = 64
 _FEWEST_PARTNERS = 8
 _PAIRS = 2_000_000  # scored on each side, about: a data set of many videos gets fewer partners
 _ROWS = 4096
+_PARTNERS_DRAWN = 9
+"""A number that keeps the drawing of partners apart from what else is drawn from the seed."""
 
 Values = NDArray[np.float64]
 
@@ -120,7 +122,7 @@ def _side_values(
         pool = np.concatenate([np.empty(0, np.int64), *met])
         if not len(videos) or not len(pool):
             continue
-        rng = np.random.default_rng([seed, 7, 0 if first else 1, label])
+        rng = np.random.default_rng([seed, _PARTNERS_DRAWN, 1 if first else 2, label])
         # One more than is asked for, as a video may be among its own partners.
         drawn = np.sort(rng.choice(pool, min(partners + 1, len(pool)), replace=False))
         for start in range(0, len(videos), _ROWS):

@@ -14,6 +14,7 @@ from l2a.errors import L2AError
 from semantic_match.tied import SceneTie, scene_tie
 from train.report.choice import scores, shown_pairs, stage_one
 from train.report.results import accuracy, confusion, maps
+from train.report.scenes import scene_test
 from train.report.source import Section, Source
 from train.report.worst import worst_videos
 
@@ -32,6 +33,7 @@ def gather(folder: Path) -> dict[str, Any]:
         "ran": _ran,
         "accuracy": accuracy,
         "confusion": confusion,
+        "scene_test": scene_test,
         "stage_one": stage_one,
         "scores": scores,
         "pairs": shown_pairs,

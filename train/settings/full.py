@@ -26,9 +26,13 @@ class ClassifierSettings:
 
     Attributes:
         network: the classifier: r3d_18, r2plus1d_18, mc3_18, swin3d_t, swin3d_s, or tiny3d for
-            two cores.
+            two cores. Image networks that see a clip frame by frame: tsn_resnet18, tsn_resnet50,
+            tsn_convnext_tiny, tsn_efficientnet_lite0 (extra "pretrained"), tsn_timm:NAME (extra
+            "timm"). They average over frames; ":spread" after the name adds the standard
+            deviation over frames, ":conv" a small convolution over time.
         weights: start of the trunk: nothing for from scratch, "kinetics" for torchvision's
-            Kinetics-400 weights, or a weight file.
+            Kinetics-400 weights of a video network, "imagenet" for the ImageNet weights of an
+            image network, or a weight file.
         epochs: passes over the real clips in stage two.
         batch_size: real clips in a batch.
         lr: learning rate at the start; it falls to 0 along a cosine.
@@ -76,7 +80,7 @@ class StageOneSettings:
             drawn once, so that losses are compared on the same clips.
         trunk: what turns a video into the Selector's feature: "classifier" copies the trunk of
             the warmed-up classifier; a network's name takes that network with trunk_weights.
-        trunk_weights: "kinetics" or a weight file, for a trunk given by name.
+        trunk_weights: "kinetics", "imagenet" or a weight file, for a trunk given by name.
         trunk_lr: Adam's learning rate for the trunk, which then learns with the Selector; 0 keeps
             it as it is, so that features are computed once per video.
         fresh_head: begin with a last layer of zeros on the warmed-up trunk, and put it back to that
@@ -141,6 +145,9 @@ class StageTwoSettings:
             that the Selector values least over all classes, and of no class more than half. Real
             clips and pairs of selected arms are without them, for the same number of steps; with
             --compare a classifier is also trained on the real clips that are kept, alone.
+        scene_test: ask each trained classifier about test videos whose actors and scenes were
+            exchanged: what it knows of actors, and what of scenes. With --compare it is done if not
+            given; their layers lie apart, and nothing that trains sees them.
     """
 
     GROUP: ClassVar[str] = "stage_two"
@@ -154,6 +161,7 @@ class StageTwoSettings:
     repeats: int = 1
     export: bool = False
     drop_real: float = setting(0.0, added=True)
+    scene_test: bool | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
         for name in ("budget", "composites_per_batch", "repeats"):
