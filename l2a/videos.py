@@ -25,7 +25,7 @@ class Video:
 
     Attributes:
         id: the path relative to the data set's folder, with forward slashes; unique.
-        path: the file itself.
+        file: the file itself; a string, because making a `Path` takes longer than listing a file.
         label: the class name, as the data set spells it.
         group: clips cut from one recording share it. A split that is carved here never divides a
             group; an official split that does is kept as it is, and noted.
@@ -33,14 +33,19 @@ class Video:
     """
 
     id: str
-    path: Path
+    file: str | Path
     label: str
     group: str
     split: str
 
+    @property
+    def path(self) -> Path:
+        """The file itself."""
+        return Path(self.file)
+
     def moved_to(self, split: str) -> Video:
         """The video in another split."""
-        return Video(self.id, self.path, self.label, self.group, split)
+        return Video(self.id, self.file, self.label, self.group, split)
 
 
 @dataclass(frozen=True, slots=True)

@@ -505,7 +505,7 @@ def test_a_forecast_without_layers_says_what_it_does_not_know(tmp_path):
 
     path = tmp_path / "clip.mp4"
     write_video(path, np.zeros((10, 32, 40, 3), np.uint8), 5.0)
-    videos = {id_: replace(video, path=path) for id_, video in VIDEOS.items()}
+    videos = {id_: replace(video, file=path) for id_, video in VIDEOS.items()}
     forecast = forecast_export(
         ROWS,
         Material(videos, CLASSES, NoLayers()),

@@ -330,7 +330,7 @@ def test_a_copied_data_set_has_its_layers_already(tmp_path: Path, videos: list[V
         copy = tmp_path / "copy" / video.path.name
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(video.path.read_bytes())
-        copies.append(replace(video, path=copy))
+        copies.append(replace(video, file=copy))
     assert store_of(tmp_path)[0].prepare(copies).reused == 3
 
 

@@ -165,7 +165,7 @@ def assemble(
     claims_twice = (claim for said in several.values() for claim in said)
     spelled = _spellings({claim.label for claim in (*first.values(), *claims_twice)})
     videos: list[Video] = []
-    folders: dict[str, Path] = {}  # a path is made of its folder's in half the time
+    root = f"{str(tree.root).rstrip('/')}/"
     skipped = {row.id: Skipped(printable(row.id), row.reason) for row in (*missing, *tree.skipped)}
     for id, (found, written, split) in first.items():
         label = spelled[written]
@@ -176,10 +176,7 @@ def assemble(
                 skipped[id] = Skipped(id, reason)
                 continue
             split = max((claim.split for claim in several[id]), key=_STRENGTH.__getitem__)
-        above, _, name = id.rpartition("/")
-        if above not in folders:
-            folders[above] = tree.root / above
-        videos.append(Video(id, folders[above] / name, label, group_of(found, label), split))
+        videos.append(Video(id, root + id, label, group_of(found, label), split))
     left_out = tuple(found.id for found in tree.videos if found.id not in first)
     repeated = sorted(several)
     return VideoSet(
