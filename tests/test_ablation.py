@@ -21,7 +21,7 @@ from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from train.ablation.drawn import markdown, write_tables
 from train.ablation.plan import Plan, PlannedRun, describe, make_plan
-from train.ablation.results import Outcome, Results, paired, read_outcome
+from train.ablation.results import Outcome, Results, paired, read_outcome, student
 from train.ablation.running import run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
 from train.commands import ALL_GROUPS, COMMANDS
@@ -256,10 +256,24 @@ def test_differences_are_paired_by_split_and_seed() -> None:
     assert found.n == 3
     assert found.mean == pytest.approx(0.03)
     assert found.error == pytest.approx(0.02 / math.sqrt(3))
-    assert found.is_sure
+    # 2.6 errors, where Student's t with two degrees of freedom asks for 4.3.
+    assert not found.is_sure
+    assert paired({place: value + 1 for place, value in own.items()}, base).is_sure
     assert not paired({("1", 0): 0.9}, base).is_sure
     assert math.isnan(paired({("1", 0): 0.9}, base).error)
     assert paired({("7", 7): 0.9}, base).n == 0
+
+
+def test_students_t_is_that_of_the_tables() -> None:
+    for freedom, value in {
+        1: 12.706,
+        2: 4.303,
+        10: 2.228,
+        11: 2.201,
+        20: 2.086,
+        120: 1.980,
+    }.items():
+        assert student(freedom) == pytest.approx(value, abs=0.003)
 
 
 def test_the_table_says_what_was_measured_and_what_the_paper_has(tmp_path: Path) -> None:
@@ -269,13 +283,13 @@ def test_the_table_says_what_was_measured_and_what_the_paper_has(tmp_path: Path)
     }  # fmt: skip
     results = results_of(
         tmp_path, content,
-        {"full": [0.5, 0.6, 0.7], "less": [0.47, 0.58, 0.65], "new": [0.5, "it broke", "it broke"]},
+        {"full": [0.5, 0.6, 0.7], "less": [0.47, 0.57, 0.66], "new": [0.5, "it broke", "it broke"]},
     )  # fmt: skip
     text = markdown(results, results.lines())
     assert "| full |  | 60.0 | baseline | 1.000 | baseline | – | 3 | 58.9 | baseline |" in text
-    # 3, 2 and 5 points less: mean 3.3, sd √(7/3), error 0.88.
+    # 3, 3 and 4 points less: mean 10/3, sd √(1/3), error 1/3.
     assert (
-        "| less |  | 56.7 | **−3.3 ± 0.9** | 1.000 | +0.000 ± 0.000 | – | 3 | 45.5 | -13.4 |"
+        "| less |  | 56.7 | **−3.3 ± 0.3** | 1.000 | +0.000 ± 0.000 | – | 3 | 45.5 | -13.4 |"
         in text
     )
     assert "| new | ours | 50.0 | +0.0 | 1.000 | +0.000 | – | 1 | – | – |" in text

@@ -12,7 +12,7 @@ from typing import Any
 
 from l2a.files import atomic_write, write_json, write_text
 from l2a.videos import counted
-from train.ablation.results import FEWEST, SURE, Difference, Line, Results
+from train.ablation.results import Difference, Line, Results, student
 
 NAME = "ablation"
 """Of the files, before their endings."""
@@ -38,9 +38,9 @@ def markdown(results: Results, lines: list[Line]) -> str:
     text = [f"### {table.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
     text += [
         f"Differences are to the row {table.baseline}, over the same splits and seeds, ± one "
-        f"standard error of their mean; bold where there are {FEWEST} or more and the mean is more "
-        f"than {SURE:g} errors away from nothing. Seeds of one split share its test clips: over "
-        "few splits the error is rather too small. Pool: pairs to choose from.",
+        "standard error of their mean; bold where its 95 % confidence interval (Student's t) "
+        "leaves out 0. Seeds of one split share its test clips: over few splits the error is "
+        "rather too small. Pool: pairs to choose from.",
     ]
     if (
         len(composited := {round(line.facts["pairs"]) for line in lines if "pairs" in line.facts})
@@ -143,7 +143,7 @@ def document(results: Results, lines: list[Line]) -> dict[str, Any]:
 
 
 def draw(path: Path, results: Results, lines: list[Line]) -> None:
-    """Draw the differences of top-1 with one and two standard errors, and the paper's beside them.
+    """Draw the differences of top-1 with their confidence intervals, and the paper's beside them.
 
     Points of single runs are not drawn; a row without a pair has no point.
     """
@@ -156,11 +156,11 @@ def draw(path: Path, results: Results, lines: list[Line]) -> None:
     for place, line in enumerate(rows):
         found = line.differences.get("top1")
         if found is not None and found.n:
-            error = 100 * found.error if math.isfinite(found.error) else 0.0
-            value = 100 * found.mean
-            axes.errorbar(value, place, xerr=2 * error, color="C0", lw=1, capsize=3)
-            axes.errorbar(value, place, xerr=error, color="C0", lw=3, fmt="o", ms=6,
-                          label="measured, ± 1 and 2 standard errors")  # fmt: skip
+            value, reach = 100 * found.mean, None
+            if math.isfinite(found.error):
+                reach = 100 * student(found.n - 1) * found.error
+            axes.errorbar(value, place, xerr=reach, color="C0", lw=1.5, capsize=3, fmt="o", ms=6,
+                          label="measured, with its 95 % interval")  # fmt: skip
         if line.paper_difference is not None:
             axes.plot(line.paper_difference, place, "D", mfc="none", color="C1", ms=7,
                       label="the paper")  # fmt: skip

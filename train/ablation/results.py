@@ -14,10 +14,8 @@ from l2a.pairs import read_pairs
 from train.ablation.plan import PlannedRun
 from train.ablation.table import Row, Table
 
-SURE = 2.0
-"""Standard errors from which on a difference is called one."""
-FEWEST = 3
-"""Pairs from which on a standard error is taken for its word."""
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantiles of Student's t for 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Difference:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it is more than `SURE` standard errors, of at least `FEWEST` pairs."""
-        return self.n >= FEWEST and abs(self.mean) > SURE * self.error
+        """Whether its 95 % confidence interval, by Student's t, leaves out 0."""
+        return self.n > 1 and abs(self.mean) > student(self.n - 1) * self.error
 
 
 @dataclass(frozen=True)
@@ -149,6 +147,21 @@ def paired(
     found = [value - base[place] for place, value in own.items() if place in base]
     error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
     return Difference(len(found), mean(found), error)
+
+
+def student(freedom: int) -> float:
+    """How many standard errors a 95 % confidence interval reaches to each side.
+
+    Two, for many pairs; for three pairs it is more than four.
+
+    Args:
+        freedom: degrees of freedom, 1 or more: pairs less one.
+    """
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    z = 1.959964
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2  # Cornish and Fisher 1938
 
 
 def mean(numbers: Any) -> float:

@@ -7,7 +7,6 @@ from l2a.errors import L2AError
 from l2a.options import AblationSettings
 from l2a.progress import say
 from l2a.runs import Run
-from l2a.videos import counted
 from train.ablation.drawn import NAME, markdown
 from train.ablation.plan import COMMAND, describe, make_plan
 from train.ablation.running import run_all
@@ -34,6 +33,6 @@ def run(arguments: Arguments) -> None:
     show(markdown(results, results.lines()), "", f"everything is in {plan.out}, as {NAME}.*")
     if results.failed:
         raise L2AError(
-            f"{len(results.failed)} of {counted(len(plan.runs), 'run')} failed; the reasons are in "
+            f"{len(results.failed)} of {len(plan.runs)} runs failed; the reasons are in "
             f"{plan.out / NAME}.md, and the same command tries them again."
         )
