@@ -195,15 +195,15 @@ class RealWorld:
 
     def environment(self, inputs: torch.Tensor) -> Any:
         """Stage one's environment, from the warmed-up classifier on."""
-        from train.environment import CompositingEnvironment, FrozenFeatures
+        from train.environment import CompositingEnvironment, FrozenFeatures, ValidationRows
         from train.stage_one import validation_subset
 
         stage = self.recipe.stage
+        rows = validation_subset(self.prepared, stage.validation_clips, self.recipe.seed)
         return CompositingEnvironment(
             copy.deepcopy(self.network), self.prepared.source, self.matching.pool,
             FrozenFeatures(inputs), self.labels,
-            validation_subset(self.prepared, stage.validation_clips, self.recipe.seed),
-            stage, flip=True,
+            ValidationRows.of(rows, self.prepared.recordings), stage, flip=True,
         )  # fmt: skip
 
     def auroc(self, selector: Selector, inputs: torch.Tensor) -> float:

@@ -50,7 +50,7 @@ class PairClip:
         visible: γ, the share of the clip in which the foreground is seen, in 0..1, soft edges
             counted by their weight.
         removed: the share that was taken out of the background, in 0..1; 0 where the label rule
-            has no use for it.
+            has no use for it and nobody asked.
         lam: λ, the foreground class's share of the label, in 0..1.
     """
 
@@ -69,6 +69,7 @@ def composite_pair(
     placement: Placement = IDENTITY,
     window: Window | None = None,
     out: NDArray[np.uint8] | None = None,
+    measure: bool = False,
 ) -> PairClip:
     """Composite a pair in the background's frame.
 
@@ -81,6 +82,7 @@ def composite_pair(
             λ are of this part: what is not seen has no part in the label.
         out: uint8 [T, h, w, 3], contiguous, is written to; `background.frames` itself may stand
             here. A new array when not given.
+        measure: know how much was removed whatever the label rule, for who makes labels later.
 
     Returns:
         The composite, with `out` as its frames.
@@ -96,7 +98,7 @@ def composite_pair(
         canvas[:] = scene
     visible = blend(frames, mask, canvas, settings, height=size[0])
     rule, removed = LABEL_RULES[settings.label_rule], 0.0
-    if rule.needs_removed:
+    if rule.needs_removed or measure:
         removed = float(foreground_ratio(background.mask[:, rows, columns]))
     lam = float(rule.formula(visible, removed, settings.alpha))
     return PairClip(canvas, mask, visible, removed, lam)

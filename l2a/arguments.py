@@ -179,7 +179,7 @@ def _from_defaults(
 ) -> Iterator[tuple[str, _Value]]:
     for name, value in defaults.items():
         if name in options:
-            yield options[name].field.name, _Value(_as_text(value), f"{name} in the pairs file")
+            yield options[name].field.name, _Value(_as_text(value), f"{name} of the run before")
 
 
 def _as_text(value: Any) -> Given:
@@ -289,12 +289,12 @@ def _named(
     option = options.get(negated)
     if option is None or not word.startswith("--") or name in POSITIONAL:
         raise InputError(_no_option(command, spelled, options))
-    if negated != name and (option.kind is not bool or equals):
+    if negated != name and (not _is_switch(option.kind) or equals):
         raise InputError(_no_option(command, spelled, options))
     current = _current(negated, option, spelled)
     if equals:
         return current, _Value(text, option.spelled)
-    if option.kind is bool:
+    if _is_switch(option.kind):
         return current, _Value("true" if negated == name else "false", option.spelled)
     if not remaining or remaining[0].startswith("--"):
         raise InputError(f"{spelled} is given without a value; it must be {in_words(option.kind)}.")
@@ -310,6 +310,11 @@ def _no_option(command: str, spelled: str, options: Mapping[str, _Option]) -> st
     near = difflib.get_close_matches(spelled, known, n=1)
     hint = f"perhaps {near[0]} is meant; " if near else ""
     return f"`l2a {command}` has no option {shown(spelled)}; {hint}{_see(command)}"
+
+
+def _is_switch(kind: Any) -> bool:
+    """Whether a setting is on or off, or, left open, follows from others."""
+    return kind is bool or set(typing.get_args(kind)) == {bool, type(None)}
 
 
 def _is_number(word: str) -> bool:
@@ -410,8 +415,9 @@ def _add_help(section: argparse._ArgumentGroup, option: _Option, text: str) -> N
     name = option.field.name
     if name in POSITIONAL:
         section.add_argument(name, help=text)
-    elif option.kind is bool:
-        text += f" (default: {'on' if default else 'off'})"
+    elif _is_switch(option.kind):
+        if default is not None:
+            text += f" (default: {'on' if default else 'off'})"
         section.add_argument(
             option.spelled, action=argparse.BooleanOptionalAction, default=None, help=text
         )

@@ -11,16 +11,18 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compositing.settings import CompositeSettings, PrepareSettings
 from l2a import __version__
 from l2a.arguments import COMMON, Arguments, parse
 from l2a.errors import InputError, L2AError
 from l2a.files import final_name, unlock_folders
 from l2a.logs import LOGGER, listening
-from l2a.options import FromPairs, PreviewSettings
+from l2a.options import FromClassifier, FromPairs, PreviewSettings
 from l2a.signals import Terminated, exit_code, raise_on_sigterm
 from train.commands import ALL_GROUPS, COMMANDS, Command
 
@@ -99,7 +101,7 @@ def _run(words: list[str]) -> int:
     LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
     parsed = partial(parse, name, command.about, command.groups, rest, known=ALL_GROUPS)
     arguments = parsed()
-    if defaults := _defaults_from_pairs(arguments):
+    if defaults := _defaults_from_pairs(arguments) | _defaults_from_classifier(arguments):
         arguments = parsed(defaults=defaults)
     command.run(arguments)
     LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
@@ -116,6 +118,22 @@ def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
     elif PreviewSettings in arguments:
         pairs = arguments[PreviewSettings].pairs
     return dict(read_pairs(pairs)[1].get("settings", {})) if pairs else {}
+
+
+def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
+    """The settings of masks and compositing of the run that left a classifier, for its scene
+    test; none where it does not lie in one."""
+    if FromClassifier not in arguments or not arguments[FromClassifier].scene_test:
+        return {}
+    from l2a.runs import Run
+
+    path = arguments[FromClassifier].classifier.resolve()
+    for folder in path.parents[:3]:  # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N
+        if (folder / "run.yaml").is_file():
+            kept = Run(folder).read()["settings"]
+            names = {f.name for kind in (PrepareSettings, CompositeSettings) for f in fields(kind)}
+            return {name: value for name, value in kept.items() if name in names}
+    return {}
 
 
 def _overview() -> str:

@@ -109,6 +109,13 @@ class Trunk(nn.Module):
         """
         return {key.removeprefix("trunk."): value for key, value in state.items()}
 
+    def folded(self) -> Trunk:
+        """The same trunk for passes in evaluation alone, in a faster form where there is one.
+
+        Its outputs differ by rounding; its weights are not those that a file keeps.
+        """
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""

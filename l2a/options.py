@@ -219,12 +219,15 @@ class FromClassifier:
     Attributes:
         classifier: a classifier.safetensors that `l2a train` wrote.
         subset: the split to measure on: test, val or train.
+        scene_test: also ask about test videos whose actors and scenes were exchanged. Layers are
+            made of them, for this alone, with the settings of the classifier's run unless given.
     """
 
     GROUP: ClassVar[str] = "evaluate"
 
     classifier: Path
     subset: Literal["test", "val", "train"] = "test"
+    scene_test: bool = False
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ _META: Mapping[str, tuple[type, ...]] = {
     "balance": (str,), "budget": (int,), "caps": (dict, NoneType), "caps_doubled": (int,),
     "clips": (str,), "considered": (int,), "data_set": (str,), "fingerprint": (str,),
     "passed_over": (int,), "passed_over_more": (bool,), "scoring": (str,), "seed": (int, NoneType),
-    "selection": (str,), "settings": (dict,), "threshold": _NUMBER,
+    "selection": (str,), "settings": (dict,), "sharpness": (dict,), "threshold": _NUMBER,
 }  # fmt: skip
 """What is known of the metadata; all of it may be missing where other tools wrote the file."""
 

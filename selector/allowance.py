@@ -100,7 +100,7 @@ class Allowance:
     Matches are numbered C · foreground class + background class, and recordings likewise.
 
     Args:
-        limits: of the choice; its weights alone are left to the caller, who calls `set_quotas`.
+        limits: of the choice; of its weights the caller makes quotas, and calls `set_quotas`.
 
     Attributes:
         caps: the caps in force.
@@ -116,6 +116,7 @@ class Allowance:
         named = 0 if weights is None else len(weights)
         self._count = max(int(classes.max()) + 1 if len(classes) else 0, named)
         self._balanced = weights is not None
+        self._by_match = limits.background_weights is not None
         self._counted: dict[str, _Counted] = {}
         self._shots: _CountedSparsely | None = None
         self._full_shots: _FullPlaces | None = None
@@ -127,8 +128,10 @@ class Allowance:
         return self.__dict__ | {"_keys": None}
 
     def set_quotas(self, quotas: Counts) -> None:
-        """Let the foreground classes take so many pairs, int64 [C]; caps do not change that."""
-        self._counted["class"] = _Counted(quotas.copy())
+        """Let the foreground classes take so many pairs, int64 [C], or the matches of classes,
+        int64 [C, C]; caps do not change that."""
+        kind = "class" if quotas.ndim == 1 else "quota"
+        self._counted[kind] = _Counted(quotas.ravel().copy())
 
     @property
     def anything(self) -> bool:
@@ -138,14 +141,18 @@ class Allowance:
     @property
     def strata(self) -> int:
         """How many strata `stratum` tells apart at most."""
-        if self.caps.class_match is not None:
+        if self._strata_are_matches:
             return self._count**2
         return self._count if self._balanced else 1
+
+    @property
+    def _strata_are_matches(self) -> bool:
+        return self.caps.class_match is not None or self._by_match
 
     def stratum(self, pairs: Tensor) -> Tensor | None:
         """What fills up as a whole and has pairs enough to crowd out the others.
 
-        That is the match of a pair where matches are capped, or its foreground class.
+        That is the match of a pair where matches have a cap or quotas, or its foreground class.
 
         Args:
             pairs: int64 [n, 2], on any device.
@@ -160,26 +167,31 @@ class Allowance:
             self._keys = classes * (self.strata // self._count), classes
         of_foreground, of_background = self._keys
         strata = of_foreground.index_select(0, pairs[:, 0])
-        if self.caps.class_match is not None:
+        if self._strata_are_matches:
             strata += of_background.index_select(0, pairs[:, 1])
         return strata
 
     def open_strata(self) -> NDArray[np.bool_]:
         """Which strata may still take a pair, bool [strata]."""
         opened = np.ones(self.strata, np.bool_)
-        if "match" in self._counted:
-            opened &= self._counted["match"].open()
+        for kind in ("match", "quota"):
+            if kind in self._counted:
+                opened &= self._counted[kind].open()
         if "class" in self._counted:
             opened &= np.repeat(self._counted["class"].open(), self.strata // self._count)
         return opened
 
-    def no_classes(self) -> Counts:
-        """int64 [C], zeros to add `foreground_classes` to."""
-        return np.zeros(self._count, np.int64)
+    def no_shares(self) -> Counts:
+        """Zeros to add `shares` to: int64 [C], or [C, C] where the quotas are those of matches."""
+        return np.zeros((self._count,) * (2 if self._by_match else 1), np.int64)
 
-    def foreground_classes(self, pairs: Pairs) -> Counts:
-        """How many of the pairs have each class as their foreground's, int64 [C]."""
-        return np.bincount(self._classes[pairs[:, 0]], minlength=self._count)
+    def shares(self, pairs: Pairs) -> Counts:
+        """How many of the pairs count for each quota: int64 [C] by foreground class, or [C, C] by
+        match."""
+        empty = self.no_shares()
+        kind = "quota" if self._by_match else "class"
+        counts = np.bincount(self._groups(kind, pairs), minlength=empty.size)
+        return counts.reshape(empty.shape)
 
     def free(self, pairs: Pairs) -> NDArray[np.bool_] | None:
         """Which pairs may still be taken, each by itself, but for their recordings.

@@ -48,15 +48,15 @@ class ScanResult:
         logits: float32 [n].
         strata: int32 [n], see `Allowance.stratum`.
         allowed: how many pairs were allowed, kept or not.
-        by_class: int64 [C], how many pairs of the stretch have each class as their foreground's;
-            None where not requested.
+        by_quota: how many pairs of the stretch count for each quota, see `Allowance.shares`; None
+            where not requested.
     """
 
     numbers: Numbers
     logits: Logits
     strata: Strata
     allowed: int
-    by_class: Counts | None
+    by_quota: Counts | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Scan:
         allowance: full videos, matches and classes are not scored; full recordings are not kept.
         taken: int64, ascending: numbers of pairs that are taken already.
         most: see `Keeper`.
-        count_classes: count the pairs of each foreground class.
+        count_quotas: count the pairs that each quota could take.
     """
 
     pool: PairPool
@@ -96,12 +96,12 @@ class Scan:
     allowance: Allowance
     taken: Numbers
     most: int
-    count_classes: bool = False
+    count_quotas: bool = False
 
     def __call__(self, stretch: Stretch) -> ScanResult:
         """Go through one stretch."""
-        keeper, allowed, by_class = self.keep(stretch)
-        return ScanResult(*keeper.kept(), allowed, by_class)
+        keeper, allowed, by_quota = self.keep(stretch)
+        return ScanResult(*keeper.kept(), allowed, by_quota)
 
     def keep(
         self, stretch: Stretch, report: Report | None = None
@@ -113,11 +113,11 @@ class Scan:
             report: called as `report(pairs done, pairs in the stretch)`.
 
         Returns:
-            The best pairs, and `allowed` and `by_class` of a `ScanResult`.
+            The best pairs, and `allowed` and `by_quota` of a `ScanResult`.
         """
         start, stop = stretch
         keeper = Keeper(self.most, self.allowance.strata, self.scorer.device)
-        by_class = self.allowance.no_classes() if self.count_classes else None
+        by_quota = self.allowance.no_shares() if self.count_quotas else None
         allowed = 0
         before: Block | None = None
         for numbers, pairs in self._blocks(start, stop):
@@ -126,13 +126,13 @@ class Scan:
             if before:
                 allowed += self._look(keeper, before)
             before = block
-            if by_class is not None:
-                by_class += self.allowance.foreground_classes(pairs)
+            if by_quota is not None:
+                by_quota += self.allowance.shares(pairs)
             if report:
                 report(int(numbers[-1]) + 1 - start, stop - start)
         if before:
             allowed += self._look(keeper, before)
-        return keeper, allowed, by_class
+        return keeper, allowed, by_quota
 
     def networks(self) -> tuple[str, ...]:
         """The part that needs a GPU."""
@@ -210,7 +210,7 @@ class Scan:
 def find_candidates(
     scan: Scan, executor: Executor | None, report: Report | None
 ) -> tuple[Candidates, Counts | None]:
-    """One pass: the candidates, and the pairs of each foreground class if `scan` counts them.
+    """One pass: the candidates, and the pairs for each quota if `scan` counts them.
 
     Args:
         executor: runs the scans in parallel; None: in this process.
@@ -218,13 +218,13 @@ def find_candidates(
     """
     total = len(scan.pool)
     if executor is None:
-        keeper, allowed, by_class = scan.keep((0, total), report)
-        return keeper.ranked(allowed), by_class
+        keeper, allowed, by_quota = scan.keep((0, total), report)
+        return keeper.ranked(allowed), by_quota
     size = min(_LONGEST_STRETCH, BLOCK * max(1, -(-total // (BLOCK * _STRETCHES))))
     stretches = [(start, min(start + size, total)) for start in range(0, total, size)]
     results = executor.map(scan, stretches, on_crash=scan, memory=scan.scorer.memory())
     keeper = Keeper(scan.most, scan.allowance.strata)
-    by_class = scan.allowance.no_classes() if scan.count_classes else None
+    by_quota = scan.allowance.no_shares() if scan.count_quotas else None
     allowed = 0
     for (_, stop), found in zip(stretches, results, strict=True):
         places = keeper.passing(
@@ -232,12 +232,12 @@ def find_candidates(
         ).numpy()
         keeper.add(found.numbers[places], found.logits[places], found.strata[places])
         allowed += found.allowed
-        if by_class is not None and found.by_class is not None:
-            by_class += found.by_class
+        if by_quota is not None and found.by_quota is not None:
+            by_quota += found.by_quota
         del found
         if report:
             report(stop, total)
-    return keeper.ranked(allowed), by_class
+    return keeper.ranked(allowed), by_quota
 
 
 def _joined(held: list[tuple[Numbers, Pairs]]) -> tuple[Numbers, Pairs]:

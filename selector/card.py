@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from l2a.errors import InputError
 from selector.network import SelectorConfig
+from selector.reliability import Reliability
 from selector.settings import LabelMode
 
 FORMAT_VERSION = 2
@@ -53,6 +54,9 @@ class SelectorCard:
         data: name of the data set; "" where a Selector was stored before that was kept.
         videos: how many training videos each of `classes` had; () likewise.
         curves: how the last training went (`selector.model_card.curves_of`); {} likewise.
+        reliability: how far the reward of its last training agreed with itself over other
+            recordings; None where it was not measured, as where a Selector was stored before that
+            was.
         versions: of Python and the packages that trained it.
         format_version: of these two files.
     """
@@ -76,6 +80,7 @@ class SelectorCard:
     data: str = ""
     videos: tuple[int, ...] = ()
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    reliability: Reliability | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
     format_version: int = FORMAT_VERSION
 
@@ -128,6 +133,13 @@ class _Fields:
             if count < 0:
                 raise self._wrong(name, count, "is below 0")
         return counts
+
+    def take_correlation(self, name: str) -> float:
+        """A number in −1..1."""
+        value = self.take(name, float)
+        if not -1 <= value <= 1:
+            raise self._wrong(name, value, "is not in -1..1")
+        return value
 
     def _checked(self, name: str, value: Any, kind: type[T]) -> T:
         if kind is float and type(value) is int and abs(value) < 2**53:
@@ -192,7 +204,15 @@ def read_card(path: Path, document: Any) -> SelectorCard:
         data=fields.take("data", str) if "data" in fields else "",
         videos=fields.take_counts("videos") if "videos" in fields else (),
         curves={name: curves.take_all(name, float) for name in curves.names()},
+        reliability=_read_reliability(fields) if document.get("reliability") else None,
         versions={name: versions.take(name, str) for name in versions.names()},
+    )
+
+
+def _read_reliability(fields: _Fields) -> Reliability:
+    own = fields.inner("reliability")
+    return Reliability(
+        own.take_correlation("halves"), own.take("spread", float), own.take_size("recordings")
     )
 
 

@@ -4,7 +4,8 @@ A Selector can look busy and learn nothing: ω spreads, the losses move, and the
 chance. So the same pairs are ranked at every checkpoint; the rank correlation between checkpoints
 says whether the ranking has settled, the correlation of logits and credit whether it means
 anything, and the probe, a few videos whose labels were exchanged on purpose, whether it means the
-right thing.
+right thing. How far the reward agrees with itself over other recordings (`selector.reliability`)
+says how much any ranking by it can be worth.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 
 from l2a.errors import InputError
+from selector.calibration import Calibration
+from selector.reliability import Reliability, mean_reliability, measure_reliability
 
 WATCHED = 4096
 """Pairs that are ranked at every checkpoint."""
@@ -107,6 +110,8 @@ class RankingMonitor:
         settled_at: the step from which on it has held still; None when it does not.
         explained: running mean of the correlation of logits with the advantage per pair; None
             before the first, or when advantages are not per pair.
+        agreement: [halves, spread, recordings] of the reward's reliability at each checkpoint, of
+            pairs drawn afresh each time.
     """
 
     first: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -114,6 +119,25 @@ class RankingMonitor:
     still: int = 0
     settled_at: int | None = None
     explained: float | None = None
+    agreement: list[list[float]] = field(default_factory=list)
+
+    def note_credit(self, credit: Tensor, classes: Tensor) -> dict[str, float]:
+        """Take note of how far the reward agrees with itself over other recordings.
+
+        Args:
+            credit: float [n, R], by recording, of freshly drawn pairs.
+            classes: int64 [n], of their foregrounds.
+        """
+        found = measure_reliability(credit, classes)
+        if found is None:
+            return {}
+        self.agreement.append([found.halves, found.spread, float(found.recordings)])
+        return {"reliability": found.halves, "reliability_spread": found.spread}
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """What all checkpoints say of it together; None where none could be measured."""
+        return mean_reliability([Reliability(a, b, int(n)) for a, b, n in self.agreement])
 
     def note_advantage(self, logits: Tensor, advantage: Tensor) -> float:
         """Take note of a batch's advantages per pair; returns their correlation with the logits."""
@@ -160,12 +184,18 @@ class Verdict:
         explained: correlation of the logits with the advantages of pairs; None when those were of
             subsets.
         probe: AUROC of the mislabelled videos; None without any.
+        reliability: how far the reward agrees with itself over other recordings; None where that
+            could not be measured.
+        calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
+            or nothing told pairs apart.
     """
 
     steps: int
     settled_at: int | None
     explained: float | None
     probe: Probe | None
+    reliability: Reliability | None = None
+    calibration: Calibration | None = None
 
     @property
     def found(self) -> bool | None:
@@ -198,6 +228,10 @@ class Verdict:
                 f"probe AUROC {self.probe.auroc:.2f} with {self.probe.mislabelled} mislabelled "
                 f"videos (chance 0.50 ± {self.probe.spread:.2f})"
             )
+        if self.reliability is not None:
+            parts.append(str(self.reliability))
+        if self.calibration is not None:
+            parts.append(str(self.calibration))
         return parts
 
 

@@ -86,6 +86,10 @@ class Environment(Protocol):
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs of the pool. All randomness comes from `generator`."""
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """At most `count` pairs to judge a Selector by: none that `sample` gives where the
+        environment has some aside for this, else pairs of the same pool, drawn afresh."""
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """Composite the chosen pairs, take one classifier step on them, validate.
 
@@ -94,6 +98,17 @@ class Environment(Protocol):
             actions: float32 [M, B], 0 or 1, at least one 1 in each row. Each of the M subsets is
                 tried from the same classifier, which is then left where the first one brought it.
             wanted: what to measure.
+        """
+
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        """Credit of each pair by validation recording, under the classifier as it is.
+
+        Args:
+            batch: as `sample` gave it.
+
+        Returns:
+            float32 [B, R], R the validation recordings; its sum over them is the credit that `step`
+            measures (`reward.credit_by_recording`).
         """
 
     def restart(self) -> None:

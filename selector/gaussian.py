@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from selector.agreement import label_agreement
 from selector.environment import Measurements, PairBatch, StepResult
-from selector.reward import last_layer_credit
+from selector.reward import credit_by_recording, last_layer_credit
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,13 @@ class GaussianEnvironment:
             labels[background],
         )
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """As `sample`: of 57,600 pairs hardly one comes twice."""
+        return self.sample(count, generator)
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""
-        foreground, background = batch.rows.T
-        weight = self.weights[foreground]
-        points = weight * self.points[foreground] + (1 - weight) * self.points[background]
-        targets = weight * self.labels[foreground] + (1 - weight) * self.labels[background]
+        points, targets = self._mixtures(batch)
         probabilities = self._classify(points)
         credit = None
         if wanted.credit:
@@ -120,6 +121,14 @@ class GaussianEnvironment:
         self._weight, self._bias = start if wanted.roll_back else first
         return StepResult(torch.tensor(losses), before, credit)
 
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        """Credit [B, R] where each validation point is a recording of its own."""
+        points, targets = self._mixtures(batch)
+        return self.world.credit_sign * credit_by_recording(
+            self._classify(self._val_points), self._val_targets, self._val_points,
+            torch.arange(self.world.validation), self._classify(points), targets, points,
+        )  # fmt: skip
+
     def restart(self) -> None:
         """All-zero weights: every class equally likely."""
         self._weight = torch.zeros_like(self._weight)
@@ -132,6 +141,13 @@ class GaussianEnvironment:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Resume with these weights."""
         self._weight, self._bias = state["weight"], state["bias"]
+
+    def _mixtures(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """The composites of a batch, [B, D], and their labels, [B, C]."""
+        foreground, background = batch.rows.T
+        weight = self.weights[foreground]
+        points = weight * self.points[foreground] + (1 - weight) * self.points[background]
+        return points, weight * self.labels[foreground] + (1 - weight) * self.labels[background]
 
     def _points(self, classes: Tensor, draw: torch.Generator) -> Tensor:
         noise = torch.randn(len(classes), self.world.feature_dim, generator=draw)

@@ -21,6 +21,7 @@ _CURVES = {
     "reward_mean": "mean reward",
     "validation_loss": "validation loss",
     "credit_correlation": "correlation of ω with the credit of newly drawn pairs",
+    "reliability": "agreement of the reward with itself over other recordings",
 }
 
 

@@ -186,6 +186,14 @@ class Selector(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(scale)
 
+    @torch.no_grad()
+    def scale_logits(self, scale: float, shift: float) -> None:
+        """Fold z ─► scale · z + shift into the last layer; above 0, `scale` keeps the ranking."""
+        last = self.rest[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(scale)
+        last.bias.mul_(scale).add_(shift)
+
     def _standardised(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What goes through the first layer, [N, D] and [N, E], and what agreement adds behind it.
 

@@ -17,7 +17,7 @@ from l2a.errors import InputError
 from l2a.progress import Report
 from selector.allowance import Allowance
 from selector.candidates import Scan, find_candidates
-from selector.caps import Caps, SelectionLimits, split_budget
+from selector.caps import Caps, SelectionLimits, split_budget, split_matches
 from selector.keeper import EVERYTHING, Candidates
 from selector.protocols import Counts, Executor, Logits, Numbers, PairPool, Pairs, Scorer
 from selector.score import RandomScorer
@@ -35,10 +35,12 @@ class RankedPairs:
     Attributes:
         pairs: int64 [n, 2], rows of (foreground, background).
         logits: float32 [n], descending.
+        numbers: int64 [n], of the pairs in their pool.
     """
 
     pairs: Pairs
     logits: Logits
+    numbers: Numbers
 
     @property
     def omega(self) -> Logits:
@@ -64,6 +66,9 @@ class Selection:
             caps and quotas.
         passed_over_more: there may be more of them than that; they were not all counted.
         passes: number of passes over the pool.
+        share: 0 for the best pairs; otherwise they were drawn at random from so large a share of
+            each foreground class's pairs (`selector.sharpness`), and `passed_over` counts what was
+            drawn before the last one and not chosen.
     """
 
     chosen: RankedPairs
@@ -75,6 +80,7 @@ class Selection:
     passed_over: int
     passed_over_more: bool
     passes: int
+    share: float = 0.0
 
     @property
     def pairs(self) -> Pairs:
@@ -148,8 +154,8 @@ def select_top(
     spare_numbers, spare_logits = _ranked(search.numbers[budget:], search.logits[budget:])
     passed_over, more = search.passed_over(numbers, logits)
     return Selection(
-        chosen=RankedPairs(pool.pairs(numbers), logits),
-        spares=RankedPairs(pool.pairs(spare_numbers), spare_logits),
+        chosen=RankedPairs(pool.pairs(numbers), logits, numbers),
+        spares=RankedPairs(pool.pairs(spare_numbers), spare_logits, spare_numbers),
         considered=len(pool),
         caps=caps if caps.any else None,
         relaxed=relaxed,
@@ -169,7 +175,8 @@ def select_random(
     alone. The arguments are those of `select_top`.
     """
     drawn = select_top(pool, RandomScorer(int(rng.integers(2**63))), budget, limits)
-    return replace(drawn, chosen=RankedPairs(drawn.pairs, np.zeros(budget, np.float32)))
+    chosen = replace(drawn.chosen, logits=np.zeros(budget, np.float32))
+    return replace(drawn, chosen=chosen, share=1.0)
 
 
 class _Search:
@@ -196,7 +203,7 @@ class _Search:
         self.short: tuple[int, ...] = ()
         self.passes = 0
         self._pool, self._scorer = pool, scorer
-        self._weights = limits.weights
+        self._limits = limits
         self._allowance = Allowance(limits)
         self._most = _most(everything) if self._allowance.anything else everything
         self._executor, self._report = executor, report
@@ -224,11 +231,19 @@ class _Search:
         return settled
 
     def widen_quotas(self, everything: int) -> None:
-        """Give the classes the quotas of a larger budget, less what they have taken."""
-        assert self._weights is not None
-        larger, _ = split_budget(everything, self._weights, self._capacity)
-        used = self._allowance.foreground_classes(self._pool.pairs(self.numbers))
-        self._allowance.set_quotas(np.maximum(larger - used[: len(larger)], 0))
+        """Give classes or matches the quotas of a larger budget, less what they have taken."""
+        larger, _ = self._quotas(everything)
+        used = self._allowance.shares(self._pool.pairs(self.numbers))
+        self._allowance.set_quotas(np.maximum(larger - used, 0))
+
+    def _quotas(self, budget: int) -> tuple[Counts, tuple[int, ...]]:
+        """What of a budget each foreground class, int64 [C], or each match gets, int64 [C, C]; and
+        the classes that have too few pairs for their share."""
+        limits = self._limits
+        assert limits.weights is not None
+        if limits.background_weights is None:
+            return split_budget(budget, limits.weights, self._capacity)
+        return split_matches(budget, limits.weights, limits.background_weights, self._capacity)
 
     def passed_over(self, numbers: Numbers, logits: Logits) -> tuple[int, bool]:
         """How many pairs outrank the last chosen one without being chosen; whether that is too few.
@@ -267,14 +282,14 @@ class _Search:
         """The best pairs that may still be taken."""
         if self._first is not None and len(self._first.numbers) == len(self._pool):
             return self._first.without(self.numbers)  # all of the pool is here
-        balanced = self._weights is not None and self._first is None
+        balanced = self._limits.weights is not None and self._first is None
         taken = np.sort(self.numbers)
         scan = Scan(self._pool, self._scorer, self._allowance, taken, self._most, balanced)
-        candidates, by_class = find_candidates(scan, self._executor, self._report)
+        candidates, by_quota = find_candidates(scan, self._executor, self._report)
         self.passes += 1
-        if by_class is not None and self._weights is not None:
-            self._capacity = by_class
-            quotas, self.short = split_budget(budget, self._weights, by_class)
+        if by_quota is not None:
+            self._capacity = by_quota
+            quotas, self.short = self._quotas(budget)
             self._allowance.set_quotas(quotas)
         self._first = self._first or candidates
         return candidates
@@ -286,11 +301,14 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         f"selected {len(selection.pairs)} of {selection.considered} pairs, "
         f"ω ≥ {selection.threshold:.4g}"
     )
+    if selection.share:
+        text += f", drawn from {_part(selection.share)} of each class"
     if below := int((selection.omega < 0.5).sum()):
         text += f", {below} of them below 0.5"
     if selection.passed_over:
         least = "at least " if selection.passed_over_more else ""
-        text += f"; {least}{selection.passed_over} better pairs passed over for caps or quotas"
+        kind = "drawn" if selection.share else "better"
+        text += f"; {least}{selection.passed_over} {kind} pairs passed over for caps or quotas"
     if selection.relaxed:
         times = "once" if selection.relaxed == 1 else f"{selection.relaxed} times"
         text += f"; caps doubled {times} to meet the budget"
@@ -298,6 +316,10 @@ def describe(selection: Selection, class_names: Sequence[str]) -> str:
         names = ", ".join(class_names[index] for index in selection.short)
         text += f"; too few pairs for a share of their own: {names}"
     return text
+
+
+def _part(share: float) -> str:
+    return {0.5: "the better half", 1.0: "all pairs"}.get(share, f"the best {100 * share:.3g} %")
 
 
 def _ranked(numbers: Numbers, logits: Logits) -> tuple[Numbers, Logits]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from l2a.checkpoints import optimizer_tensors, restore_optimizer, with_prefix, without_prefix
 from l2a.errors import InputError, L2AError
 from selector import reward as rewards
+from selector.calibration import Calibration, calibrate
 from selector.diagnosis import IN_A_ROW, WATCHED, Probe, RankingMonitor, Verdict
 from selector.environment import Environment, PairBatch, StepResult
 from selector.network import Selector
@@ -26,6 +27,11 @@ from selector.settings import ReinforceSettings
 
 # With 128 pairs and the mean ω held above 0.1, an empty subset is a one-in-a-million event.
 EMPTY_STEPS_IN_A_ROW = 100
+
+_COMPARED = 2
+"""Batches of pairs whose credit is measured by recording at a checkpoint."""
+_FITTED = 4
+"""Batches of new pairs that ω is fitted to at the end."""
 
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
@@ -119,8 +125,8 @@ def train_selector(
         settings: how to train.
         seed: of pairs, actions and what dropout hides.
         log: called after every step with its number and its figures. A skipped step has only
-            omega_*, share_selected and skipped_steps; checkpoints add rank_correlation and
-            probe_auroc.
+            omega_*, share_selected and skipped_steps; checkpoints add rank_correlation,
+            reliability and probe_auroc.
         checkpoints: what to resume from, and where states are saved.
         trunk: learns with the Selector; None where the environment's features are fixed.
         known: what the ranking is judged by.
@@ -150,6 +156,7 @@ def train_selector(
         # Act: each pair is selected with probability ω.
         generator = _step_generator(seed, step)
         batch = environment.sample(settings.selector_batch, generator)
+        progress.met(batch)
         logits = _score(selector.train(), batch, seed, step)
         actions = _act(logits, reward.trajectories, generator, step)
         figures = _policy_figures(logits.detach(), actions)
@@ -180,8 +187,11 @@ def train_selector(
         if due and checkpoints.save is not None:
             checkpoints.save(*learner.state(progress))
 
+    calibration = _calibrate(learner, progress) if reward.measurements.credit else None
     probe = known.probe(*_watched(selector, environment))
-    verdict = Verdict(progress.step, watch.settled_at, watch.explained, probe)
+    verdict = Verdict(
+        progress.step, watch.settled_at, watch.explained, probe, watch.reliability, calibration
+    )
     return TrainingReport(progress.step, progress.skipped, progress.delta, verdict)
 
 
@@ -194,6 +204,11 @@ class _Progress:
     skipped: int = 0
     empty_in_a_row: int = 0
     watch: RankingMonitor = field(default_factory=RankingMonitor)
+    videos: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def met(self, batch: PairBatch) -> None:
+        """Take note of the videos of a batch."""
+        self.videos = torch.cat([self.videos, batch.rows.flatten()]).unique()
 
     def learned(self, loss: float, window: int) -> None:
         """A step had an effect: its validation loss moves the baseline."""
@@ -263,7 +278,32 @@ def _look(
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
     if probe := known.probe(found, rows):
         figures["probe_auroc"] = probe.auroc
-    return figures
+    generator = _step_generator(learner.seed, step, 2)
+    batch = learner.environment.sample(_COMPARED * learner.settings.selector_batch, generator)
+    credit = learner.environment.credit_matrix(batch)
+    _finite(step, "reward", credit)
+    return figures | watch.note_credit(credit, batch.classes[:, 0])
+
+
+def _calibrate(learner: _TrainingState, progress: _Progress) -> Calibration | None:
+    """Fit ω to the credit of pairs that training has not seen, and fold it into the Selector.
+
+    Where there are enough of them, those whose videos it has not met either: what it has memorised
+    of a video must not look like something that it knows.
+    """
+    count, generator = learner.settings.selector_batch, _step_generator(learner.seed, 0, 3)
+    batch = learner.environment.sample_aside(_FITTED * count, generator)
+    with torch.no_grad():
+        logits = learner.selector.eval()(*batch.to(learner.selector.feature_mean.device)).cpu()
+    credit = learner.environment.credit_matrix(batch).sum(dim=1).cpu()
+    _finite(progress.step, "reward", credit)
+    new = ~torch.isin(batch.rows, progress.videos).any(dim=1)
+    of_new_videos = int(new.sum()) >= count
+    held = new if of_new_videos else torch.ones_like(new)
+    found = calibrate(logits[held], credit[held], batch.classes[held, 0], of_new_videos)
+    if found is not None:
+        learner.selector.scale_logits(found.scale, found.shift)
+    return found
 
 
 @torch.no_grad()
@@ -274,9 +314,9 @@ def _watched(selector: Selector, environment: Environment) -> tuple[Tensor, Tens
     return logits.cpu(), batch.rows[:, 0]
 
 
-def _step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU generator for one step."""
-    return torch.Generator().manual_seed(_mixed(seed, step))
+def _step_generator(seed: int, step: int, *purpose: int) -> torch.Generator:
+    """A CPU generator for one step, and for another purpose at it."""
+    return torch.Generator().manual_seed(_mixed(seed, step, *purpose))
 
 
 def _mixed(*numbers: int) -> int:
@@ -342,6 +382,7 @@ class _TrainingState:
         copies = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
         watch = progress.watch
         copies |= {"watch.first": watch.first, "watch.last": watch.last}
+        copies["progress.videos"] = progress.videos
         facts: dict[str, object] = {
             "progress": {name: getattr(progress, name) for name in _COUNTED},
             "watch": {name: getattr(watch, name) for name in _OBSERVED},
@@ -369,10 +410,12 @@ class _TrainingState:
             restore_optimizer(self.optimiser, tensors, "optimiser.")
             self.environment.load_state_dict(without_prefix("environment.", tensors))
             watch = RankingMonitor(tensors["watch.first"], tensors["watch.last"], **observed)
-            return _Progress(**counted, watch=watch)
+            # Trainings that earlier versions began have not noted the videos they met.
+            videos = tensors.get("progress.videos", _Progress().videos)
+            return _Progress(**counted, watch=watch, videos=videos)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(damaged) from None
 
 
 _COUNTED = ("step", "delta", "skipped", "empty_in_a_row")
-_OBSERVED = ("still", "settled_at", "explained")
+_OBSERVED = ("still", "settled_at", "explained", "agreement")

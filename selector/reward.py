@@ -120,17 +120,56 @@ def last_layer_credit(
         lowers the validation loss.
     """
     if standardise:
-        mean = val_features.mean(dim=0)
-        spread = val_features.std(dim=0, correction=0)
-        # A feature that no validation clip varies says nothing about the validation loss.
-        scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, torch.zeros_like(spread))
-        val_features = (val_features - mean) * scale
-        features = (features - mean) * scale
+        val_features, features = standardised(val_features, features)
     val_errors = val_probabilities - val_targets
     weight_gradient = val_errors.T @ val_features / len(val_features)  # [C, D]
     bias_gradient = val_errors.mean(dim=0)  # [C]
     errors = probabilities - targets
     return (errors * (features @ weight_gradient.T + bias_gradient)).sum(dim=1)
+
+
+def credit_by_recording(
+    val_probabilities: Tensor,
+    val_targets: Tensor,
+    val_features: Tensor,
+    recordings: Tensor,
+    probabilities: Tensor,
+    targets: Tensor,
+    features: Tensor,
+    standardise: bool = True,
+) -> Tensor:
+    """`last_layer_credit`, split over the recordings that the validation clips were cut from.
+
+    The credit is a mean over validation clips of inner products, each of which is a product of two:
+
+        credit_i = 1/V Σ_j ⟨p_j − y_j, p_i − y_i⟩ · (⟨h̃_j, h̃_i⟩ + 1)
+
+    and a recording r has the part of the sum over its own clips. The clips are standardised
+    together, whatever their recording, so that the parts of a pair sum to its credit.
+
+    Args:
+        recordings: int64 [V], the recording of each validation clip, numbered from 0 without gaps.
+        val_probabilities, val_targets, val_features, probabilities, targets, features,
+        standardise: as in `last_layer_credit`.
+
+    Returns:
+        float [B, R]; its sum over recordings is the credit [B].
+    """
+    if standardise:
+        val_features, features = standardised(val_features, features)
+    errors, val_errors = probabilities - targets, val_probabilities - val_targets
+    each = (errors @ val_errors.T) * (features @ val_features.T + 1) / len(val_features)
+    count = int(recordings.max()) + 1
+    return each.new_zeros(len(each), count).index_add_(1, recordings.to(each.device), each)
+
+
+def standardised(val_features: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Both by mean and spread of the validation clips, feature by feature: [V, D] and [B, D]."""
+    mean = val_features.mean(dim=0)
+    spread = val_features.std(dim=0, correction=0)
+    # A feature that no validation clip varies says nothing about the validation loss.
+    scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, torch.zeros_like(spread))
+    return (val_features - mean) * scale, (features - mean) * scale
 
 
 def standardise_credit(credit: Tensor, classes: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selector.network import Selector, Side
-from selector.protocols import Numbers, Pairs
+from selector.protocols import Logits, Numbers, Pairs
 from selector.settings import Precision
 
 CHUNK_CPU = 1024  # 8 MB of sums at the paper's sizes: more leaves the caches, and is slower
@@ -180,6 +180,34 @@ class RandomScorer:
     def memory(self) -> int:
         """See `Scorer`."""
         return 0
+
+
+class StoredScorer:
+    """Scores that were computed once, looked up by the pair's number.
+
+    Args:
+        logits: float32 [pairs in the pool].
+    """
+
+    def __init__(self, logits: Logits) -> None:
+        self._logits = logits
+
+    @property
+    def device(self) -> torch.device:
+        """See `Scorer`."""
+        return torch.device("cpu")
+
+    def __call__(self, numbers: Numbers, pairs: Pairs | Tensor) -> Tensor:
+        """See `Scorer`."""
+        return torch.from_numpy(self._logits[numbers])
+
+    def on(self, device: str) -> StoredScorer:
+        """See `Scorer`; a table has no use for a device."""
+        return self
+
+    def memory(self) -> int:
+        """See `Scorer`."""
+        return self._logits.nbytes
 
 
 def _parameters(layer: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from l2a.errors import InputError
+from l2a.settings import setting
 
 RewardName = Literal["credit", "counterfactual", "moving-average"]
 LabelMode = Literal["embedding", "one-hot"]
@@ -161,6 +163,12 @@ class RankSettings:
         balance: what each foreground class gets: none (whatever the ranking and the caps give it),
             equal (the same number of pairs for each), or data (in proportion to its real training
             videos). What a class has no pairs for goes to the others.
+        sharpness: what is picked of each foreground class's pairs: "best", those with the highest
+            scores; "half", drawn at random from the better half; "random", from all of them; or a
+            number q from 0 to 1, drawn from the best share q. Caps and balance hold in any case. A
+            choice is worth being only as sharp as the reward behind it is reliable: "auto" takes
+            that from the Selector (best from a reliability of 0.6 on, half from 0.15, else random;
+            best where it was not measured).
         scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
             whose scores are near each other.
     """
@@ -173,6 +181,7 @@ class RankSettings:
     recording_cap: int = 1
     balance: Balance = "none"
     scoring: Precision = "float32"
+    sharpness: str = setting("auto", added=True)
 
     def __post_init__(self) -> None:
         remedy = "give 0 (no cap), or 1 (an even share) or more"
@@ -186,7 +195,31 @@ class RankSettings:
              "choose none, equal or data"),
             (self.scoring not in ("float32", "bfloat16"), "scoring", self.scoring,
              "choose float32 or bfloat16"),
+            (not _is_sharpness(self.sharpness), "sharpness", self.sharpness,
+             "choose auto, best, half, random, or a number above 0 and at most 1"),
         )  # fmt: skip
+
+
+SHARES: Mapping[str, float] = {"best": 0.0, "half": 0.5, "random": 1.0}
+"""The share of each foreground class's pairs that a word for a sharpness keeps; 0: the best."""
+
+
+def sharpness_share(sharpness: str) -> float:
+    """The share that a sharpness stands for, 0 (the best alone) to 1; not of "auto".
+
+    Raises:
+        ValueError: it is neither a word for one nor a number.
+    """
+    return SHARES[sharpness] if sharpness in SHARES else float(sharpness)
+
+
+def _is_sharpness(text: str) -> bool:
+    if text == "auto" or text in SHARES:
+        return True
+    try:
+        return 0 < float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _positive(value: float) -> bool:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from l2a.files import printable
 from semantic_match.match import ClassMatch
-from semantic_match.partners import Above, EveryOther, HandWritten, Nearest, parse_matches
+from semantic_match.partners import (
+    Above,
+    AnyClass,
+    EveryOther,
+    HandWritten,
+    Nearest,
+    parse_matches,
+)
 
 WEAK = 0.35
 """The similarity below which a nearest class is as far as most classes are.
@@ -29,7 +36,7 @@ def weak_matches(matches: Sequence[ClassMatch], specification: str) -> list[Clas
     parts = parse_matches(specification)
     if not any(isinstance(part, Nearest) for part in parts):
         return []
-    if any(isinstance(part, EveryOther | HandWritten) for part in parts):
+    if any(isinstance(part, EveryOther | AnyClass | HandWritten) for part in parts):
         return []
     asked = min((part.limit for part in parts if isinstance(part, Above)), default=WEAK)
     weak = [m for m in matches if m.foreground != m.background and m.similarity < min(WEAK, asked)]

@@ -13,6 +13,7 @@ from l2a.errors import InputError
 from l2a.files import printable, write_text
 from semantic_match.partners import parse_matches
 from semantic_match.vectors import similarities
+from semantic_match.weights import Weighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def match_classes(
     Args:
         classes: C different class names.
         vectors: one vector per class, [C, D], of any length but zero (`embed.embed_classes`).
-        matches: the specification, such as "1", "above:0.5" or "1+same-class"
+        matches: the specification, such as "1", "above:0.5", "1+same-class" or "any"
             (`partners.parse_matches`).
 
     Returns:
@@ -72,6 +73,26 @@ def match_classes(
     )
 
 
+def match_weights(
+    vectors: NDArray[np.floating], matches: str, backgrounds: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """How a specification splits each foreground class's pairs among background classes.
+
+    Args:
+        vectors: [C, D], as given to `match_classes`.
+        matches: the specification.
+        backgrounds: [C], how many videos of each class can lend their backgrounds.
+
+    Returns:
+        int64 [C, C], of which only ratios within a row mean anything; None for a specification that
+        leaves the split to caps and ranking.
+    """
+    part = parse_matches(matches)[0]  # one that weighs stands alone
+    if not isinstance(part, Weighing):
+        return None
+    return part.weigh(similarities(vectors).round(6), backgrounds)
+
+
 def without_partner(classes: Sequence[str], matches: Sequence[ClassMatch]) -> list[str]:
     """The classes that lend no actors, because nothing was matched with them."""
     matched = {match.foreground for match in matches}
@@ -96,8 +117,32 @@ def match_table(
     ]
 
 
-def write_table(path: Path, classes: Sequence[str], matches: Sequence[ClassMatch]) -> None:
-    """Write the rows of `match_table` with tabs between their columns, for spreadsheets."""
+def table_of(
+    classes: Sequence[str],
+    matches: Sequence[ClassMatch],
+    weights: NDArray[np.int64] | None = None,
+) -> list[tuple[str, ...]]:
+    """The rows of `match_table` below a row of heads.
+
+    With weights (`match_weights`) there is a column more: how much of a foreground class's pairs
+    each background class gets, in percent.
+    """
     heads = ("foreground class", "background class", "similarity")
-    rows = [heads, *match_table([printable(name) for name in classes], matches)]
+    rows = match_table(classes, matches)
+    if weights is None:
+        return [heads, *rows]
+    index = {name: number for number, name in enumerate(classes)}
+    shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    parts = [f"{100 * shares[index[f], index[b]]:.1f} %" if b in index else "" for f, b, _ in rows]
+    return [(*heads, "share"), *((*row, part) for row, part in zip(rows, parts, strict=True))]
+
+
+def write_table(
+    path: Path,
+    classes: Sequence[str],
+    matches: Sequence[ClassMatch],
+    weights: NDArray[np.int64] | None = None,
+) -> None:
+    """Write the rows of `table_of` with tabs between their columns, for spreadsheets."""
+    rows = table_of([printable(name) for name in classes], matches, weights)
     write_text(path, "".join("\t".join(row) + "\n" for row in rows))

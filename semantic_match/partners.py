@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 
 from l2a.errors import InputError
 from semantic_match.handwritten import find_classes, read_matches
+from semantic_match.weights import Independent, Weighing, Weighted, at_least_two
 
-_KINDS = "a number of nearest classes, above:SIMILARITY, same-class, all, or FILE.yaml"
+_KINDS = (
+    "a number of nearest classes, above:SIMILARITY, nearest, same-class, all, any, "
+    "weighted:TEMPERATURE, independent, or FILE.yaml"
+)
+_WORDS = ("nearest", "same-class", "all", "any", "independent", "above:0.5", "weighted:0.1")
 
 
 class Part(Protocol):
@@ -45,7 +50,7 @@ class Nearest:
 
     def choose(self, classes: Sequence[str], similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
         """See `Part.choose`; ties go to the class that comes first."""
-        others = _at_least_two(classes) - 1
+        others = at_least_two(classes) - 1
         if self.count > others:
             raise InputError(
                 f"Cannot match each of {len(classes)} classes with its {self.count} nearest "
@@ -67,7 +72,7 @@ class Above:
 
     def choose(self, classes: Sequence[str], similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
         """See `Part.choose`."""
-        _at_least_two(classes)
+        at_least_two(classes)
         candidates = similarity.copy()
         np.fill_diagonal(candidates, -np.inf)
         chosen = candidates >= self.limit
@@ -96,7 +101,16 @@ class EveryOther:
 
     def choose(self, classes: Sequence[str], similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
         """See `Part.choose`."""
-        return ~np.eye(_at_least_two(classes), dtype=bool)
+        return ~np.eye(at_least_two(classes), dtype=bool)
+
+
+@dataclass(frozen=True)
+class AnyClass:
+    """Each class with every class, its own included."""
+
+    def choose(self, classes: Sequence[str], similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """See `Part.choose`."""
+        return np.ones(similarity.shape, bool)
 
 
 @dataclass(frozen=True)
@@ -118,18 +132,24 @@ class HandWritten:
 def parse_matches(spec: str) -> tuple[Part, ...]:
     """Read a specification: parts joined by `+`, each adding its matches to the others'.
 
-    - `N`: the N nearest other classes;
+    - `N`: the N nearest other classes; `nearest` is `1`, the paper's rule;
     - `above:X`: every other class with a similarity of X or more;
     - `same-class`: each class with itself;
     - `all`: every other class;
+    - `any`: every class, its own included: `all+same-class`;
+    - `weighted:T`: every other class, nearer ones more often (`weights.Weighted`);
+    - `independent`: every class, as often as makes actor and scene independent
+      (`weights.Independent`);
     - `FILE.yaml`, `FILE.yml`: a file written by hand, which is read here (`read_matches`).
 
     A path begins at the first part that is nothing else, and reaches over every `+` to the first
     `.yaml` or `.yml` before a `+` or the end: `same-class+my+own.yaml+1` has three parts. One that
-    begins like another part is written with `./` in front.
+    begins like another part is written with `./` in front. `weighted:T` and `independent` split
+    the whole budget, and so stand alone.
 
     Raises:
-        InputError: a part is unknown or its number is out of range, or the file cannot be used.
+        InputError: a part is unknown or its number is out of range, the file cannot be used, or a
+            part that splits the budget is joined with another.
     """
     words = spec.split("+")
     parts: list[Part] = []
@@ -145,31 +165,56 @@ def parse_matches(spec: str) -> tuple[Part, ...]:
             file = Path(path.strip())
             part = HandWritten(file, read_matches(file))
         parts.append(part)
+    if len(parts) > 1 and any(isinstance(part, Weighing) for part in parts):
+        raise InputError(
+            f"matches is {spec!r}, but weighted: and independent split the whole budget among "
+            "classes; give one of them alone."
+        )
     return tuple(parts)
 
 
 def _simple(spec: str, word: str) -> Part | None:
     """The part that `word` names, or None where it can only be the beginning of a path."""
-    if word == "same-class":
-        return SameClass()
-    if word == "all":
-        return EveryOther()
+    if word in _PLAIN:
+        return _PLAIN[word]
     if re.fullmatch(r"-?[0-9]+", word):
         if int(word) < 1:
             raise InputError(f"matches is {spec!r}; give at least 1 nearest class to match with.")
         return Nearest(int(word))
     if word.startswith("above:"):
-        try:
-            limit = float(word.removeprefix("above:"))
-        except ValueError:
-            limit = math.nan
+        limit = _number(word)
         if not -1 <= limit <= 1:
             raise InputError(
                 f"matches is {spec!r}, and {word!r} gives no similarity; give a number from -1 to "
                 "1 after the colon, such as above:0.5."
             )
         return Above(limit)
+    if word.startswith("weighted:"):
+        temperature = _number(word)
+        if not 0 < temperature < math.inf:
+            raise InputError(
+                f"matches is {spec!r}, and {word!r} gives no temperature; give a number above 0 "
+                "after the colon, such as weighted:0.1."
+            )
+        return Weighted(temperature)
     return None
+
+
+_PLAIN: Mapping[str, Part] = {
+    "nearest": Nearest(1),
+    "same-class": SameClass(),
+    "all": EveryOther(),
+    "any": AnyClass(),
+    "independent": Independent(),
+}
+
+
+def _number(word: str) -> float:
+    """What stands behind the colon; NaN where it is no number."""
+    try:
+        return float(word.partition(":")[2])
+    except ValueError:
+        return math.nan
 
 
 def _is_file(word: str) -> bool:
@@ -177,19 +222,9 @@ def _is_file(word: str) -> bool:
 
 
 def _unknown(spec: str, word: str) -> InputError:
-    near = difflib.get_close_matches(word.lower(), ["same-class", "all", "above:0.5"], n=1)
+    near = difflib.get_close_matches(word.lower(), _WORDS, n=1)
     hint = f"; perhaps {near[0]!r} is meant" if near else ""
     return InputError(
         f"matches is {spec!r}, and {word!r} is not one of its parts: give {_KINDS}, "
         f"joined by +{hint}."
     )
-
-
-def _at_least_two(classes: Sequence[str]) -> int:
-    if len(classes) < 2:
-        names = ", ".join(map(repr, classes)) or "none"
-        raise InputError(
-            f"There is no other class to match with: the classes are {names}; give at least 2 "
-            "classes, or match each with itself by same-class."
-        )
-    return len(classes)

@@ -14,9 +14,12 @@ class MatchSettings:
         embedder: what turns class names into vectors: `static` (bundled),
             `sent2vec:PATH` (as in the paper) or `sentence-transformers:NAME_OR_PATH`.
         matches: which classes lend their backgrounds to a class: a number for as many of the
-            nearest others (the paper takes 1), `above:X` for every other with a similarity of X
-            or more, `same-class`, `all` for every other, or FILE.yaml for a list of your own;
-            parts are joined by +, as in `1+same-class`. The pool grows in proportion.
+            nearest others (the paper takes 1, or `nearest`), `above:X` for every other with a
+            similarity of X or more, `same-class`, `all` for every other, `any` for every class and
+            its own, or FILE.yaml for a list of your own; parts are joined by +, as in
+            `1+same-class`. `weighted:T` takes every other class, nearer ones more often (softmax of
+            similarity / T), and `independent` every class, as often as makes actors and scenes
+            independent; each stands alone. The pool grows in proportion.
     """
 
     GROUP: ClassVar[str] = "match"

@@ -23,7 +23,13 @@ from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import make_classifier, trunk_features
-from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
+from train.environment import (
+    CompositingEnvironment,
+    Features,
+    FrozenFeatures,
+    TrainedFeatures,
+    ValidationRows,
+)
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings, StageOneSettings
 
@@ -48,7 +54,7 @@ def make_environment(
     plain: dict[str, Any] = {"environment_lr": 0.05, "fresh_head": True}
     return CompositingEnvironment(
         network, source, Pool(by_class, by_class, matches), features or FrozenFeatures(table),
-        torch.eye(3)[torch.arange(12) % 3], VALIDATION,
+        torch.eye(3)[torch.arange(12) % 3], ValidationRows(VALIDATION, np.array([0, 1, 0])),
         StageOneSettings(**(plain | changes)), flip=True,
     )  # fmt: skip
 

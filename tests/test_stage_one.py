@@ -275,8 +275,9 @@ def test_finetuning_begins_with_what_was_learned(
     assert scorer.card == dataclasses.replace(
         before.card, steps=7, trunk_trained=trunk_lr > 0, verdict=scorer.card.verdict,
         finetuned_from=before.card.classes, curves=scorer.card.curves,
+        reliability=scorer.card.reliability,
     )  # fmt: skip
-    assert [len(values) for values in scorer.card.curves.values()] == [1, 1, 1]  # of one step
+    assert [len(values) for values in scorer.card.curves.values()] == [1, 1, 1, 1]  # of one step
     assert sum(before.card.videos) == len(world[0].rows["train"])
     assert "at step 1" in scorer.card.verdict
     old, new = before.selector.state_dict(), scorer.selector.state_dict()

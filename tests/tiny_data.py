@@ -14,11 +14,14 @@ SIZE = (48, 64)
 FRAMES = 12
 
 
-def write_tiny(root: Path, classes: Sequence[str] = CLASSES, train_groups: int = 4) -> Path:
-    """Write `train_groups` groups of two videos for training and one of two for test, a class."""
+def write_tiny(
+    root: Path, classes: Sequence[str] = CLASSES, train_groups: int = 4, test_groups: int = 1
+) -> Path:
+    """Write groups of two videos: `train_groups` for training and `test_groups` for test, a class.
+    """
     lists: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
     for label, name in enumerate(classes):
-        for group in range(1, train_groups + 2):
+        for group in range(1, train_groups + test_groups + 1):
             for clip in (1, 2):
                 file = f"{name}/v_{name}_g{group:02}_c{clip:02}.mp4"
                 path = root / "videos" / file

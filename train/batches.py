@@ -7,6 +7,7 @@ what the network will see is composited, and its label says what is really seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +21,8 @@ from compositing.labels import mix_labels
 from compositing.pair import PairClip, Side, composite_pair
 from compositing.placement import IDENTITY, Window, draw_placement
 from compositing.settings import CompositeSettings
-from l2a.clips import ClipBank
+from l2a.clips import ClipBank, RowState
+from l2a.errors import InputError
 from train.loading import TensorBatch
 
 Scalar = TypeVar("Scalar", np.uint8, np.bool_)
@@ -51,6 +53,21 @@ class Augment:
 
 
 CENTRE = Augment()
+
+
+@dataclass(frozen=True)
+class CompositeViews:
+    """Composites whose labels are made later, by any rule.
+
+    Attributes:
+        clips: uint8 `[B, T, h, w, 3]`, RGB.
+        visible: float64 `[B]`, γ of the foreground as it is seen.
+        removed: float64 `[B]`, the share that was taken out of the background.
+    """
+
+    clips: Tensor
+    visible: NDArray[np.float64]
+    removed: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,11 @@ class ClipSource:
 
         γ and λ are of the view, after placing and cropping: what the network does not see has no
         part in the label. Masks, if asked for, are of the pasted foregrounds.
+
+        Raises:
+            InputError: a row has no layers, as all but those of training videos.
         """
+        self._refuse_bare(pairs)
         clips, found = self._empty(len(pairs)), self._empty_masks(len(pairs)) if masks else None
         lams = np.empty(len(pairs))
         for i, (foreground, background) in enumerate(pairs):
@@ -107,6 +128,26 @@ class ClipSource:
         labels = torch.from_numpy(mix_labels(y_f, y_b, lams))
         return ClipBatch(torch.from_numpy(clips), labels, _tensor(found))
 
+    def views(self, pairs: NDArray[np.int64], augments: Sequence[Augment]) -> CompositeViews:
+        """Composites of pairs of rows `[B, 2]`, each drawn from what stands beside it."""
+        self._refuse_bare(pairs)
+        clips = self._empty(len(pairs))
+        shares = np.empty((2, len(pairs)))
+        for i, ((foreground, background), augment) in enumerate(zip(pairs, augments, strict=True)):
+            window, mirrored = self._view(augment)
+            made = self._composite(clips[i], foreground, background, window, augment, measure=True)
+            shares[:, i] = made.visible, made.removed
+            _mirror(clips[i], mirrored)
+        return CompositeViews(torch.from_numpy(clips), shares[0], shares[1])
+
+    def _refuse_bare(self, pairs: NDArray[np.int64]) -> None:
+        bare = pairs[np.asarray(self.bank.state)[pairs] != RowState.LAYERS]
+        if len(bare):
+            raise InputError(
+                f"{self.bank.ids[bare[0]]} has no layers in {self.bank.folder}: only training "
+                "videos may be composited; choose pairs of those."
+            )
+
     def _composite(
         self,
         canvas: Frames,
@@ -114,6 +155,8 @@ class ClipSource:
         background: np.int64,
         window: Window,
         augment: Augment,
+        *,
+        measure: bool = False,
     ) -> PairClip:
         """Write a pair's composite, cut to `window`, into `canvas`."""
         bank, settings = self.bank, self.settings
@@ -124,8 +167,9 @@ class ClipSource:
             for frames, row in ((bank.frames, f), (bank.backgrounds, b))
         )
         return composite_pair(
-            side_f, side_b, settings, placement=placement, window=window, out=canvas
-        )
+            side_f, side_b, settings, placement=placement, window=window, out=canvas,
+            measure=measure,
+        )  # fmt: skip
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
         """Labels of rows `[B]` as float32 `[B, num_classes]`."""

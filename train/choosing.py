@@ -14,14 +14,21 @@ from compositing.settings import EngineSettings
 from l2a.errors import InputError
 from l2a.progress import progress, say
 from selector.caps import SelectionLimits, even_caps
-from selector.rank import describe, select_random, select_top
+from selector.protocols import Scorer
+from selector.rank import describe, select_random
+from selector.score import StoredScorer
 from selector.settings import RankSettings
+from selector.sharpness import Sharpness, resolve_sharpness, score_all, select_drawn
 from train.prepared import Matching, PreparedData
 from train.records import Choice
 from train.trained_selector import SelectorWithTrunk
 
 _SAMPLED = 2000
 """Pairs of the pool that are scored and kept for comparison with the chosen ones."""
+_STORED = 1 << 24
+"""Scores of so many pairs are held in memory when they are asked for again."""
+_AT_RANDOM, _OF_SELECTOR = 3, 7
+"""Numbers that keep what is drawn for one purpose apart from the others."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
+
+    Raises:
+        InputError: the pool holds a video that is not of training.
     """
 
     prepared: PreparedData
@@ -41,38 +51,82 @@ class Chooser:
     budget: int
     seed: int
 
+    def __post_init__(self) -> None:
+        self.prepared.refuse_others(self.matching.rows)
+
     def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
-        """The best pairs of the pool, and some to spare.
+        """The best pairs of the pool, or some drawn from the better ones, and some to spare.
 
         Besides them some pairs of the whole pool, so that one sees what the chosen ones stand out
         from. The engine ray scores on its cluster; local scores here, on the Selector's device.
         """
-        prepared, pool = self.prepared, self.matching.pool
-        features, labels = trained.inputs(prepared, self.matching)
+        sharpness = self.sharpness(trained)
+        say(f"{sharpness}")
+        features, labels = trained.inputs(self.prepared, self.matching)
         with progress("select", "pairs") as report:
-            selection = select_top(
-                pool,
+            selection = select_drawn(
+                self.matching.pool,
                 trained.scorer(features, labels, self.rank.scoring),
                 self.budget,
                 self._limits(),
+                sharpness.share,
+                self._generator(_OF_SELECTOR, 0),
                 spares=10 + self.budget // 20,
                 # PyTorch takes all cores by itself: the engine local has nothing to add.
                 executor=make_engine(engine) if engine.engine == "ray" else None,
                 report=report,
             )
-        say(describe(selection, prepared.videos.classes))
+        say(describe(selection, self.prepared.videos.classes))
         sample, logits = self._sample(trained, features, labels)
-        return Choice(selection, sample, logits)
+        return Choice(selection, sample, logits, sharpness)
+
+    def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
+        """How sharp a choice by this Selector is."""
+        return resolve_sharpness(self.rank.sharpness, trained.card.reliability)
 
     def at_random(self) -> NDArray[np.int64]:
         """As many pairs of the same pool under the same caps and balance: int64 `[budget, 2]`."""
-        drawn = select_random(
-            self.matching.pool,
-            self.budget,
-            np.random.default_rng([self.seed, 3]),
-            self._limits(),
-        )
-        return drawn.pairs
+        return self.draws(1)[0]
+
+    def draws(
+        self, count: int, trained: SelectorWithTrunk | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Independent choices under the budget, for an evaluation that shall not hang on one.
+
+        Args:
+            count: how many. The first is that of `best`, or of `at_random`; each follows from the
+                seed and its place.
+            trained: chooses, as sharply as `sharpness` says; with the sharpness best all draws are
+                the same pairs. None draws from the whole pool.
+
+        Returns:
+            int64 `[budget, 2]` each, rows (foreground, background).
+        """
+        pool, limits = self.matching.pool, self._limits()
+        if trained is None:
+            generators = (self._generator(_AT_RANDOM, draw) for draw in range(count))
+            return [select_random(pool, self.budget, rng, limits).pairs for rng in generators]
+        share = self.sharpness(trained).share
+        scorer = self._stored(trained)
+        drawn: list[NDArray[np.int64]] = []
+        for draw in range(count):
+            if drawn and not share:
+                drawn.append(drawn[0])
+                continue
+            rng = self._generator(_OF_SELECTOR, draw)
+            drawn.append(select_drawn(pool, scorer, self.budget, limits, share, rng).pairs)
+        return drawn
+
+    def _stored(self, trained: SelectorWithTrunk) -> Scorer:
+        """What scores the pool, again and again: from memory where it fits."""
+        pool = self.matching.pool
+        scorer = trained.scorer(*trained.inputs(self.prepared, self.matching), self.rank.scoring)
+        if len(pool) > _STORED:
+            return scorer
+        return StoredScorer(score_all(pool, scorer, np.arange(len(pool)))[0])
+
+    def _generator(self, purpose: int, draw: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, purpose, draw] if draw else [self.seed, purpose])
 
     def _sample(
         self, trained: SelectorWithTrunk, features: Tensor, labels: Tensor
@@ -96,14 +150,20 @@ class Chooser:
             for match in self.matching.matches
         )
         caps = even_caps(self.budget, len(foregrounds), len(backgrounds), matches, self.rank)
-        return SelectionLimits(classes, caps, self.prepared.recordings, self._weights())
+        return SelectionLimits(
+            classes, caps, self.prepared.recordings, self._weights(), self.matching.weights
+        )
 
     def _weights(self) -> NDArray[np.int64] | None:
         """How the budget is split among the foreground classes, int64 `[C]`; None leaves it
         open."""
         count = len(self.prepared.videos.classes)
         if self.rank.balance == "none":
-            return None
+            if self.matching.weights is None:
+                return None
+            # To split what a foreground class gets, it must be known: as many as it has actors.
+            actors = self.prepared.source.labels[self.matching.foregrounds]
+            return np.bincount(actors, minlength=count)
         if self.rank.balance == "equal":
             return np.ones(count, dtype=np.int64)
         labels = self.prepared.source.labels[self.prepared.rows["train"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from l2a.checkpoints import with_prefix, without_prefix
 from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Measurements, PairBatch, StepResult
-from selector.reward import last_layer_credit
+from selector.reward import credit_by_recording, last_layer_credit
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
@@ -91,6 +92,25 @@ class TrainedFeatures:
         self._trunk.load_state_dict(state)
 
 
+@dataclass(frozen=True)
+class ValidationRows:
+    """The validation clips that rewards are measured on.
+
+    Attributes:
+        rows: their bank rows, int64 `[n]`.
+        recordings: the recording of each, int64 `[n]`, numbered from 0 without gaps.
+    """
+
+    rows: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], recordings: NDArray[np.int64]) -> ValidationRows:
+        """Rows of a bank whose row r was cut from recording `recordings[r]`, whatever its
+        number."""
+        return cls(rows, np.unique(recordings[rows], return_inverse=True)[1].astype(np.int64))
+
+
 class CompositingEnvironment:
     """`selector.environment.Environment` on composites of real clips.
 
@@ -106,7 +126,7 @@ class CompositingEnvironment:
         pool: Pool,
         features: Features,
         labels: Tensor,
-        validation: NDArray[np.int64],
+        validation: ValidationRows,
         stage: StageOneSettings,
         flip: bool,
     ) -> None:
@@ -117,7 +137,7 @@ class CompositingEnvironment:
             pool: pairs of bank rows to sample from.
             features: what the Selector sees of the bank's rows.
             labels: float32 `[N, E]`, the label vector of every row of the bank.
-            validation: bank rows of the validation subset.
+            validation: what rewards are measured on.
             stage: the learning rate of the classifier's step, and whether to begin, and begin
                 again at each restart, with a head of zeros.
             flip: mirror composites at random.
@@ -134,9 +154,10 @@ class CompositingEnvironment:
             network.fresh_head()
         self._optimizer = torch.optim.SGD(network.parameters(), lr=stage.environment_lr)
         self._start = self._weights()
-        real = source.real(validation)
+        real = source.real(validation.rows)
         self._val_clips = real.clips
         self._val_labels = real.labels.to(self._device)
+        self._recordings = torch.from_numpy(validation.recordings)
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
@@ -150,15 +171,18 @@ class CompositingEnvironment:
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """Pairs drawn afresh; see `Environment.sample_aside`."""
+        return self.sample(count, generator)
+
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One classifier step on the chosen composites of each subset; see `Environment.step`."""
         chosen = actions.bool().cpu()
-        augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), self._flip)
         # Only credit needs the composites of pairs that were not chosen.
         needed = (
             torch.ones(len(batch.rows), dtype=torch.bool) if wanted.credit else chosen.any(dim=0)
         )
-        clips = self._source.composites(batch.rows[needed].numpy(), augment)
+        clips = self._composites(batch, needed)
         credit = self._credit(clips) if wanted.credit else None
         before = self._validation_loss() if wanted.before else None
         several = wanted.roll_back or len(chosen) > 1
@@ -181,6 +205,17 @@ class CompositingEnvironment:
             self._put_back(start if wanted.roll_back else first)
         return StepResult(torch.tensor(losses), before, credit)
 
+    @torch.inference_mode()
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        """Credit by validation recording, `[B, R]`; see `Environment.credit_matrix`."""
+        composites = self._composites(batch)
+        val_features, val_probabilities = self._on_validation()
+        features, probabilities = self._forward(composites.clips)
+        return credit_by_recording(
+            val_probabilities, self._val_labels, val_features, self._recordings,
+            probabilities, composites.labels.to(self._device), features,
+        ).cpu()  # fmt: skip
+
     def restart(self) -> None:
         """Put the classifier back to where its warming up left it."""
         self._put_back(self._start)
@@ -194,6 +229,12 @@ class CompositingEnvironment:
         """Resume from `state_dict`."""
         self._put_back(without_prefix("network.", state))
         self._features.load_state_dict(without_prefix("features.", state))
+
+    def _composites(self, batch: PairBatch, needed: Tensor | None = None) -> ClipBatch:
+        """Composites of a batch, or of the pairs that are needed, placed as its seed says."""
+        augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), self._flip)
+        rows = batch.rows if needed is None else batch.rows[needed]
+        return self._source.composites(rows.numpy(), augment)
 
     def _weights(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self._network.state_dict().items()}

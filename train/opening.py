@@ -51,6 +51,8 @@ class Opened:
         shared_banks: where clips are looked for and kept for other runs too; None keeps them in
             the run.
         needed: the splits of which at least one video must be readable.
+        layered: the split whose videos get layers: those of training, or in the scene test, whose
+            store and bank lie apart, those of test.
     """
 
     folder: Path
@@ -59,13 +61,15 @@ class Opened:
     engine: Engine
     shared_banks: Path | None = None
     needed: Sequence[str] = NEEDED
+    layered: str = "train"
 
     def prepare(
         self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True
     ) -> PreparedData:
         """Make layers of the training videos, and fill a bank with the clips of all; resumable.
 
-        Only training videos get layers, so that no composite can ever use another split's video.
+        Only videos of one split get layers: to train, those of training, so that no composite can
+        ever use another split's video.
         A bank is found by the fingerprint of all that its contents depend on, and never removed:
         other runs may read it.
 
@@ -82,8 +86,8 @@ class Opened:
         records: dict[str, LayerRecord] = {}
         skipped: tuple[Skipped, ...] = ()
         if layers:
-            train = self.videos.of_split("train")
-            records, skipped = prepare_layers(self.store, train, self.engine)
+            layered = self.videos.of_split(self.layered)
+            records, skipped = prepare_layers(self.store, layered, self.engine)
         bank = self._bank(used, clips, records)
         with progress("clips", "videos") as report:
             skipped += fill_bank(bank, used, self.store, set(records), self.engine, report)

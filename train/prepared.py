@@ -18,7 +18,7 @@ from l2a.progress import say
 from l2a.videos import Video, VideoSet
 from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder
-from semantic_match.match import ClassMatch, match_classes
+from semantic_match.match import ClassMatch, match_classes, match_weights
 from semantic_match.pool import Pool
 from semantic_match.scenes import (
     UnlikeMatch,
@@ -28,6 +28,7 @@ from semantic_match.scenes import (
     unlike_sentence,
 )
 from semantic_match.settings import MatchSettings
+from semantic_match.tied import match_counts, scene_tie, tie_sentence
 from train.batches import ClipSource
 
 Side = Literal["foreground", "background"]
@@ -73,6 +74,19 @@ class PreparedData:
         usable = [row for row, record in records if record and not getattr(record, unfit)]
         return np.array(usable, dtype=np.int64)
 
+    def refuse_others(self, rows: NDArray[np.int64]) -> None:
+        """Refuse bank rows, of any shape, of other videos than those of training.
+
+        Raises:
+            InputError: one is of another split: it may not be composited.
+        """
+        strange = np.setdiff1d(rows, self.rows["train"])
+        if len(strange):
+            raise InputError(
+                f"{self.bank.ids[strange[0]]} is not a training video, and only those may be "
+                "composited; choose pairs again."
+            )
+
     def rows_by_class(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """`rows`, apart by class, in the order of the classes."""
         labels = self.source.labels[rows]
@@ -90,6 +104,9 @@ class Matching:
         matches: which class lends its scenes to which.
         foregrounds, backgrounds: bank rows of the fit training videos of each side, int64.
         pool: pairs of bank rows: fit foregrounds of a class with fit backgrounds of its matches.
+        weights: int64 `[C, C]`, how the pairs of a foreground class are split among background
+            classes; None where the specification leaves that to caps and ranking.
+        left_out: bank rows that were fit for a pair and are kept out of all (`without`), int64.
     """
 
     embedder: str
@@ -99,11 +116,25 @@ class Matching:
     foregrounds: NDArray[np.int64]
     backgrounds: NDArray[np.int64]
     pool: Pool = field(repr=False)
+    weights: NDArray[np.int64] | None = None
+    left_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """The bank rows that may stand in a pair, ascending, int64."""
-        return np.union1d(self.foregrounds, self.backgrounds)
+        """The bank rows that are fit for a pair, ascending, int64: those that are kept out of all
+        pairs too, since the Selector knows the others by their likeness to them."""
+        return np.unique(np.concatenate([self.foregrounds, self.backgrounds, self.left_out]))
+
+    def without(self, rows: NDArray[np.int64], prepared: PreparedData) -> Matching:
+        """The same matches of classes with a pool that has no pair of these rows."""
+        if not len(rows):
+            return self
+        sides = [side[~np.isin(side, rows)] for side in (self.foregrounds, self.backgrounds)]
+        return replace(
+            self, foregrounds=sides[0], backgrounds=sides[1],
+            pool=_pool(prepared, sides[0], sides[1], self.matches),
+            left_out=np.intersect1d(rows, self.rows),
+        )  # fmt: skip
 
 
 def build_matching(prepared: PreparedData, settings: MatchSettings) -> Matching:
@@ -126,9 +157,18 @@ def build_matching(prepared: PreparedData, settings: MatchSettings) -> Matching:
             f"try another segmenter, wider limits or more --matches than {settings.matches}."
         )
     say(f"pool: {len(pool)} pairs of {counts}")
+    sides = [
+        np.bincount(prepared.source.labels[rows], minlength=len(classes))
+        for rows in (foregrounds, backgrounds)
+    ]
+    weights = match_weights(vectors, settings.matches, sides[1])
+    tie = scene_tie(match_counts(len(classes), matches, sides[0], sides[1], weights))
+    if doubt := tie_sentence(tie):
+        say(f"note: {doubt}")
     return Matching(
-        embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool
-    )
+        embedder.identity, settings.matches, vectors, matches, foregrounds, backgrounds, pool,
+        weights,
+    )  # fmt: skip
 
 
 def _unlike(

@@ -24,6 +24,7 @@ from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
 from selector.rank import Selection
+from selector.sharpness import Sharpness
 from semantic_match.match import without_partner
 from semantic_match.picture import draw_map
 from train.origin import Origin
@@ -41,11 +42,13 @@ class Choice:
         selection: the chosen pairs, and spare ones.
         sample: bank rows of pairs drawn uniformly from the pool, int64 `[n, 2]`.
         sample_logits: float32 `[n]`, theirs.
+        sharpness: how sharp the choice was, and why.
     """
 
     selection: Selection
     sample: NDArray[np.int64]
     sample_logits: Tensor
+    sharpness: Sharpness
 
 
 def write_selection(path: Path, choice: Choice, prepared: PreparedData, origin: Origin) -> None:
@@ -74,6 +77,7 @@ def write_selection(path: Path, choice: Choice, prepared: PreparedData, origin: 
         "caps_doubled": selection.relaxed,
         "passed_over": selection.passed_over,
         "passed_over_more": selection.passed_over_more,
+        "sharpness": asdict(choice.sharpness) | {"used": choice.sharpness.used},
         **origin.rank,
     }
     write_pairs(path, rows, origin.meta(len(rows), "selector") | extra, spares)
@@ -136,6 +140,8 @@ def write_matching(run: Run, prepared: PreparedData, matching: Matching) -> None
         "matches": rows,
         "without_partner": without_partner(classes, matching.matches),
     }
+    if matching.weights is not None:
+        content["weights"] = matching.weights.tolist()
     table = run.path("matches.json")
     used = any(run.path(name).exists() for name in ("stage_one", "pairs.parquet"))
     if used and table.is_file() and read_json(table) != content:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from compositing.settings import CompositeSettings, PrepareSettings
+from compositing.settings import CompositeSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import atomic_write, write_json
+from l2a.options import FromClassifier
 from l2a.runs import Run
 from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
@@ -21,6 +22,7 @@ from train.metrics import Metrics, draw_confusion, measure
 from train.opening import open_data, refuse_other_layers
 from train.origin import Origin
 from train.recipe import SelectorRecipe
+from train.scene_test.stage import open_tested, refuse_other_split, scene_test_of_one
 from train.settings.full import FullSettings
 from train.transfer import Reuse, open_selector
 from train.two_stage import check_matches, check_networks, choose_run, match_run, prepare_run
@@ -68,25 +70,41 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     return run.path("pairs.parquet")
 
 
-def evaluate(
-    data: Path, out: Path, classifier: Path, subset: str, settings: FullSettings
-) -> Metrics:
+@dataclass(frozen=True)
+class Evaluated:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: on the split.
+        scenes: the table of the scene test; "" where there is none.
+    """
+
+    metrics: Metrics
+    scenes: str = ""
+
+
+def evaluate(data: Path, out: Path, source: FromClassifier, settings: FullSettings) -> Evaluated:
     """Measure a classifier on one split of a data set.
 
     Args:
         data: the data set's folder. Its classes must be among the classifier's.
-        out: the run folder; it gets metrics.json, predictions.csv and confusion.png.
-        classifier: a `classifier.safetensors` that `l2a train` wrote.
-        subset: "test", "val" or "train"; only its videos are decoded.
-        settings: of data, engine, run, and of where the classifier runs.
+        out: the run folder; it gets metrics.json, predictions.csv and confusion.png, and with a
+            scene test scene_test.json and scene_test.png.
+        source: the classifier, the split, of which alone videos are decoded, and whether scenes are
+            tested.
+        settings: of data, engine, run, of where the classifier runs, and for the scene test of
+            preparation and compositing.
 
     Raises:
         InputError: the classifier or the data are wrong, or do not go together.
     """
+    classifier, subset = source.classifier, source.subset
+    if source.scene_test:
+        refuse_other_split(subset)
     network, card = load_classifier(classifier)
     classes = tuple(card["classes"])
     # No layers are made: back ends that are there on every machine stand for those of none.
-    prepare = PrepareSettings(segmenter="motion", inpainter="temporal")
+    prepare = replace(settings.prepare, segmenter="motion", inpainter="temporal")
     opened = open_data(data, out, settings.data, prepare, settings.engine, settings.run, (subset,))
     opened = replace(opened, videos=opened.videos.only(subset))
     if strange := sorted(set(opened.videos.classes) - set(classes)):
@@ -95,6 +113,9 @@ def evaluate(
             f"train a classifier on this data set."
         )
     device = pick_device(settings.classifier.device)
+    apart = open_tested(opened, out, settings) if source.scene_test else None
+    if apart is not None:
+        settings = replace(settings, prepare=apart.store.settings)
     run = Run.open(
         out, "evaluate",
         settings.groups(), {"data": data, "classifier": classifier, "subset": subset},
@@ -114,4 +135,7 @@ def evaluate(
         writer.writerow(("video", "class", "predicted"))
         for row, label, guess in zip(rows, labels, logits.argmax(axis=1), strict=True):
             writer.writerow((prepared.bank.ids[row], classes[label], classes[guess]))
-    return metrics
+    scenes = (
+        "" if apart is None else scene_test_of_one(run, apart, settings.composite, network, card)
+    )
+    return Evaluated(metrics, scenes)

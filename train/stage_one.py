@@ -7,6 +7,7 @@ one step on them, and the loss on a fixed validation subset says what they were 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +33,13 @@ from selector.reinforce import (
     train_selector,
 )
 from train.classifier import make_classifier
-from train.environment import CompositingEnvironment, Features, FrozenFeatures, TrainedFeatures
+from train.environment import (
+    CompositingEnvironment,
+    Features,
+    FrozenFeatures,
+    TrainedFeatures,
+    ValidationRows,
+)
 from train.features import all_features, label_vectors, selector_inputs
 from train.loading import Loading
 from train.mix import NO_PAIRS, MixedBatches, TrainingMix
@@ -135,13 +142,13 @@ def _environment(
     learner: _Learner,
 ) -> CompositingEnvironment:  # fmt: skip
     stage, features = recipe.stage, learner.inputs
+    rows = validation_subset(prepared, stage.validation_clips, recipe.seed)
     seen: Features = FrozenFeatures(features)
     if stage.trunk_lr:
         seen = TrainedFeatures(learner.trunk.requires_grad_(True), prepared.source, features)
     return CompositingEnvironment(
         network, prepared.source, matching.pool, seen, learner.labels,
-        validation_subset(prepared, stage.validation_clips, recipe.seed),
-        stage, recipe.classifier.flip,
+        ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier.flip,
     )  # fmt: skip
 
 
@@ -223,13 +230,31 @@ def selector_trunk(network: VideoNetwork, recipe: SelectorRecipe, device: torch.
 
 
 def validation_subset(prepared: PreparedData, count: int, seed: int) -> NDArray[np.int64]:
-    """At most `count` validation rows, drawn once, as even over the classes as they allow."""
+    """At most `count` validation rows, drawn once, of as many recordings as they allow.
+
+    As even over the classes as these allow; within a class one clip of each recording first, in
+    random order, then a second one of each, and so on: a reward is reliable as far as it has seen
+    many recordings, and another clip of one that it knows adds little.
+    """
     rng = np.random.default_rng([seed, 2])
-    piles = [list(rng.permutation(rows)) for rows in prepared.rows_by_class(prepared.rows["val"])]
+    piles = [
+        _recordings_first(rng.permutation(rows), prepared.recordings)
+        for rows in prepared.rows_by_class(prepared.rows["val"])
+    ]
     rows: list[int] = []
     while len(rows) < count and any(piles):
         rows += [int(pile.pop()) for pile in piles if pile][: count - len(rows)]
     return np.sort(np.array(rows, dtype=np.int64))
+
+
+def _recordings_first(rows: NDArray[np.int64], recordings: NDArray[np.int64]) -> list[np.int64]:
+    """Rows as a pile to take from the end: the first of each recording, then the second ones."""
+    turns: Counter[int] = Counter()
+    turn = []
+    for row in rows:
+        turn.append(turns[int(recordings[row])])
+        turns[int(recordings[row])] += 1
+    return list(rows[np.argsort(turn, kind="stable")][::-1])
 
 
 @torch.inference_mode()

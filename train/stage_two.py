@@ -22,7 +22,7 @@ from train.arms import ArmPlan, arm_title
 from train.classifier import make_classifier, predict, save_classifier
 from train.loading import Loading
 from train.metrics import measure
-from train.mix import MixedBatches, TrainingMix
+from train.mix import NO_PAIRS, MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
@@ -108,7 +108,12 @@ class StageTwo:
         Args:
             plans: the arms.
             pairs: `ArmPlan.pairs` ─► bank rows of the pairs to composite, int64 `[m, 2]`.
+
+        Raises:
+            InputError: a pair names a video that is not of training.
         """
+        for rows in pairs.values():
+            self.prepared.refuse_others(rows)
         trainings = [
             Training(plan, pairs[plan.pairs], repeat)
             for plan in plans
@@ -171,6 +176,14 @@ class StageTwo:
     def train_quietly(self, training: Training) -> None:
         """`train` in a process next to others, all of which would write to one screen."""
         self.train(training, lambda done, total: None)
+
+    def folders(self, plans: Sequence[ArmPlan]) -> dict[str, list[Path]]:
+        """Arm ─► the folders of its trainings, in order of their repeats."""
+        repeats = range(self.stage.repeats)
+        return {
+            plan.name: [self.folder / Training(plan, NO_PAIRS, repeat).folder for repeat in repeats]
+            for plan in plans
+        }
 
     def _done(self, training: Training) -> Path:
         """The file that a training writes when all else is written."""

@@ -49,6 +49,15 @@ FIGURES: Mapping[str, tuple[str, str]] = {
         "ranking/credit_correlation",
         "Of ω with the credit of pairs it was not rewarded for yet; around 0 ω predicts nothing.",
     ),
+    "reliability": (
+        "ranking/reliability",
+        "Rank correlation of pairs' credit between two halves of the validation recordings, within "
+        "classes: how far the reward agrees with itself. Around 0 the choice is left to chance.",
+    ),
+    "reliability_spread": (
+        "ranking/reliability_spread",
+        "Its standard deviation over random halvings.",
+    ),
     "probe_auroc": (
         "ranking/probe_auroc",
         "How often a video outranks one with an exchanged label; 0.5 is chance.",
@@ -145,7 +154,7 @@ CURVES = (
     ("validation loss, δ", ("validation_loss", "baseline")),
     ("reward, mean and spread", ("reward_mean", "reward_sd")),
     ("ω: mean, spread, entropy", ("omega_mean", "omega_sd", "omega_entropy", "share_selected")),
-    ("ranking", ("rank_correlation", "credit_correlation", "probe_auroc")),
+    ("ranking", ("rank_correlation", "credit_correlation", "reliability", "probe_auroc")),
 )
 """What is drawn of a Selector's training: title and figures of each chart."""
 

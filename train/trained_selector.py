@@ -115,6 +115,7 @@ def make_card(
         data=prepared.videos.root.resolve().name,
         videos=tuple(counts[name] for name in prepared.videos.classes),
         curves=curves,
+        reliability=report.verdict.reliability,
         versions=package_versions(),
     )
 

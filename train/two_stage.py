@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ from train.records import (
     write_selection,
 )
 from train.report import NAME, write_report
+from train.scene_test.stage import SceneTest, run_scene_test
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
 from train.stage_two import Arm, StageTwo, table
@@ -130,7 +132,8 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
                        settings.engine)  # fmt: skip
-    summary = summarise(run, arms, prepared)
+    tested = run_scene_test(run, opened, settings, stage.folders(plans))
+    summary = summarise(run, arms, prepared, tested)
     with run.stage("report"):
         write_report(run.folder)
     return summary
@@ -284,14 +287,16 @@ def export_run(
     return done
 
 
-def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
-    """Write metrics.json, the classifier, the confusion matrix; make the table."""
+def summarise(
+    run: Run, arms: Sequence[Arm], prepared: PreparedData, tested: SceneTest | None = None
+) -> Summary:
+    """Write metrics.json, the classifier, the confusion matrix; make the tables."""
     main = run.path("stage_two", f"{arms[0].name}-0")
     with atomic_write(run.path("classifier.safetensors")) as aside:
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
-    content = {
+    content: dict[str, Any] = {
         "classes": list(prepared.videos.classes),
         "test_clips": first.n,
         "arms": {
@@ -299,8 +304,11 @@ def summarise(run: Run, arms: Sequence[Arm], prepared: PreparedData) -> Summary:
             for arm in arms
         },
     }
-    write_json(run.path("metrics.json"), content)
     text = table(list(arms), first.n)
+    if tested is not None:
+        tested.add_to(content)
+        text += f"\n\n{tested.text}"
+    write_json(run.path("metrics.json"), content)
     write_text(run.path("table.txt"), text + "\n")
     return Summary(tuple(arms), text, run.folder)
 

@@ -131,7 +131,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     ),
     "evaluate": Command(
         "Measure a trained classifier on a data set.",
-        (*_DATA, Out, FromClassifier, ClassifierSettings, EngineSettings, RunSettings), "evaluate",
+        (*_DATA, Out, FromClassifier, PrepareSettings, CompositeSettings, ClassifierSettings,
+         EngineSettings, RunSettings), "evaluate",
     ),
     "preview": Command(
         "Draw a few chosen pairs, or other augmentations of a few clips, as pictures and clips.",

@@ -1,4 +1,4 @@
-"""`l2a evaluate`: the accuracy of a trained classifier on a data set."""
+"""`l2a evaluate`: the accuracy of a trained classifier on a data set, and its scene test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from train.reuse import evaluate
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, and print the accuracy, in all and by class."""
+    """Measure, and print the accuracy, in all and by class, and the table of scenes if asked."""
     source, settings = arguments[FromClassifier], full_settings(arguments)
     data, out = arguments[Data].data, arguments[Out].out
-    metrics = evaluate(data, out, source.classifier, source.subset, settings)
+    found = evaluate(data, out, source, settings)
+    metrics = found.metrics
     show(f"top-1 {metrics.top1:.4f}, top-5 {metrics.top5:.4f} on {metrics.n} clips")
     show(*(f"  {name:<28}{accuracy:.3f}" for name, accuracy in metrics.per_class.items()))
+    if found.scenes:
+        show("", found.scenes)

@@ -135,6 +135,35 @@ def arms_chart(arms: Mapping[str, Sequence[float]]) -> Chart:
     return drawing.chart(f"Top-1 accuracy: {said}")
 
 
+def scene_chart(arms: Mapping[str, Mapping[str, tuple[float, float]]]) -> Chart:
+    """The forms of the scene test, one bar for each arm, with standard errors.
+
+    Args:
+        arms: what an arm is called ─► what a figure is called ─► (mean, its error), 0..1; all with
+            the same figures. An error may be NaN.
+    """
+    figures = list(next(iter(arms.values())))
+    thick = 0.8 / len(arms)
+    height = 0.9 + len(figures) * (0.2 + 0.16 * len(arms))
+    with _Drawing("the scene test, with standard errors over recordings", "%", height) as drawing:
+        for number, (name, values) in enumerate(arms.items()):
+            places = [-i - (number - (len(arms) - 1) / 2) * thick for i in range(len(figures))]
+            means, errors = (100 * np.array([values[f][i] for f in figures]) for i in (0, 1))
+            drawing.axes.barh(
+                places, means, thick * 0.9, xerr=np.nan_to_num(errors), label=name,
+                color=_SERIES[number % len(_SERIES)], alpha=0.75,
+                error_kw={"ecolor": _INK, "elinewidth": 1, "capsize": 2},
+            )  # fmt: skip
+        drawing.axes.axvline(0, color=_INK, lw=0.8)
+        drawing.axes.set_yticks([-i for i in range(len(figures))], figures)
+        drawing.legend(len(arms))
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{figure} {100 * mean:.1f} %" for figure, (mean, _) in row.items())
+        for name, row in arms.items()
+    )
+    return drawing.chart(f"Accuracy in each form of the test clips: {said}")
+
+
 class _Drawing:
     """One figure, drawn under the page's style; use as a context manager, then ask for `chart`."""
 

@@ -52,6 +52,7 @@ def scores(source: Source) -> Section:
         "threshold": meta["threshold"],
         "passed_over": meta["passed_over"],
         "more": meta["passed_over_more"],
+        "drawn": meta.get("sharpness", {}).get("used", "best") != "best",
         "sampled": len(drawn),
         "above": statistics.fmean(omega >= meta["threshold"] for omega in drawn) if drawn else None,
         "chart": omega_chart(np.array(chosen), np.array(drawn), meta["threshold"]),

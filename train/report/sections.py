@@ -11,6 +11,7 @@ from compositing.pictures import plain
 from l2a.errors import L2AError
 from train.report.choice import scores, shown_pairs, stage_one
 from train.report.results import accuracy, confusion, maps
+from train.report.scenes import scene_test
 from train.report.source import Section, Source
 
 _LISTED = 200
@@ -28,6 +29,7 @@ def gather(folder: Path) -> dict[str, Any]:
         "ran": _ran,
         "accuracy": accuracy,
         "confusion": confusion,
+        "scene_test": scene_test,
         "stage_one": stage_one,
         "scores": scores,
         "pairs": shown_pairs,

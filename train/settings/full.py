@@ -141,6 +141,9 @@ class StageTwoSettings:
         repeats: how many times the classifier is trained, each with its own seed; results are
             given as mean and standard deviation.
         export: also write the chosen pairs as an augmented data set to RUN/export.
+        scene_test: ask each trained classifier about test videos whose actors and scenes were
+            exchanged: what it knows of actors, and what of scenes. With --compare it is done if not
+            given; their layers lie apart, and nothing that trains sees them.
     """
 
     GROUP: ClassVar[str] = "stage_two"
@@ -153,6 +156,7 @@ class StageTwoSettings:
     augment: tuple[str, ...] | str | None = None
     repeats: int = 1
     export: bool = False
+    scene_test: bool | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
         for name in ("budget", "composites_per_batch", "repeats"):

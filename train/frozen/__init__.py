@@ -1,0 +1,1 @@
+"""Training on features of a trunk that stays as it is."""

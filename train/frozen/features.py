@@ -1,0 +1,280 @@
+"""Features of real clips and of composites by a trunk that stays as it is: computed once, and kept.
+
+View v of a clip, or of a composite, is drawn from a generator of its own, which follows from the
+seed, the ids of its videos and v. So a feature depends neither on the order in which they are asked
+for nor on what else is asked for, and an arm that uses a pair finds what another has computed.
+
+They are kept beside the bank, in `features/TRUNK/KIND-SETTINGS/`, where TRUNK is the checksum of
+`train.features.trunk_checksum` and SETTINGS a fingerprint of all else that the views depend on. The
+label rule and its α are no part of it: how much is seen of the foreground and how much was taken
+out of the background is kept with each view, and labels are made of that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compositing.labels import LABEL_RULES, mix_labels
+from compositing.settings import CompositeSettings
+from l2a.clips import RowState
+from l2a.files import fingerprint
+from l2a.networks import Trunk
+from l2a.progress import Report, progress
+from train.batches import Augment
+from train.classifier import EVALUATION_BATCH
+from train.features import trunk_checksum
+from train.frozen.shards import Shards
+from train.loading import prefetch
+from train.prepared import PreparedData
+from train.settings.frozen import MOST_VIEWS, FrozenSettings
+
+_REAL, _COMPOSITE = 1, 2
+"""Streams of random numbers."""
+
+_WORTH_A_BAR = 8 * EVALUATION_BATCH
+"""Clips that take long enough to show how far their features are."""
+
+_WRITTEN_AT_ONCE = 16 * EVALUATION_BATCH
+"""Features after which a file is written: what a killed process loses at most."""
+
+_Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class CompositeFeatures:
+    """Views of composites.
+
+    Attributes:
+        features: float32 `[n, V, D]`.
+        visible: float64 `[n, V]`, γ of the foreground where it was placed, as the view shows it.
+        removed: float64 `[n, V]`, the share of the view that was taken out of the background.
+    """
+
+    features: Tensor
+    visible: Tensor
+    removed: Tensor
+
+
+class FeatureBank:
+    """Features of one frozen trunk for one data set."""
+
+    def __init__(
+        self, trunk: Trunk, prepared: PreparedData, settings: FrozenSettings, flip: bool, seed: int
+    ) -> None:
+        """
+        Args:
+            trunk: on its device; it is put to evaluation and not changed.
+            prepared: the data set.
+            settings: how many views.
+            flip: mirror views at random.
+            seed: views follow from it.
+        """
+        self._trunk = trunk.eval().folded()
+        self._prepared, self._settings = prepared, settings
+        self._source, self._flip, self._seed = prepared.source, flip, seed
+        self._place = prepared.bank.folder / "features" / trunk_checksum(trunk)
+        self._train = np.zeros(len(prepared.bank), dtype=np.bool_)
+        self._train[prepared.rows["train"]] = True
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a feature."""
+        return self._trunk.feature_dim
+
+    def centre(self, rows: NDArray[np.int64]) -> Tensor:
+        """Features float32 `[n, D]` of real clips `[n]`, of the centre: what evaluation sees."""
+        keys = self._key(rows, rows, np.zeros_like(rows))
+
+        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
+            return self._source.real(self._parts(missing)[0]).clips, {}
+
+        self._fill(self._centre, keys, compute)
+        return self._centre.take(keys, "features") if len(keys) else torch.empty(0, self.dim)
+
+    def real(self, rows: NDArray[np.int64]) -> Tensor:
+        """Features float32 `[n, V, D]` of `views` random views of real clips `[n]`."""
+        keys = self._views(rows, rows, self._settings.views)
+
+        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
+            made, _, views = self._parts(missing)
+            clips = [
+                self._source.real(np.array([row]), self._draws(_REAL, row, view=view)).clips
+                for row, view in zip(made.tolist(), views.tolist(), strict=True)
+            ]
+            return torch.cat(clips), {}
+
+        self._fill(self._real, keys, compute)
+        return self._take(self._real, keys, "features", (self.dim,))
+
+    def composites(self, pairs: NDArray[np.int64]) -> CompositeFeatures:
+        """Features of `composite_views` random views of the composites of pairs `[n, 2]`.
+
+        What is missing is computed and kept.
+
+        Args:
+            pairs: bank rows (foreground, background) of training videos with layers.
+
+        Raises:
+            ValueError: a row is not of training, or has no layers: nothing made of it may ever
+                stand in a training set.
+        """
+        used = np.unique(pairs)
+        if not self._train[used].all():
+            raise ValueError("a pair holds a video that is not of training")
+        if (self._prepared.bank.state[used] != RowState.LAYERS).any():
+            raise ValueError("a pair holds a video without layers")
+        keys = self._views(pairs[:, 0], pairs[:, 1], self._settings.composite_views)
+
+        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
+            foregrounds, backgrounds, views = self._parts(missing)
+            made = self._source.views(
+                np.stack([foregrounds, backgrounds], axis=1),
+                [
+                    self._draws(_COMPOSITE, f, b, view=view)
+                    for f, b, view in zip(
+                        foregrounds.tolist(), backgrounds.tolist(), views.tolist(), strict=True
+                    )
+                ],
+            )
+            shares = torch.from_numpy(made.visible), torch.from_numpy(made.removed)
+            return made.clips, {"visible": shares[0], "removed": shares[1]}
+
+        self._fill(self._composites, keys, compute)
+        return CompositeFeatures(
+            self._take(self._composites, keys, "features", (self.dim,)),
+            self._take(self._composites, keys, "visible", ()),
+            self._take(self._composites, keys, "removed", ()),
+        )
+
+    def composite_labels(
+        self,
+        pairs: NDArray[np.int64],
+        made: CompositeFeatures,
+        settings: CompositeSettings | None = None,
+    ) -> Tensor:
+        """Soft labels float32 `[n, V, C]` of the views of composites (Eq. 7 and 8).
+
+        Args:
+            pairs: `[n, 2]`.
+            made: theirs.
+            settings: of these, the label rule and α; the data set's own if not given.
+        """
+        settings = settings or self._source.settings
+        rule = LABEL_RULES[settings.label_rule]
+        lam = rule.formula(made.visible.numpy(), made.removed.numpy(), settings.alpha)
+        sides = [self._source.one_hot(pairs[:, side]).numpy()[:, None] for side in (0, 1)]
+        return torch.from_numpy(mix_labels(sides[0], sides[1], lam))
+
+    @cached_property
+    def _centre(self) -> Shards:
+        return self._shards("centre")
+
+    @cached_property
+    def _real(self) -> Shards:
+        return self._shards("real", self._seed, self._flip)
+
+    @cached_property
+    def _composites(self) -> Shards:
+        # The label rule changes no pixel: one set of features serves every rule.
+        plain = CompositeSettings()
+        shown = replace(self._source.settings, label_rule=plain.label_rule, alpha=plain.alpha)
+        return self._shards("composites", self._seed, self._flip, shown)
+
+    def _shards(self, kind: str, *depends: object) -> Shards:
+        # The bank's folder says what its clips are, of the size that they are stored in.
+        bank = self._prepared.bank
+        mark = fingerprint([bank.fingerprint, bank.settings, self._source.crop, *depends])
+        return Shards(self._place / f"{kind}-{mark}")
+
+    def _views(
+        self, first: NDArray[np.int64], second: NDArray[np.int64], count: int
+    ) -> NDArray[np.int64]:
+        """Keys `[n, count]` of the views of each pair."""
+        views = np.arange(count)
+        return self._key(first[:, None], second[:, None], views[None])
+
+    def _key(
+        self, first: NDArray[np.int64], second: NDArray[np.int64], view: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """One number for (row, row, view)."""
+        return (first * len(self._prepared.bank) + second) * MOST_VIEWS + view
+
+    def _parts(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """What `_key` was given."""
+        rows, view = np.divmod(keys, MOST_VIEWS)
+        return (*np.divmod(rows, len(self._prepared.bank)), view)
+
+    def _draws(self, stream: int, *rows: int, view: int) -> Augment:
+        """What a view draws from."""
+        numbers = [_number(self._prepared.bank.ids[row]) for row in rows]
+        return Augment(np.random.default_rng([self._seed, stream, *numbers, view]), self._flip)
+
+    def _take(
+        self, shards: Shards, keys: NDArray[np.int64], name: str, shape: tuple[int, ...]
+    ) -> Tensor:
+        """The column `name` for keys `[n, V]`: `[n, V, ...]`."""
+        if not keys.size:
+            kind = torch.float32 if name == "features" else torch.float64
+            return torch.empty(*keys.shape, *shape, dtype=kind)
+        return shards.take(keys.ravel(), name).unflatten(0, keys.shape)
+
+    def _fill(
+        self,
+        shards: Shards,
+        keys: NDArray[np.int64],
+        compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
+    ) -> None:
+        """Compute and keep the rows of `keys` that are not there."""
+        missing = shards.missing(keys)
+        if len(missing) < _WORTH_A_BAR:
+            self._compute(shards, missing, compute, lambda done, total: None)
+            return
+        with progress("features", "clips") as report:
+            self._compute(shards, missing, compute, report)
+
+    def _compute(
+        self,
+        shards: Shards,
+        missing: NDArray[np.int64],
+        compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
+        report: Report,
+    ) -> None:
+        total = len(missing)
+        for start in range(0, total, _WRITTEN_AT_ONCE):
+            keys = missing[start : start + _WRITTEN_AT_ONCE]
+            parts: list[_Columns] = []
+            done = start
+            for columns in self._batches(keys, compute):
+                parts.append(columns)
+                done += len(columns["features"])
+                report(done, total)
+            shards.add(keys, _joined(parts))
+
+    @torch.no_grad()
+    def _batches(
+        self,
+        keys: NDArray[np.int64],
+        compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
+    ) -> Iterator[_Columns]:
+        """The columns of some keys, a batch at a time; the next one's clips are made meanwhile."""
+        parts = (keys[i : i + EVALUATION_BATCH] for i in range(0, len(keys), EVALUATION_BATCH))
+        for clips, columns in prefetch(compute(part) for part in parts):
+            made = self._trunk(self._trunk.to_input(clips.to(self._trunk.device)))
+            yield {"features": made.float().cpu(), **columns}
+
+
+def _joined(parts: list[Mapping[str, Tensor]] | list[_Columns]) -> _Columns:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _number(video_id: str) -> int:
+    """A number for an id, the same on every machine."""
+    return int(hashlib.sha256(video_id.encode()).hexdigest()[:16], 16)

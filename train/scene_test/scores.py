@@ -1,0 +1,168 @@
+"""What a classifier comes to in each form of the test clips, with its uncertainty.
+
+Accuracies are means over actors: of an actor's scenes the share that is right counts. Clips of one
+recording look alike, so that errors are computed over recordings (a cluster-robust standard error),
+not over clips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.scene_test.asking import Answer, answers
+from train.scene_test.cast import FORMS
+from train.scene_test.clips import SceneClips
+
+Values = NDArray[np.float64]
+
+SAID = "scene_said"
+"""How often, in `mixed_rand`, the class of the scene is named in place of the actor's."""
+GAP = "background_gap"
+"""mixed_same − mixed_rand, over the actors that have both (Xiao et al. 2020, Sec. 3)."""
+FIGURES = (*FORMS[:3], SAID, *FORMS[3:], GAP)
+"""All that is measured, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over actors.
+
+    Attributes:
+        mean: share or difference of shares; NaN where there is nothing to average.
+        error: its standard error over recordings; NaN for fewer than two.
+        count: actors.
+    """
+
+    mean: float
+    error: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Values, recordings: NDArray[np.int64]) -> Estimate:
+        """Mean of values [n] that are not NaN, and its error, clusters being recordings [n].
+
+        With residuals summed by recording, e_g: error² = G / (G − 1) · Σ e_g² / n².
+        """
+        there = ~np.isnan(values)
+        found, groups = values[there], recordings[there]
+        if len(found) == 0:
+            return cls(math.nan, math.nan, 0)
+        mean = float(found.mean())
+        _, group = np.unique(groups, return_inverse=True)
+        sums = np.bincount(group, weights=found - mean)
+        if len(sums) < 2:
+            return cls(mean, math.nan, len(found))
+        spread = float(np.sum(sums**2)) * len(sums) / (len(sums) - 1)
+        return cls(mean, math.sqrt(spread) / len(found), len(found))
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Plain values; None for NaN."""
+        return {"mean": _plain(self.mean), "error": _plain(self.error), "count": self.count}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Estimate:
+        """What `to_json` gave."""
+        return cls(_number(value["mean"]), _number(value["error"]), value["count"])
+
+
+@dataclass(frozen=True)
+class SceneScores:
+    """Results of one classifier, actor by actor.
+
+    Attributes:
+        values: figure ─► float64 [n], 0..1: of each actor the share of its clips that is right, or
+            for `SAID` is taken for the scene's class; NaN where it has no clip in the form.
+        recordings: int64 [n], of each actor.
+    """
+
+    values: Mapping[str, Values]
+    recordings: NDArray[np.int64]
+
+    def estimate(self, figure: str) -> Estimate:
+        """One of `FIGURES`."""
+        return Estimate.of(self._of(figure), self.recordings)
+
+    def difference(self, base: SceneScores, figure: str) -> Estimate:
+        """One of `FIGURES` less that of another classifier on the same clips, actor by actor."""
+        return Estimate.of(self._of(figure) - base._of(figure), self.recordings)
+
+    def _of(self, figure: str) -> Values:
+        if figure == GAP:
+            return self.values["mixed_same"] - self.values["mixed_rand"]
+        return self.values[figure]
+
+    @classmethod
+    def mean(cls, scores: Sequence[SceneScores]) -> SceneScores:
+        """The mean of several on the same clips, such as an arm's repeats; at least one."""
+        keys = scores[0].values
+        values = {key: np.mean([one.values[key] for one in scores], axis=0) for key in keys}
+        return cls(values, scores[0].recordings)
+
+    def summary(self) -> dict[str, dict[str, float | int | None]]:
+        """Figure ─► mean, error and count of actors."""
+        return {figure: self.estimate(figure).to_json() for figure in FIGURES}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the summary first, for readers; then each actor's."""
+        return {
+            "summary": self.summary(),
+            "recordings": self.recordings.tolist(),
+            "values": {key: [_plain(value) for value in row] for key, row in self.values.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SceneScores:
+        """What `to_json` gave."""
+        values = {
+            key: np.array([_number(one) for one in row], np.float64)
+            for key, row in value["values"].items()
+        }
+        return cls(values, np.array(value["recordings"], np.int64))
+
+
+def measure_scenes(predict: Answer, clips: SceneClips) -> SceneScores:
+    """Ask a classifier about every clip.
+
+    Args:
+        predict: from clips uint8 [b, T, h, w, 3] to logits float32 [b, C], such as
+            `asking.logits_of` makes of a network.
+        clips: of test videos; their labels number the classes as the logits do.
+    """
+    return measure_scenes_from_logits(answers(predict, clips), clips)
+
+
+def measure_scenes_from_logits(
+    logits: Mapping[str, NDArray[np.floating]], clips: SceneClips
+) -> SceneScores:
+    """The same from logits that are there: form ─► [m, C], in the order of the form's list."""
+    cast, labels = clips.cast, clips.source.labels
+    values = {}
+    for form in FORMS:
+        listed = cast.lists[form]
+        guesses = logits[form].argmax(axis=1) if len(listed) else np.empty(0, np.int64)
+        values[form] = _by_actor(guesses == labels[listed.pairs[:, 0]], listed.actor, clips)
+        if form == "mixed_rand":
+            values[SAID] = _by_actor(guesses == labels[listed.pairs[:, 1]], listed.actor, clips)
+    return SceneScores(values, clips.recordings)
+
+
+def _by_actor(right: NDArray[np.bool_], actor: NDArray[np.int64], clips: SceneClips) -> Values:
+    """Of each actor the share of its clips, float64 [n]; NaN for none."""
+    count = len(clips.cast.actors)
+    total = np.bincount(actor, minlength=count)
+    hits = np.bincount(actor, weights=right, minlength=count)
+    return np.divide(hits, total, out=np.full(count, np.nan), where=total > 0)
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
