@@ -397,6 +397,24 @@ def test_results_that_cannot_be_read_are_one_sentence(data: Path, tmp_path: Path
         read_outcome(run)
 
 
+def test_a_scene_test_is_a_column_of_the_table(data: Path, tmp_path: Path) -> None:
+    plan = plan_of(data, tmp_path / "out", TWO)
+    work = made_up(lambda row, seed: 0.5)
+
+    def with_scenes(data: Path, folder: Path, settings: FullSettings) -> None:
+        work(data, folder, settings)
+        metrics = read_json(folder / "metrics.json")
+        known = {"mean": 0.375 if settings.prepare.boxes else 0.25, "error": None, "count": 4}
+        (arm,) = metrics["arms"].values()
+        arm["scene_test"] = {"mean": {"mixed_rand": known}, "repeats": []}
+        write_json(folder / "metrics.json", metrics)
+
+    results = run_all(plan, with_scenes)
+    text = markdown(results, results.lines())
+    assert "| test loss | difference | mixed-rand % | difference | pool |" in text
+    assert "| boxes | boxes | 50.0 | +0.0 | 2.000 | +0.000 | 37.5 | +12.5 | – | 1 |" in text
+
+
 def test_stores_share_raw_masks_wherever_they_are_moved(tmp_path: Path) -> None:
     masks = tmp_path / "a" / "layers" / "masks"
     for name in ("one", "two", "one"):
@@ -428,7 +446,8 @@ def test_a_real_ablation_end_to_end(
     assert rows["plain"]["top1"] == read_json(metrics["plain"])["arms"]["random"]["top1_mean"]
     assert rows["plain"]["pairs"] == rows["boxes"]["pairs"] == SMALL["budget"]
     # Masks were found for the first store; the other one holds other layers made of them.
-    stores = [path for path in (out / "layers").iterdir() if path.name != "masks"]
+    stores = [path for path in (out / "layers").iterdir() if "-scene-test" not in path.name]
+    stores.remove(out / "layers" / "masks")
     assert len(stores) == 2
     assert len(list((out / "layers" / "masks").rglob("*.json"))) == 8
     assert all((store / "masks").is_symlink() for store in stores)

@@ -32,9 +32,12 @@ def write_tables(folder: Path, results: Results) -> None:
 def markdown(results: Results, lines: list[Line]) -> str:
     """The table, with what it takes to read it."""
     table = results.table
-    header = ["row", "", "top-1 %", "difference", "test loss", "difference", "pool", "runs"]
+    shown = _shown(lines)
+    header = ["row", ""]
+    header += [cell for name in shown for cell in (_FIGURES[name][0], "difference")]
+    header += ["pool", "runs"]
     header += ["paper %", "difference"] if table.paper else []
-    rows = [header, ["---"] * len(header), *(_cells(results, line) for line in lines)]
+    rows = [header, ["---"] * len(header), *(_cells(results, line, shown) for line in lines)]
     text = [f"### {table.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
     text += [
         f"Differences are to the row {table.baseline}, over the same splits and seeds, ± one "
@@ -46,8 +49,8 @@ def markdown(results: Results, lines: list[Line]) -> str:
         len(composited := {round(line.facts["pairs"]) for line in lines if "pairs" in line.facts})
         > 1
     ):
-        shown = ", ".join(map(str, sorted(composited)))
-        text += ["", f"The rows did not all have as many different pairs: {shown}; see the CSV."]
+        counts = ", ".join(map(str, sorted(composited)))
+        text += ["", f"The rows did not all have as many different pairs: {counts}; see the CSV."]
     if table.paper:
         text += ["", f"Paper: {table.paper}."]
     if results.failed:
@@ -56,10 +59,17 @@ def markdown(results: Results, lines: list[Line]) -> str:
     return "\n".join(text)
 
 
-def _cells(results: Results, line: Line) -> list[str]:
+def _shown(lines: list[Line]) -> list[str]:
+    """The figures that the table has: the scene test's only where some run has one."""
+    there = {name for line in lines for name in line.means}
+    return [name for name in _FIGURES if name in there or name in ("top1", "loss")]
+
+
+def _cells(results: Results, line: Line, shown: list[str]) -> list[str]:
     is_base = line.row.name == results.table.baseline
     cells = [line.row.name, line.row.about]
-    for figure, show in _SHOWN.items():
+    for figure in shown:
+        show = _FIGURES[figure][1]
         cells.append(show(line.means[figure]) if figure in line.means else "–")
         cells.append("baseline" if is_base else _difference(line.differences.get(figure), show))
     cells += [_count(line.facts.get("pool")), str(line.n)]
@@ -91,7 +101,12 @@ def _count(value: float | None) -> str:
     return "–" if value is None else f"{round(value):,}"
 
 
-_SHOWN: Mapping[str, Show] = {"top1": _percent, "loss": _nats}
+_FIGURES: Mapping[str, tuple[str, Show]] = {
+    "top1": ("top-1 %", _percent),
+    "loss": ("test loss", _nats),
+    "mixed_rand": ("mixed-rand %", _percent),
+}
+"""What is compared: its title, and how a value of it is shown."""
 
 
 def table_csv(results: Results, lines: list[Line]) -> str:
@@ -106,7 +121,7 @@ def table_csv(results: Results, lines: list[Line]) -> str:
 
 def _flat(results: Results, line: Line) -> dict[str, Any]:
     row: dict[str, Any] = {"row": line.row.name, "about": line.row.about, "runs": line.n}
-    for figure in _SHOWN:
+    for figure in _FIGURES:
         found = line.differences.get(figure)
         row |= {
             figure: _known(line.means.get(figure)),

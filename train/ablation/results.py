@@ -24,7 +24,7 @@ class Outcome:
 
     Attributes:
         figures: "top1" (0..1) and "loss" (nats) on the test split, means over the run's repeats;
-            empty where it failed.
+            with a scene test, "mixed_rand" (0..1) too; empty where it failed.
         facts: "pairs" that were composited, "pool" of pairs to choose from, "seconds" it took.
         failed: why it failed; "" where it did not.
     """
@@ -183,6 +183,8 @@ def read_outcome(run: PlannedRun) -> Outcome:
             "top1": float(arm["top1_mean"]),
             "loss": mean(float(repeat["loss"]) for repeat in arm["repeats"]),
         }
+        if "scene_test" in arm and (found := arm["scene_test"]["mean"]["mixed_rand"])["count"]:
+            figures["mixed_rand"] = float(found["mean"])
         seconds = read_json(folder / "stages.json")
         facts = {"seconds": float(sum(seconds.values()))}
     except (KeyError, TypeError, ValueError, AttributeError) as error:

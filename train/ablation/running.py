@@ -14,8 +14,9 @@ from l2a.logs import LOGGER, opened_run
 from l2a.progress import in_words, say
 from l2a.runs import Run
 from train.ablation.drawn import write_tables
-from train.ablation.plan import MASKS, Plan, PlannedRun
+from train.ablation.plan import LAYERS, MASKS, Plan, PlannedRun
 from train.ablation.results import Outcome, Results, read_outcome
+from train.scene_test.clips import APART
 from train.settings.full import FullSettings
 from train.two_stage import train
 
@@ -38,8 +39,12 @@ def run_all(plan: Plan, work: Train = train) -> Results:
     Returns:
         What came out, the runs that failed among them.
     """
+    own = plan.out / LAYERS
     for store in plan.stores():
-        share_masks(store, plan.masks)
+        if store.parent == own:
+            share_masks(store, plan.masks)
+            # Of test videos, for the scene test: apart, as all that is theirs.
+            share_masks(store.with_name(store.name + APART), own / (MASKS + APART))
     outcomes: dict[PlannedRun, Outcome] = {}
     took: list[float] = []
     for number, run in enumerate(plan.runs, 1):
