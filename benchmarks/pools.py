@@ -134,7 +134,7 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
         clips=ClipSettings(num_frames=8, height=120, width=160, crop=112),
         prepare=PrepareSettings(segmenter=given.segmenter),
         classifier=ClassifierSettings(
-            network=given.network, weights=given.weights, device="auto"
+            network=given.network, weights=given.weights, freeze_trunk=True, device="auto"
         ),
         stage_one=StageOneSettings(validation_clips=1000),
         run=RunSettings(seed=0, layers=given.out / "layers", bank=given.out / "bank"),
@@ -177,9 +177,7 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
 def _scenes(
     opened: Any, settings: FullSettings, trunk: Any, folder: Path
 ) -> Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]] | None:
-    apart = open_apart(
-        opened.videos, opened.store.settings, opened.engine, folder, settings.run
-    )
+    apart = open_apart(opened.videos, opened.store.settings, opened.engine, folder, settings.run)
     try:
         clips = SceneClips.build(apart, settings.clips, settings.composite)
     except NoSceneTest as why:
@@ -197,23 +195,23 @@ def _scenes(
 
 
 def show(results: list[dict[str, Any]], *, markdown: bool) -> None:
-    """One row an arm: means, and paired differences to real clips alone over the splits."""
+    """One row an arm: none as it is, and paired differences to real clips alone over the splits."""
     rows = []
     figures = [name for name in SHOWN if name in results[0]["none"]]
     base = [one["none"] for one in results]
     for arm in results[0]:
         own = [one[arm] for one in results]
-        cells = [arm, f"{100 * statistics.fmean(one['top1'] for one in own):.1f}"]
-        cells.append(f"{statistics.fmean(one['loss'] for one in own):.2f}")
-        apart = differences(
-            [{k: one[k] for k in figures} for one in own], [{k: b[k] for k in figures} for b in base]
+        cells = [arm]
+        gains = differences(
+            *([{name: one[name] for name in figures} for one in side] for side in (own, base))
         )
-        cells += [_cell(name, apart[name]) if arm != "none" else
-                  f"{100 * statistics.fmean(one[name] for one in own):.1f}" if name != "loss" else ""
-                  for name in figures]  # fmt: skip
+        for name in figures:
+            mean = statistics.fmean(one[name] for one in own)
+            alone = f"{mean:.2f}" if name == "loss" else f"{100 * mean:.1f}"
+            cells.append(alone if arm == "none" else _cell(name, gains[name]))
         rows.append([*cells, f"{100 * statistics.fmean(one['spread'] for one in own):.1f}"])
     title = f"{len(results)} splits; differences to none, paired over splits, with 1 s.e."
-    print_table(title, ["arm", "top-1", "loss", *figures, "sd of a draw"], rows, markdown=markdown)
+    print_table(title, ["arm", *figures, "sd of a draw"], rows, markdown=markdown)
 
 
 def _cell(name: str, value: Estimate) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selector.settings import RankSettings
+from semantic_match.listed import ListedPool
 from semantic_match.settings import MatchSettings
-from train.advice.universe import ListedPool
 from train.choosing import Chooser
 from train.prepared import Matching, PreparedData, build_matching
 
