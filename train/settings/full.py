@@ -146,6 +146,10 @@ class StageTwoSettings:
         repeats: how many times the classifier is trained, each with its own seed; results are
             given as mean and standard deviation.
         export: also write the chosen pairs as an augmented data set to RUN/export.
+        drop_real: the share of the real training videos that stage two leaves out, 0 to 0.5: those
+            that the Selector values least over all classes, and of no class more than half. Real
+            clips and pairs of selected arms are without them, for the same number of steps; with
+            --compare a classifier is also trained on the real clips that are kept, alone.
         scene_test: ask each trained classifier about test videos whose actors and scenes were
             exchanged: what it knows of actors, and what of scenes. With --compare it is done if not
             given; their layers lie apart, and nothing that trains sees them.
@@ -161,6 +165,7 @@ class StageTwoSettings:
     augment: tuple[str, ...] | str | None = None
     repeats: int = 1
     export: bool = False
+    drop_real: float = setting(0.0, added=True)
     scene_test: bool | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
@@ -168,6 +173,8 @@ class StageTwoSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1.")
+        if not 0 <= self.drop_real <= 0.5:
+            raise InputError(f"drop_real is {self.drop_real}; give a share from 0 (none) to 0.5.")
 
 
 @dataclass(frozen=True)
