@@ -94,6 +94,12 @@ class StageOneSettings:
         probe: share of training videos whose classes are exchanged among them, in a copy of the
             labels for stage one alone; how well ω tells them from the others is reported. 0 for
             none.
+        frozen_pairs: with --freeze-trunk, how many pairs of the pool are composited once, for
+            stage one to learn from again and again.
+        reward_folds: measure credit by cross-fitting in so many folds of the training and
+            validation recordings, 4 or more: each pair on clips, and by heads, that know neither of
+            its videos. Many more recordings measure then; the trunk stays as it is. 0 measures on
+            the validation subset.
     """
 
     GROUP: ClassVar[str] = "stage_one"
@@ -106,8 +112,17 @@ class StageOneSettings:
     trunk_lr: float = 0.0
     fresh_head: bool = True
     probe: float = 0.0
+    frozen_pairs: int = setting(1400, added=True)
+    reward_folds: int = setting(0, added=True)
 
     def __post_init__(self) -> None:
+        if self.frozen_pairs < 10:
+            raise InputError(f"frozen_pairs is {self.frozen_pairs}; it must be at least 10.")
+        if self.reward_folds and self.reward_folds < 4:
+            raise InputError(
+                f"reward_folds is {self.reward_folds}; give 0 (none), or 4 or more: with fewer, no "
+                "clip is left to fit a head to."
+            )
         if not 0 <= self.probe <= 0.5:
             raise InputError(f"probe is {self.probe}; give a share from 0 (none) to 0.5.")
         if not 0 <= self.trunk_lr < 1:
