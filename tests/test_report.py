@@ -27,8 +27,8 @@ from train.report.charts import arms_chart, curve_charts
 from train.tracking import FIGURES, points_of
 
 SECTIONS = (
-    "ran", "accuracy", "confusion", "stage-one", "scores", "films", "maps", "matches", "left-out",
-    "settings",
+    "ran", "accuracy", "confusion", "stage-one", "scores", "films", "worst", "maps", "matches",
+    "left-out", "settings",
 )  # fmt: skip
 VOID = {"meta", "link", "br", "img", "path", "use", "rect"}
 
@@ -192,7 +192,7 @@ def test_films_show_the_best_and_the_worst_pairs(run: Path, page: Page, tmp_path
     assert f"{chosen[0].foreground} on {chosen[0].background}" in best
     assert f"{worst.foreground} on {worst.background}" in rest
     videos = page.attributes("video")
-    assert len(videos) == 8  # four each
+    assert len(videos) == 20  # four each, and twelve videos that are worth least
     for video in videos:
         assert {"autoplay", "loop", "muted", "playsinline"} <= video.keys()
         assert video["aria-label"]
@@ -226,8 +226,8 @@ GAPS = {
         },
     ),
     "an older run": (
-        ["pool_sample.parquet", "stage_one/curves.json", "stages.json"],
-        {"scores": "was not sampled", "stage-one": "mislabelled", "ran": "Versions"},
+        ["pool_sample.parquet", "videos.parquet", "stage_one/curves.json", "stages.json"],
+        {"scores": "was not sampled", "worst": None, "stage-one": "mislabelled", "ran": "Versions"},
     ),
     "a run that was tidied up": (
         ["layers", "bank"],
@@ -315,7 +315,7 @@ def test_a_selection_is_reported_too(run: Path, tmp_path: Path) -> None:
     assert {"ran", "scores", "films", "matches"} <= page.sections.keys()
     assert not {"accuracy", "confusion", "maps"} & page.sections.keys()
     assert "was trained before" in page.sections["stage-one"]
-    assert len(page.attributes("video")) == 8
+    assert len(page.attributes("video")) == 20
 
 
 def test_random_pairs_and_a_single_repeat(run: Path, tmp_path: Path) -> None:

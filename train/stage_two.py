@@ -1,14 +1,15 @@
 """Stage two: the classifier on real and composited clips (Sec. 4.2), and what it gained.
 
 Each arm is a way to choose pairs, an augmentation, or both (`train/arms.py`). Every arm draws the
-same real clips in the same order for the same number of steps, so that only these differ.
+same real clips in the same order for the same number of steps, so that only these differ; but for
+the real clips that `--drop-real` leaves out of selected arms, for as many steps.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,14 @@ class Arm:
 
     Attributes:
         name: as in `train.arms.ArmPlan`.
-        results: metrics on the test split, one a repeat, as `Metrics.to_json` gives them.
+        results: metrics on the test split, one a repeat, or with a frozen trunk one a draw of
+            pairs, as `Metrics.to_json` gives them.
+        l2: with a frozen trunk, the strength of the head's penalty; else None.
     """
 
     name: str
     results: tuple[dict[str, Any], ...]
+    l2: float | None = None
 
     @property
     def mean(self) -> float:
@@ -56,6 +60,16 @@ class Arm:
         """Standard deviation of top-1 over the repeats; 0 for one."""
         top1 = [result["top1"] for result in self.results]
         return statistics.stdev(top1) if len(top1) > 1 else 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean top-1 over the repeats; 0 for one."""
+        return float(self.spread / len(self.results) ** 0.5)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy on the test split over the repeats, in nats."""
+        return statistics.fmean(result["loss"] for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,8 @@ class StageTwo:
         seed: the first repeat's.
         workers: as `--workers` says: without a GPU, trainings at a time; with one, processes that
             make batches.
+        dropped: bank rows of the real clips that arms with `ArmPlan.drops` are trained without,
+            int64.
     """
 
     prepared: PreparedData
@@ -98,6 +114,7 @@ class StageTwo:
     folder: Path
     seed: int
     workers: int = 0
+    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def run(
         self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
@@ -143,10 +160,11 @@ class StageTwo:
         settings, prepared, plan = self.classifier, self.prepared, training.plan
         place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
+        rows = prepared.rows["train"]
         mix = TrainingMix(
-            prepared.rows["train"], training.pairs,
+            rows[~np.isin(rows, self.dropped)] if plan.drops else rows, training.pairs,
             self.stage.composites_per_batch or settings.batch_size, self.stage.replace_real,
-            plan.augmentation,
+            plan.augmentation, clips_per_epoch=len(rows),
         )  # fmt: skip
         network = make_classifier(settings, len(classes), seed, device)
         objective = Supervised()
@@ -210,9 +228,39 @@ def table(arms: list[Arm], clips: int) -> str:
         lines.append(
             f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
         )
-    error = 100 * standard_error([arm.mean for arm in arms], clips)
-    lines.append(f"{clips} test clips: one accuracy is uncertain by ±{error:.1f} (1 s.e.)")
+    lines.append(_uncertainty(arms, clips))
     return "\n".join(lines)
+
+
+def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
+    """The same for a frozen trunk: spread and standard error are over draws of pairs.
+
+    Args:
+        arms, clips: as `table` takes them.
+    """
+    base = next((arm.mean for arm in arms if arm.name == "none"), None)
+    titles = [arm_title(arm.name) for arm in arms]
+    width = max(16, *(len(title) + 2 for title in titles))
+    heads = "".join(f"{head:>8}" for head in ("top-1", "sd", "se", "gain", "loss", "draws"))
+    lines = [f"{'':<{width}}{heads}"]
+    for arm, title in zip(arms, titles, strict=True):
+        several = len(arm.results) > 1
+        sd, se = (f"{100 * value:.1f}" if several else "-" for value in (arm.spread, arm.error))
+        gain = "" if base is None or arm.name == "none" else f"{100 * (arm.mean - base):+.1f}"
+        lines.append(
+            f"{title:<{width}}{100 * arm.mean:>7.1f}%{sd:>8}{se:>8}{gain:>8}{arm.loss:>8.3f}"
+            f"{len(arm.results):>8}"
+        )
+    lines += [
+        "frozen trunk: a head has one optimum; sd and se (of the mean) are over draws of pairs",
+        _uncertainty(arms, clips),
+    ]
+    return "\n".join(lines)
+
+
+def _uncertainty(arms: Sequence[Arm], clips: int) -> str:
+    error = 100 * standard_error([arm.mean for arm in arms], clips)
+    return f"{clips} test clips: one accuracy is uncertain by ±{error:.1f} (1 s.e.)"
 
 
 def standard_error(accuracies: Sequence[float], clips: int) -> float:

@@ -35,6 +35,8 @@ from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
 from train.arms import ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
+from train.frozen.draws import ChosenPairs
+from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
 from train.mix import NO_PAIRS, TrainingMix
 from train.opening import Opened, open_data, refuse_other_layers
@@ -53,9 +55,10 @@ from train.report import NAME, write_report
 from train.scene_test.stage import SceneTest, run_scene_test
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
-from train.stage_two import Arm, StageTwo, table
+from train.stage_two import Arm, StageTwo, table, table_of_draws
 from train.trained_selector import SelectorWithTrunk
 from train.transfer import NOT_REUSED, Reuse, open_selector
+from train.video_table import VIDEOS, dropped_videos
 
 
 @dataclass(frozen=True)
@@ -116,33 +119,53 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
     )
-    pairs = {"none": NO_PAIRS}
+    pairs = ChosenPairs({})
     if kinds != {"none"}:
         further = reuse is not None and reuse.finetune
         recipe = SelectorRecipe.of(settings) if given is None or further else None
-        pairs |= _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
+        pairs = _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
     run.fix_settings()
     with run.stage("stage two"):
-        stage = StageTwo(
-            prepared, settings.classifier, settings.stage_two, run.path("stage_two"),
-            settings.run.seed, settings.engine.workers,
-        )  # fmt: skip
-        arms = stage.run(plans, pairs)
+        arms, folders = _arms(run, prepared, settings, plans, pairs)
     if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
                        settings.engine)  # fmt: skip
-    tested = run_scene_test(run, opened, settings, stage.folders(plans))
+    tested = run_scene_test(run, opened, settings, folders)
     summary = summarise(run, arms, prepared, tested)
     with run.stage("report"):
         write_report(run.folder)
     return summary
 
 
+def _arms(
+    run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
+    pairs: ChosenPairs,
+) -> tuple[tuple[Arm, ...], dict[str, list[Path]]]:  # fmt: skip
+    """Stage two, by training, or with a frozen trunk by fitting heads: what came of it, and each
+    arm's folders."""
+    folder, seed = run.path("stage_two"), settings.run.seed
+    dropped = _dropped(run, prepared, settings.stage_two.drop_real)
+    if settings.classifier.freeze_trunk:
+        frozen = FrozenStageTwo(
+            prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed,
+            dropped,
+        )  # fmt: skip
+        arms = frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
+        return arms, frozen.folders(plans)
+    stage = StageTwo(
+        prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers,
+        dropped,
+    )  # fmt: skip
+    return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
+
+
 def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
     """Open all that a training works on, and check what else can be known of it now."""
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)
+    if settings.classifier.freeze_trunk:
+        check_frozen(settings.classifier, settings.stage_one.trunk_lr)
     stage, batch_size = settings.stage_two, settings.classifier.batch_size
     if any(plan.pairs != "none" for plan in plans):
         one = np.zeros((1, 2), dtype=np.int64)
@@ -164,22 +187,33 @@ def _pairs(
     kinds: Collection[str],
     given: SelectorWithTrunk | None,
     recipe: SelectorRecipe | None,
-) -> dict[str, NDArray[np.int64]]:
-    """The stages from matching to the chosen pairs: bank rows int64 `[n, 2]` of each of `kinds`.
+) -> ChosenPairs:
+    """The stages from matching to the chosen pairs of each of `kinds`.
 
     From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
     """
     matching = match_run(run, prepared, settings.match)
     budget = resolve_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
-    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    chooser = Chooser(
+        prepared, matching, settings.rank, budget, settings.run.seed, settings.stage_two.drop_real
+    )
     pairs = {"random": chooser.at_random()} if "random" in kinds else {}
-    if "selector" in kinds:
-        pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
-    else:
+    if "selector" not in kinds:
         write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
         draw_composites(run, prepared)
-    return pairs
+        return ChosenPairs(pairs, chooser)
+    pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
+    return ChosenPairs(
+        pairs, chooser, lambda: _selector(run, chooser, given, recipe),
+        lambda: _dropped(run, prepared, settings.stage_two.drop_real),
+    )  # fmt: skip
+
+
+def _dropped(run: Run, prepared: PreparedData, share: float) -> NDArray[np.int64]:
+    """Bank rows of the real clips that the Selector's arms do without, by the run's table."""
+    ids = sorted(dropped_videos(run.path(VIDEOS))) if share else []
+    return np.array([prepared.bank.row(id_) for id_ in ids], dtype=np.int64)
 
 
 def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
@@ -247,20 +281,28 @@ def choose_run(
     before = chosen_before(run, chooser.prepared)
     if before is not None:
         return before
-    trained = given
-    if recipe is not None:
-        with run.stage("stage one"):
-            trained = run_stage_one(
-                chooser.prepared, chooser.matching, recipe, run.path("stage_one"),
-                run.path("selector"), given,
-            )  # fmt: skip
-    if trained is None:
-        raise ValueError("Give a Selector, or a recipe to train one.")
+    trained = _selector(run, chooser, given, recipe)
     with run.stage("select"):
-        choice = chooser.best(trained, engine)
+        probe = recipe.stage.probe if recipe else 0.0
+        choice = chooser.valued(run.path(VIDEOS), trained, probe).best(trained, engine)
         write_selection(run.path("pairs.parquet"), choice, chooser.prepared, origin)
         draw_composites(run, chooser.prepared)
     return choice.selection.pairs
+
+
+def _selector(
+    run: Run, chooser: Chooser, given: SelectorWithTrunk | None, recipe: SelectorRecipe | None
+) -> SelectorWithTrunk:
+    """The run's Selector: the one from before, or one that is trained now, or was before."""
+    if recipe is not None:
+        with run.stage("stage one"):
+            return run_stage_one(
+                chooser.prepared, chooser.matching, recipe, run.path("stage_one"),
+                run.path("selector"), given,
+            )  # fmt: skip
+    if given is None:
+        raise ValueError("Give a Selector, or a recipe to train one.")
+    return given
 
 
 def export_run(
@@ -273,7 +315,9 @@ def export_run(
     originals: tuple[Video, ...] = ()
     if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
-        originals = read_videos(prepared.videos.root, data).of_split("train")
+        dropped = dropped_videos(run.path(VIDEOS))
+        videos = read_videos(prepared.videos.root, data).of_split("train")
+        originals = tuple(video for video in videos if video.id not in dropped)
     with progress("export", "clips") as report:
         done = export_pairs(
             PairList(pairs, meta, read_spares(path)),
@@ -296,21 +340,29 @@ def summarise(
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
+    frozen = arms[0].l2 is not None
     content: dict[str, Any] = {
         "classes": list(prepared.videos.classes),
         "test_clips": first.n,
-        "arms": {
-            arm.name: {"top1_mean": arm.mean, "top1_sd": arm.spread, "repeats": list(arm.results)}
-            for arm in arms
-        },
+        "arms": {arm.name: _figures(arm) for arm in arms},
     }
-    text = table(list(arms), first.n)
+    if frozen:
+        content["repeats_are"] = "draws of pairs"
+    text = table_of_draws(arms, first.n) if frozen else table(list(arms), first.n)
     if tested is not None:
         tested.add_to(content)
         text += f"\n\n{tested.text}"
     write_json(run.path("metrics.json"), content)
     write_text(run.path("table.txt"), text + "\n")
     return Summary(tuple(arms), text, run.folder)
+
+
+def _figures(arm: Arm) -> dict[str, Any]:
+    """What metrics.json says of an arm."""
+    figures = {"top1_mean": arm.mean, "top1_sd": arm.spread, "repeats": list(arm.results)}
+    if arm.l2 is not None:
+        figures |= {"top1_se": arm.error, "loss_mean": arm.loss, "l2": arm.l2}
+    return figures
 
 
 def check_networks(classifier: ClassifierSettings, stage: StageOneSettings) -> None:

@@ -45,6 +45,7 @@ from l2a.options import (
 from l2a.settings import ClipSettings
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
+from train.settings.frozen import FrozenSettings
 from train.settings.full import (
     ClassifierSettings,
     FullSettings,
@@ -103,8 +104,8 @@ _TO_CHOOSE = (
 )  # fmt: skip
 _TO_TRAIN = (
     *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings, RankSettings,
-    ClassifierSettings, StageOneSettings, StageTwoSettings, ExportSettings, EngineSettings,
-    RunSettings,
+    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, ExportSettings,
+    EngineSettings, RunSettings,
 )  # fmt: skip
 
 COMMANDS: Mapping[str, Command] = MappingProxyType({

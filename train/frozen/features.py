@@ -89,6 +89,12 @@ class FeatureBank:
         """D, the length of a feature."""
         return self._trunk.feature_dim
 
+    @torch.no_grad()
+    def of(self, clips: Tensor) -> Tensor:
+        """Features float32 `[B, D]` of any clips uint8 `[B, T, h, w, 3]`; they are not kept."""
+        trunk = self._trunk
+        return trunk(trunk.to_input(clips.to(trunk.device))).float().cpu()
+
     def centre(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, D]` of real clips `[n]`, of the centre: what evaluation sees."""
         keys = self._key(rows, rows, np.zeros_like(rows))
@@ -258,7 +264,6 @@ class FeatureBank:
                 report(done, total)
             shards.add(keys, _joined(parts))
 
-    @torch.no_grad()
     def _batches(
         self,
         keys: NDArray[np.int64],
@@ -267,8 +272,7 @@ class FeatureBank:
         """The columns of some keys, a batch at a time; the next one's clips are made meanwhile."""
         parts = (keys[i : i + EVALUATION_BATCH] for i in range(0, len(keys), EVALUATION_BATCH))
         for clips, columns in prefetch(compute(part) for part in parts):
-            made = self._trunk(self._trunk.to_input(clips.to(self._trunk.device)))
-            yield {"features": made.float().cpu(), **columns}
+            yield {"features": self.of(clips), **columns}
 
 
 def _joined(parts: list[Mapping[str, Tensor]] | list[_Columns]) -> _Columns:

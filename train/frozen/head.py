@@ -21,10 +21,12 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from l2a.checkpoints import load_tensors, save_tensors
 from l2a.errors import L2AError
 from l2a.networks import VideoNetwork
 
@@ -33,6 +35,9 @@ STRENGTHS: tuple[float, ...] = tuple(10 ** (-step / 2) for step in range(10))
 
 TOLERANCE = 1e-6
 """The gradient's norm at the optimum, as a share of its norm at W = 0, b = 0."""
+
+HEADS_FILE = "heads.safetensors"
+"""The heads of the draws of an arm, in the arm's folder."""
 
 _AIM = 0.5 * TOLERANCE
 """Where the search stops: a little further than it must, for rounding when axes are turned back."""
@@ -258,6 +263,28 @@ def choose_l2(
         losses[l2] = loss
         starts = heads
     return Strength(min(losses, key=lambda l2: losses[l2]), losses, chosen)
+
+
+def save_heads(path: Path, heads: Sequence[LinearHead]) -> None:
+    """Write the heads of several draws."""
+    tensors = {
+        "weight": torch.stack([head.weight for head in heads]),
+        "bias": torch.stack([head.bias for head in heads]),
+    }
+    facts = [
+        {"l2": h.l2, "loss": h.loss, "gradient_norm": h.gradient_norm, "steps": h.steps}
+        for h in heads
+    ]
+    save_tensors(path, tensors, facts)
+
+
+def load_heads(path: Path) -> list[LinearHead]:
+    """Read what `save_heads` wrote."""
+    tensors, facts = load_tensors(path)
+    return [
+        LinearHead(weight, bias, **known)
+        for weight, bias, known in zip(tensors["weight"], tensors["bias"], facts, strict=True)
+    ]
 
 
 class _Reached(Exception):

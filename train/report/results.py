@@ -50,6 +50,7 @@ def accuracy(source: Source) -> Section:
         "clips": metrics["test_clips"],
         "error": standard_error(list(means.values()), metrics["test_clips"]),
         "repeats": len(top1s[main]),
+        "drawn": "repeats_are" in metrics,
         "chart": arms_chart({arm_title(name): values for name, values in top1s.items()}),
         "titles": [arm_title(name) for name in arms],
         "classes": _by_class(metrics["classes"], arms, main, compared),

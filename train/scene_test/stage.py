@@ -19,6 +19,7 @@ from l2a.progress import say
 from l2a.runs import Run
 from train.arms import arm_title
 from train.classifier import load_classifier
+from train.frozen.head import HEADS_FILE, load_heads
 from train.opening import Opened
 from train.scene_test.asking import SceneFeatures, logits_of
 from train.scene_test.clips import FOLDER, NoSceneTest, SceneClips, open_apart
@@ -90,7 +91,11 @@ def run_scene_test(
         write_json(run.path(FOLDER, "clips.json"), clips.cast.to_json())
         asked = SceneFeatures(clips)
         scores = {
-            name: tuple(_scores(folder, clips, asked, settings.classifier) for folder in folders)
+            name: tuple(
+                one
+                for folder in folders
+                for one in _scores(folder, clips, asked, settings.classifier)
+            )
             for name, folders in trainings.items()
         }
         main = next(iter(trainings.values()))[0]
@@ -100,19 +105,27 @@ def run_scene_test(
 
 def _scores(
     folder: Path, clips: SceneClips, asked: SceneFeatures, settings: ClassifierSettings
-) -> SceneScores:
-    """Those of the classifier in a training's folder, measured or read."""
+) -> list[SceneScores]:
+    """Those of the classifier in a training's folder, measured or read; of the heads of all draws,
+    where the trunk was frozen."""
     path, mark = folder / RESULT, clips.cast.mark
     if path.is_file():
         before = read_json(path)
         if isinstance(before, dict) and before.get("clips") == mark:
-            return SceneScores.from_json(before)
+            return [SceneScores.from_json(one) for one in before.get("draws", [before])]
     LOGGER.debug(f"scene test of {folder.name}")
     network, _ = load_classifier(folder / "classifier.safetensors")
     network.move_to(pick_device(settings.device), settings.precision)
-    scores = measure_scenes_from_logits(asked.logits(network), clips)
-    write_json(path, {"clips": mark, **scores.to_json()})
-    return scores
+    if not (folder / HEADS_FILE).is_file():
+        scores = measure_scenes_from_logits(asked.logits(network), clips)
+        write_json(path, {"clips": mark, **scores.to_json()})
+        return [scores]
+    found = []
+    for head in load_heads(folder / HEADS_FILE):
+        head.put_into(network)
+        found.append(measure_scenes_from_logits(asked.logits(network), clips))
+    write_json(path, {"clips": mark, "draws": [scores.to_json() for scores in found]})
+    return found
 
 
 def draw_classifier(

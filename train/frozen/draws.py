@@ -1,0 +1,43 @@
+"""Draws of pairs: what an arm on frozen features is repeated with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.choosing import Chooser
+from train.mix import NO_PAIRS
+from train.trained_selector import SelectorWithTrunk
+
+
+@dataclass(frozen=True)
+class ChosenPairs:
+    """The pairs of a run's arms.
+
+    Attributes:
+        first: `ArmPlan.pairs` ─► the pairs that the run's files hold, int64 `[m, 2]`.
+        chooser: draws others under the same budget and caps; None where nothing is composited.
+        trained: gives the Selector of the run; None where there is none.
+        dropped: gives the bank rows of videos that no pair of the Selector may use, int64.
+    """
+
+    first: Mapping[str, NDArray[np.int64]]
+    chooser: Chooser | None = None
+    trained: Callable[[], SelectorWithTrunk] | None = None
+    dropped: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
+
+    def draws(self, kind: str, count: int) -> Sequence[NDArray[np.int64]]:
+        """`count` draws of pairs; one where nothing is drawn: no pairs, or the very best ones."""
+        if kind == "none" or self.chooser is None:
+            return (NO_PAIRS,)
+        if kind == "random":
+            return self.chooser.draws(count)
+        if self.trained is None:
+            raise ValueError("There is no Selector to choose by.")
+        trained = self.trained()
+        if not self.chooser.sharpness(trained).share:
+            return (self.first[kind],)
+        return self.chooser.without(self.dropped()).draws(count, trained)
