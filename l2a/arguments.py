@@ -15,12 +15,17 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from l2a.errors import InputError
 from l2a.logs import LOGGER
 from l2a.settings import about, flat
 from l2a.values import ConversionError, Given, convert, in_words, shown
+
+if TYPE_CHECKING:
+    import yaml
+
+    from l2a.settings_file import Line
 
 S = TypeVar("S")
 
@@ -41,6 +46,13 @@ class Arguments:
 
     def __contains__(self, group: type) -> bool:
         return group in self._groups
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(self._groups)
+
+    def replaced(self, instance: Any) -> Arguments:
+        """The same with another instance of one of the dataclasses."""
+        return Arguments({**self._groups, type(instance): instance})
 
     def groups(self) -> tuple[Any, ...]:
         """All instances: what `Run.open` takes."""
@@ -88,6 +100,44 @@ def parse(
     if problems:
         raise InputError(" ".join(problems))
     return Arguments(_instances(groups, values))
+
+
+def overridden(
+    arguments: Arguments,
+    command: str,
+    place: str,
+    root: yaml.Node,
+    *,
+    known: Iterable[type],
+    refused: Mapping[str, str],
+) -> Arguments:
+    """The same arguments, with what a part of a YAML file sets in their place.
+
+    Args:
+        arguments: of the command line.
+        command: whose settings may be set, for messages.
+        place: where they stand, for messages.
+        root: the part, flat or by group.
+        known: the dataclasses of all commands, as for `parse`.
+        refused: settings that may not be set there ─► why, for the end of a sentence.
+
+    Raises:
+        InputError: what is wrong, over all settings at once.
+    """
+    from l2a.settings_file import settings_of
+
+    groups = list(arguments)
+    options = _options(groups)
+    lines = settings_of(place, root, _names(known))
+    given = _of_lines(lines, place, options)
+    if strange := [line for line in lines if not _is_among(line, options)]:
+        raise InputError(f"{place} sets {strange[0]}, which `l2a {command}` does not take.")
+    if wrong := [name for name in given if name in refused]:
+        raise InputError(f"{place} sets {wrong[0]}, {refused[wrong[0]]}.")
+    values, problems = _converted(command, {name: options[name] for name in given}, given)
+    if problems:
+        raise InputError(" ".join(problems))
+    return Arguments(_instances(groups, arguments.flat() | values))
 
 
 @dataclass(frozen=True)
@@ -147,19 +197,35 @@ def _from_file(
     """What a settings file says of this command's settings."""
     from l2a.settings_file import read_settings  # YAML, which most command lines do without
 
+    return _of_lines(read_settings(path, _names(known)), str(path), options)
+
+
+def _names(known: Iterable[type]) -> dict[str, set[str]]:
+    """Group ─► the names of its settings, and those that they had."""
     names: dict[str, set[str]] = defaultdict(set)
     for group in known:
         for field in dataclasses.fields(group):
             names[_group(group)].update((field.name, *about(field).formerly))
-    found = {}
-    for line in read_settings(path, names):
-        option = options.get(line.name)
-        if option is not None and line.group in (None, _group(option.group)):
-            name = _current(line.name, option, f"{line} in {path}")
+    return names
+
+
+def _of_lines(
+    lines: Iterable[Line], place: str, options: Mapping[str, _Option]
+) -> dict[str, _Value]:
+    """What lines say of this command's settings; those of other commands are passed over."""
+    found: dict[str, _Value] = {}
+    for line in lines:
+        if _is_among(line, options):
+            name = _current(line.name, options[line.name], f"{line} in {place}")
             if name in found:
-                raise InputError(f"{path} sets {name} twice; keep one of the two lines.")
-            found[name] = _Value(line.given, f"{line} in {path}")
+                raise InputError(f"{place} sets {name} twice; keep one of the two lines.")
+            found[name] = _Value(line.given, f"{line} in {place}")
     return found
+
+
+def _is_among(line: Line, options: Mapping[str, _Option]) -> bool:
+    option = options.get(line.name)
+    return option is not None and line.group in (None, _group(option.group))
 
 
 def _group(of: type[Any]) -> str:
@@ -233,7 +299,7 @@ def _named(
     if not remaining or remaining[0].startswith("--"):
         raise InputError(f"{spelled} is given without a value; it must be {in_words(option.kind)}.")
     values = [remaining.popleft()]
-    if option.kind == tuple[int, ...]:
+    if tuple[int, ...] in (option.kind, *typing.get_args(option.kind)):
         while remaining and _is_number(remaining[0]):  # --hidden 256 128
             values.append(remaining.popleft())
     return current, _Value(values if len(values) > 1 else values[0], option.spelled)

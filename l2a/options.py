@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from l2a.errors import InputError
+from l2a.settings import setting
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,40 @@ class CheckSettings:
 
     strict: bool = False
     json: Path | None = None
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """What is compared with what.
+
+    Attributes:
+        table: the rows: 1 or 2 for the paper's tables, pools for pools of pairs, or FILE.yaml for
+            rows of your own.
+        splits: the official splits that each row is trained for, such as 1 2 3; that of --split if
+            not given.
+        seeds: the seeds that each row is trained with, such as 0 1 2; that of --seed if not given.
+        dry_run: only say what would be trained, and what the rows share.
+    """
+
+    GROUP: ClassVar[str] = "ablation"
+
+    # Each run keeps its own settings: more rows, splits and seeds may be asked for later.
+    table: str = setting("1", speed_only=True)
+    splits: tuple[int, ...] | None = setting(None, speed_only=True)
+    seeds: tuple[int, ...] | None = setting(None, speed_only=True)
+    dry_run: bool = setting(False, speed_only=True)
+
+    def __post_init__(self) -> None:
+        for name, least in (("splits", 1), ("seeds", 0)):
+            numbers = getattr(self, name)
+            if numbers is None:
+                continue
+            if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < least:
+                shown = " ".join(map(str, numbers))
+                raise InputError(
+                    f"{name} is {shown!r}; give whole numbers from {least}, each once, such as"
+                    f" --{name} 1 2 3."
+                )
 
 
 @dataclass(frozen=True)

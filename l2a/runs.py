@@ -91,6 +91,21 @@ class Run:
         opened_run(folder)
         return run
 
+    def refuse_other(
+        self, command: str, settings: Iterable[Any], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Refuse to read the results of another command, or of other settings; nothing is written.
+
+        Args:
+            command, settings, facts: as for `open`.
+
+        Raises:
+            InputError: it is another's; the message names the first setting that differs.
+        """
+        before = self.read()
+        _check_command(self.folder, before["command"], command)
+        _check_settings(self.folder, before["settings"], list(settings), dict(facts or {}))
+
     def fix_settings(self) -> None:
         """From now on results depend on the settings: the folder takes no others."""
         self._write(self.read() | {"fixed": True})

@@ -57,20 +57,32 @@ def read_settings(path: Path, known: Mapping[str, Iterable[str]]) -> list[Line]:
         InputError: it is not there or no such file, it names what no command knows, or a setting
             twice.
     """
-    root = _tree(path)
-    if root is None:
-        return []
+    root = read_tree(path)
+    return [] if root is None else settings_of(str(path), root, known)
+
+
+def settings_of(place: str, root: yaml.Node, known: Mapping[str, Iterable[str]]) -> list[Line]:
+    """The settings of a file, or of a part of one, in their order.
+
+    Args:
+        place: where they stand, for messages: the file, or what of it.
+        root: the part.
+        known: as for `read_settings`.
+
+    Raises:
+        InputError: as `read_settings`.
+    """
     if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{path} holds no settings; write one `name: value` a line.")
+        raise InputError(f"{place} holds no settings; write one `name: value` a line.")
     names = {name: set(of) for name, of in known.items()}
     lines = [
-        line for key, node in root.value for line in _lines(path, _key(path, key), node, names)
+        line for key, node in root.value for line in _lines(place, key_of(place, key), node, names)
     ]
-    _refuse_twice(path, lines)
+    _refuse_twice(place, lines)
     return lines
 
 
-def _lines(path: Path, name: str, node: yaml.Node, known: Mapping[str, set[str]]) -> Iterable[Line]:
+def _lines(path: str, name: str, node: yaml.Node, known: Mapping[str, set[str]]) -> Iterable[Line]:
     """What one entry of the file sets. A mapping is a group, whatever else has that name."""
     everything = set().union(*known.values())
     if not isinstance(node, yaml.MappingNode):
@@ -92,7 +104,7 @@ def _lines(path: Path, name: str, node: yaml.Node, known: Mapping[str, set[str]]
         raise InputError(
             f"{path} has the group {_quoted(name)}, which no command knows; {_hint(name, known)}"
         )
-    inside = [(_key(path, key), value) for key, value in node.value]
+    inside = [(key_of(path, key), value) for key, value in node.value]
     if strange := [key for key, _ in inside if key not in known[name]]:
         raise InputError(
             f"{path} sets {_quoted(strange[0])} in the group {name}, which has no such setting; "
@@ -114,7 +126,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"perhaps {near[0]!r} is meant." if near else "`l2a COMMAND --help` lists them."
 
 
-def _refuse_twice(path: Path, lines: Sequence[Line]) -> None:
+def _refuse_twice(path: str, lines: Sequence[Line]) -> None:
     """Two groups may have a setting of one name; what stands alone is that of all of them."""
     alone = {line.name for line in lines if line.group is None}
     seen: set[tuple[str | None, str]] = set()
@@ -125,7 +137,12 @@ def _refuse_twice(path: Path, lines: Sequence[Line]) -> None:
         seen.add(place)
 
 
-def _tree(path: Path) -> yaml.Node | None:
+def read_tree(path: Path) -> yaml.Node | None:
+    """The tree of a YAML file, of which nothing is built; None where the file is empty.
+
+    Raises:
+        InputError: it is not there, too large or no YAML.
+    """
     text = read_text(path, _MOST_BYTES, "settings file")
     try:
         return yaml.compose(text, yaml.SafeLoader)
@@ -136,13 +153,18 @@ def _tree(path: Path) -> yaml.Node | None:
     raise InputError(f"{path} is not a readable YAML file ({reason}); correct it.")
 
 
-def _key(path: Path, node: yaml.Node) -> str:
+def key_of(path: Path | str, node: yaml.Node) -> str:
+    """A name of a mapping, as it is written.
+
+    Raises:
+        InputError: it is not text.
+    """
     if not isinstance(node, yaml.ScalarNode) or node.tag not in _PLAIN:
         raise InputError(f"{path} has a name that is not text; write one `name: value` a line.")
     return str(node.value)
 
 
-def _given(path: Path, name: str, node: yaml.Node) -> Given:
+def _given(path: str, name: str, node: yaml.Node) -> Given:
     """Text, a list of texts, or None, of what stands behind a name."""
     several = isinstance(node, yaml.SequenceNode)
     items = node.value if several else [node]

@@ -131,7 +131,9 @@ class RankingMonitor:
         found = measure_reliability(credit, classes)
         if found is None:
             return {}
-        self.agreement.append([found.halves, found.spread, float(found.recordings)])
+        # A new list: states that were saved keep theirs.
+        own = [found.halves, found.spread, float(found.recordings)]
+        self.agreement = [*self.agreement, own]
         return {"reliability": found.halves, "reliability_spread": found.spread}
 
     @property

@@ -34,8 +34,7 @@ def test_a_known_chance_is_found_whatever_the_logits_scale(
 ) -> None:
     z = drawn(8_000, seed=seed)
     above = (
-        torch.rand(8_000, generator=torch.Generator().manual_seed(seed + 1))
-        < (slope * z).sigmoid()
+        torch.rand(8_000, generator=torch.Generator().manual_seed(seed + 1)) < (slope * z).sigmoid()
     )
     # Credit is above the median where it should be, in one class: half of all pairs are.
     credit = above.float() + 1e-3 * drawn(8_000, seed=seed + 2)

@@ -205,6 +205,12 @@ class Scripted:
         self.taken += 1
         return StepResult(torch.tensor(loss).reshape(-1), self.before, self.credit)
 
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        return self.sample(count, generator)
+
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        return torch.zeros(len(batch.rows), 1)  # of one recording, which says nothing
+
     def restart(self) -> None:
         self.calls.append("restart")
 

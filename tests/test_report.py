@@ -27,8 +27,8 @@ from train.report.charts import arms_chart, curve_charts
 from train.tracking import FIGURES, points_of
 
 SECTIONS = (
-    "ran", "accuracy", "confusion", "stage-one", "scores", "films", "maps", "matches", "left-out",
-    "settings",
+    "ran", "accuracy", "confusion", "stage-one", "scores", "films", "worst", "maps", "matches",
+    "left-out", "settings",
 )  # fmt: skip
 VOID = {"meta", "link", "br", "img", "path", "use", "rect"}
 
@@ -192,7 +192,7 @@ def test_films_show_the_best_and_the_worst_pairs(run: Path, page: Page, tmp_path
     assert f"{chosen[0].foreground} on {chosen[0].background}" in best
     assert f"{worst.foreground} on {worst.background}" in rest
     videos = page.attributes("video")
-    assert len(videos) == 8  # four each
+    assert len(videos) == 20  # four each, and twelve videos that are worth least
     for video in videos:
         assert {"autoplay", "loop", "muted", "playsinline"} <= video.keys()
         assert video["aria-label"]
@@ -226,8 +226,8 @@ GAPS = {
         },
     ),
     "an older run": (
-        ["pool_sample.parquet", "stage_one/curves.json", "stages.json"],
-        {"scores": "was not sampled", "stage-one": "mislabelled", "ran": "Versions"},
+        ["pool_sample.parquet", "videos.parquet", "stage_one/curves.json", "stages.json"],
+        {"scores": "was not sampled", "worst": None, "stage-one": "mislabelled", "ran": "Versions"},
     ),
     "a run that was tidied up": (
         ["layers", "bank"],
@@ -292,7 +292,7 @@ def test_skipped_videos_are_listed_and_not_counted(copy: Path, tmp_path: Path) -
     (copy / "skipped.csv").write_text("video,reason\n" + "".join(rows))
     page = Page(write_report(copy, tmp_path / "page.html"))
     assert "17 train, 6 val, 6 test" in page.sections["ran"]
-    assert page.row(skipped) == ["broken: at 3 s"]
+    assert [skipped, "broken: at 3 s"] in page.rows
     assert sum(row[-1].startswith("broken") for row in page.rows if row) == 200
     for part in ("250 skipped", "broken: 250", "50 more are in skipped.csv"):
         assert part in page.sections["left-out"]
@@ -315,7 +315,7 @@ def test_a_selection_is_reported_too(run: Path, tmp_path: Path) -> None:
     assert {"ran", "scores", "films", "matches"} <= page.sections.keys()
     assert not {"accuracy", "confusion", "maps"} & page.sections.keys()
     assert "was trained before" in page.sections["stage-one"]
-    assert len(page.attributes("video")) == 8
+    assert len(page.attributes("video")) == 20
 
 
 def test_random_pairs_and_a_single_repeat(run: Path, tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ FRAMES = 12
 def write_tiny(
     root: Path, classes: Sequence[str] = CLASSES, train_groups: int = 4, test_groups: int = 1
 ) -> Path:
-    """Write groups of two videos: `train_groups` for training and `test_groups` for test, a class.
-    """
+    """Write groups of two videos: for each class so many for training, so many for test."""
     lists: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
     for label, name in enumerate(classes):
         for group in range(1, train_groups + test_groups + 1):

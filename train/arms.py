@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,7 +14,13 @@ from train.settings.full import StageTwoSettings
 CHOOSING = ("selector", "random")
 """The ways to choose pairs."""
 
-_TITLES = {"none": "no composites", "random": "random pairs", "selector": "selected pairs"}
+DROP = "drop"
+"""The arm on the real clips that --drop-real keeps, without composites."""
+
+_TITLES = {
+    "none": "no composites", "random": "random pairs", "selector": "selected pairs",
+    DROP: "real clips kept, no composites",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,14 +28,16 @@ class ArmPlan:
     """What one classifier is trained on: real clips always, and what is added to them.
 
     Attributes:
-        name: "none", "random", "selector", or an entry of --augment as it was given.
+        name: "none", "random", "selector", "drop", or an entry of --augment as it was given.
         pairs: how its pairs are chosen: "selector", "random", or "none" for no composites.
         augmentation: what is done to each of its batches; None for nothing.
+        drops: whether its real clips are without those that --drop-real leaves out.
     """
 
     name: str
     pairs: str
     augmentation: Augmentation | None = None
+    drops: bool = False
 
     @property
     def needs_masks(self) -> bool:
@@ -41,12 +49,25 @@ def plan_arms(stage: StageTwoSettings) -> list[ArmPlan]:
     """The arms: the one asked for, what it is compared to, and one for each augmentation.
 
     Raises:
-        InputError: an augmentation is not known, its settings are wrong, or it is named twice.
+        InputError: an augmentation is not known, its settings are wrong, or it is named twice; or
+            videos are to be dropped and no arm has a Selector that values them.
     """
     others = ["none", "random"] if stage.compare else []
     plain = [stage.selection, *(name for name in others if name != stage.selection)]
     entries = augmentation_entries(stage.augment)
-    return [*(ArmPlan(name, name) for name in plain), *map(_augmented_arm, entries)]
+    plans = [*(ArmPlan(name, name) for name in plain), *map(_augmented_arm, entries)]
+    if not stage.drop_real:
+        return plans
+    if all(plan.pairs != "selector" for plan in plans):
+        raise InputError(
+            f"--drop-real {stage.drop_real:g} leaves out what the Selector values least, and "
+            f"--selection {stage.selection} uses none; give --selection selector, or leave "
+            "--drop-real out."
+        )
+    plans = [replace(plan, drops=plan.pairs == "selector") for plan in plans]
+    if stage.compare:
+        plans.insert(len(plain), ArmPlan(DROP, "none", drops=True))
+    return plans
 
 
 def augmentation_entries(augment: Sequence[str] | str | None) -> list[str]:

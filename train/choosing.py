@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from selector.sharpness import Sharpness, resolve_sharpness, score_all, select_d
 from train.prepared import Matching, PreparedData
 from train.records import Choice
 from train.trained_selector import SelectorWithTrunk
+from train.video_values import keep_values
 
 _SAMPLED = 2000
 """Pairs of the pool that are scored and kept for comparison with the chosen ones."""
@@ -40,6 +42,8 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
+        drop_real: the share of the real training videos that a Selector's choice is without:
+            those worth least to it.
 
     Raises:
         InputError: the pool holds a video that is not of training.
@@ -50,9 +54,47 @@ class Chooser:
     rank: RankSettings
     budget: int
     seed: int
+    drop_real: float = 0.0
 
     def __post_init__(self) -> None:
         self.prepared.refuse_others(self.matching.rows)
+
+    def valued(self, path: Path, trained: SelectorWithTrunk, probe: float) -> Chooser:
+        """Value the training videos, write the table of it to `path`, and leave out those worth
+        least, if asked to.
+
+        Args:
+            path: of `videos.parquet`.
+            trained: the Selector.
+            probe: the share of videos that its stage one mislabelled on purpose; 0 for none.
+
+        Returns:
+            What chooses from the videos that are kept, as many pairs as their pool allows.
+
+        Raises:
+            InputError: no pair is left.
+        """
+        dropped = keep_values(
+            path, trained, self.prepared, self.matching, self.seed, self.drop_real, probe
+        )
+        return self.without(dropped)
+
+    def without(self, dropped: NDArray[np.int64]) -> Chooser:
+        """What chooses from the other videos, as many pairs as their pool allows.
+
+        Args:
+            dropped: bank rows, int64.
+
+        Raises:
+            InputError: no pair is left.
+        """
+        kept = self.matching.without(dropped, self.prepared)
+        if len(kept.pool) == 0:
+            raise InputError(
+                f"--drop-real {self.drop_real:g} leaves no pair to composite; give a smaller share,"
+                " or match more classes with --matches."
+            )
+        return replace(self, matching=kept, budget=min(self.budget, len(kept.pool)))
 
     def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
         """The best pairs of the pool, or some drawn from the better ones, and some to spare.

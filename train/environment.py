@@ -15,6 +15,7 @@ from l2a.checkpoints import with_prefix, without_prefix
 from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import credit_by_recording, last_layer_credit
+from semantic_match.listed import ListedPool
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
@@ -123,7 +124,7 @@ class CompositingEnvironment:
         self,
         network: VideoNetwork,
         source: ClipSource,
-        pool: Pool,
+        pool: Pool | ListedPool,
         features: Features,
         labels: Tensor,
         validation: ValidationRows,

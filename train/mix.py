@@ -16,6 +16,8 @@ from train.batches import Augment, ClipBatch, ClipSource, join
 
 NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
+_PAIRS, _REAL = 3, 4  # streams of random numbers for endless passes
+
 
 @dataclass(frozen=True)
 class TrainingMix:
@@ -27,6 +29,8 @@ class TrainingMix:
         composites_per_batch: composites next to the real clips of each batch.
         replace_real: composites take the place of real clips, so that a batch keeps its size.
         augmentation: what is done to each batch in the end; None for nothing.
+        clips_per_epoch: real clips that an epoch draws, where that is more than there are: some
+            are drawn again, so that fewer clips do not make fewer steps.
     """
 
     rows: NDArray[np.int64]
@@ -34,10 +38,16 @@ class TrainingMix:
     composites_per_batch: int
     replace_real: bool = False
     augmentation: Augmentation | None = None
+    clips_per_epoch: int = 0
+
+    @property
+    def drawn(self) -> int:
+        """Real clips that an epoch draws."""
+        return max(len(self.rows), self.clips_per_epoch)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Steps in which every real clip is drawn once."""
-        return math.ceil(len(self.rows) / self.real_per_batch(batch_size))
+        """Steps in which an epoch's real clips are drawn: each once, or more often."""
+        return math.ceil(self.drawn / self.real_per_batch(batch_size))
 
     def real_per_batch(self, batch_size: int) -> int:
         """Real clips in a batch."""
@@ -102,7 +112,11 @@ class MixedBatches:
     def _rows(self, epoch: int) -> list[NDArray[np.int64]]:
         """The real clips of each step of an epoch; an epoch is shuffled once, not once a step."""
         if self._order[0] != epoch:
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._mix.rows)
+            rows, drawn = self._mix.rows, self._mix.drawn
+            if drawn > len(rows):
+                order = rows[cycle(epoch * drawn, drawn, len(rows), self._seed, _REAL)]
+            else:
+                order = np.random.default_rng([self._seed, epoch]).permutation(rows)
             # Even parts: a last batch of one clip would upset batch normalisation.
             self._order = epoch, np.array_split(order, self.steps_per_epoch)
         return self._order[1]
@@ -118,7 +132,7 @@ def augmented(batch: ClipBatch, augmentation: Augmentation, seed: Sequence[int])
     return ClipBatch(clips.permute(0, 2, 3, 4, 1), labels)
 
 
-def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
+def cycle(start: int, count: int, total: int, seed: int, stream: int = _PAIRS) -> NDArray[np.int64]:
     """Indices `start … start + count` of an endless sequence of shuffled passes over `total`.
 
     Any stretch can be asked for without what came before, so a resumed run draws the same.
@@ -127,7 +141,7 @@ def cycle(start: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
     # A stream of its own: [seed, pass] orders the real clips of that epoch, and where there are as
     # many pairs as clips, each clip would stand next to the same composite in every epoch.
     passes = {
-        int(p): np.random.default_rng([seed, int(p), 0, 3]) for p in np.unique(wanted // total)
+        int(p): np.random.default_rng([seed, int(p), 0, stream]) for p in np.unique(wanted // total)
     }
     orders = {p: rng.permutation(total) for p, rng in passes.items()}
     return np.array([orders[int(i // total)][i % total] for i in wanted], dtype=np.int64)

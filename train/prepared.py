@@ -18,6 +18,7 @@ from l2a.progress import say
 from l2a.videos import Video, VideoSet
 from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder
+from semantic_match.listed import ListedPool
 from semantic_match.match import ClassMatch, match_classes, match_weights
 from semantic_match.pool import Pool
 from semantic_match.scenes import (
@@ -115,7 +116,7 @@ class Matching:
     matches: tuple[ClassMatch, ...]
     foregrounds: NDArray[np.int64]
     backgrounds: NDArray[np.int64]
-    pool: Pool = field(repr=False)
+    pool: Pool | ListedPool = field(repr=False)
     weights: NDArray[np.int64] | None = None
     left_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 

@@ -23,6 +23,7 @@ from l2a.files import write_json
 from l2a.networks import Trunk, VideoNetwork, build_network
 from l2a.progress import progress, say
 from selector.checkpoint import CARD_NAME, save_selector
+from selector.environment import Environment
 from selector.model_card import curves_of
 from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import (
@@ -41,6 +42,7 @@ from train.environment import (
     ValidationRows,
 )
 from train.features import all_features, label_vectors, selector_inputs
+from train.frozen.stage_one import frozen_environment, frozen_start
 from train.loading import Loading
 from train.mix import NO_PAIRS, MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
@@ -88,7 +90,10 @@ def run_stage_one(
     if recipe.stage.probe:
         prepared, wrong = exchange_labels(prepared, recipe.stage.probe, recipe.seed)
         matching, mislabelled = rematch(matching, prepared), torch.from_numpy(wrong)
-    network = warm_up(prepared, recipe, folder, device)
+    if recipe.classifier.freeze_trunk:
+        network = frozen_start(prepared, recipe)
+    else:
+        network = warm_up(prepared, recipe, folder, device)
     trunk = start.trunk if start else selector_trunk(network, recipe, device)
     learner = _begin(prepared, matching, recipe, trunk, start)
     environment = _environment(prepared, matching, recipe, network, learner)
@@ -140,12 +145,14 @@ def _begin(
 def _environment(
     prepared: PreparedData, matching: Matching, recipe: SelectorRecipe, network: VideoNetwork,
     learner: _Learner,
-) -> CompositingEnvironment:  # fmt: skip
+) -> Environment:  # fmt: skip
     stage, features = recipe.stage, learner.inputs
     rows = validation_subset(prepared, stage.validation_clips, recipe.seed)
     seen: Features = FrozenFeatures(features)
     if stage.trunk_lr:
         seen = TrainedFeatures(learner.trunk.requires_grad_(True), prepared.source, features)
+    if recipe.classifier.freeze_trunk or stage.reward_folds:
+        return frozen_environment(prepared, matching, recipe, network, seen, learner.labels, rows)
     return CompositingEnvironment(
         network, prepared.source, matching.pool, seen, learner.labels,
         ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier.flip,
@@ -154,7 +161,7 @@ def _environment(
 
 def _train(
     learner: _Learner,
-    environment: CompositingEnvironment,
+    environment: Environment,
     recipe: SelectorRecipe,
     folder: Path,
     mislabelled: Tensor | None,
@@ -258,7 +265,7 @@ def _recordings_first(rows: NDArray[np.int64], recordings: NDArray[np.int64]) ->
 
 
 @torch.inference_mode()
-def sample_omega(selector: Selector, environment: CompositingEnvironment) -> Tensor:
+def sample_omega(selector: Selector, environment: Environment) -> Tensor:
     """ω of 512 pairs that are the same at every call, for a histogram."""
     batch = environment.sample(512, torch.Generator().manual_seed(0))
     return selector.eval().omega(*batch.to(selector.feature_mean.device)).cpu()

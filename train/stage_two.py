@@ -1,14 +1,15 @@
 """Stage two: the classifier on real and composited clips (Sec. 4.2), and what it gained.
 
 Each arm is a way to choose pairs, an augmentation, or both (`train/arms.py`). Every arm draws the
-same real clips in the same order for the same number of steps, so that only these differ.
+same real clips in the same order for the same number of steps, so that only these differ; but for
+the real clips that `--drop-real` leaves out of selected arms, for as many steps.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ class StageTwo:
         seed: the first repeat's.
         workers: as `--workers` says: without a GPU, trainings at a time; with one, processes that
             make batches.
+        dropped: bank rows of the real clips that arms with `ArmPlan.drops` are trained without,
+            int64.
     """
 
     prepared: PreparedData
@@ -111,6 +114,7 @@ class StageTwo:
     folder: Path
     seed: int
     workers: int = 0
+    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def run(
         self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
@@ -156,10 +160,11 @@ class StageTwo:
         settings, prepared, plan = self.classifier, self.prepared, training.plan
         place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
+        rows = prepared.rows["train"]
         mix = TrainingMix(
-            prepared.rows["train"], training.pairs,
+            rows[~np.isin(rows, self.dropped)] if plan.drops else rows, training.pairs,
             self.stage.composites_per_batch or settings.batch_size, self.stage.replace_real,
-            plan.augmentation,
+            plan.augmentation, clips_per_epoch=len(rows),
         )  # fmt: skip
         network = make_classifier(settings, len(classes), seed, device)
         objective = Supervised()

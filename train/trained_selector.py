@@ -148,4 +148,6 @@ def _trunk_weights(recipe: SelectorRecipe) -> str:
     if stage.trunk != "classifier":
         return stage.trunk_weights or "random"
     began = classifier.weights or "random"
+    if classifier.freeze_trunk:
+        return f"{began}, left as they were"
     return f"{began}, then {stage.warmup_epochs} epochs as the classifier's"

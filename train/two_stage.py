@@ -58,6 +58,7 @@ from train.stage_one import run_stage_one
 from train.stage_two import Arm, StageTwo, table, table_of_draws
 from train.trained_selector import SelectorWithTrunk
 from train.transfer import NOT_REUSED, Reuse, open_selector
+from train.video_table import VIDEOS, dropped_videos
 
 
 @dataclass(frozen=True)
@@ -144,15 +145,18 @@ def _arms(
     """Stage two, by training, or with a frozen trunk by fitting heads: what came of it, and each
     arm's folders."""
     folder, seed = run.path("stage_two"), settings.run.seed
+    dropped = _dropped(run, prepared, settings.stage_two.drop_real)
     if settings.classifier.freeze_trunk:
         frozen = FrozenStageTwo(
-            prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed
-        )
+            prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed,
+            dropped,
+        )  # fmt: skip
         arms = frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
         return arms, frozen.folders(plans)
     stage = StageTwo(
-        prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers
-    )
+        prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers,
+        dropped,
+    )  # fmt: skip
     return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
 
 
@@ -162,6 +166,7 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     check_networks(settings.classifier, settings.stage_one)
     if settings.classifier.freeze_trunk:
         check_frozen(settings.classifier, settings.stage_one.trunk_lr)
+    SelectorRecipe.of(settings)  # refuses what does not go together
     stage, batch_size = settings.stage_two, settings.classifier.batch_size
     if any(plan.pairs != "none" for plan in plans):
         one = np.zeros((1, 2), dtype=np.int64)
@@ -191,14 +196,25 @@ def _pairs(
     matching = match_run(run, prepared, settings.match)
     budget = resolve_budget(settings.stage_two.budget, prepared, matching)
     run.fix_settings()
-    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
+    chooser = Chooser(
+        prepared, matching, settings.rank, budget, settings.run.seed, settings.stage_two.drop_real
+    )
     pairs = {"random": chooser.at_random()} if "random" in kinds else {}
     if "selector" not in kinds:
         write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
         draw_composites(run, prepared)
         return ChosenPairs(pairs, chooser)
     pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
-    return ChosenPairs(pairs, chooser, lambda: _selector(run, chooser, given, recipe))
+    return ChosenPairs(
+        pairs, chooser, lambda: _selector(run, chooser, given, recipe),
+        lambda: _dropped(run, prepared, settings.stage_two.drop_real),
+    )  # fmt: skip
+
+
+def _dropped(run: Run, prepared: PreparedData, share: float) -> NDArray[np.int64]:
+    """Bank rows of the real clips that the Selector's arms do without, by the run's table."""
+    ids = sorted(dropped_videos(run.path(VIDEOS))) if share else []
+    return np.array([prepared.bank.row(id_) for id_ in ids], dtype=np.int64)
 
 
 def check_matches(videos: VideoSet, settings: MatchSettings) -> None:
@@ -268,7 +284,8 @@ def choose_run(
         return before
     trained = _selector(run, chooser, given, recipe)
     with run.stage("select"):
-        choice = chooser.best(trained, engine)
+        probe = recipe.stage.probe if recipe else 0.0
+        choice = chooser.valued(run.path(VIDEOS), trained, probe).best(trained, engine)
         write_selection(run.path("pairs.parquet"), choice, chooser.prepared, origin)
         draw_composites(run, chooser.prepared)
     return choice.selection.pairs
@@ -299,7 +316,9 @@ def export_run(
     originals: tuple[Video, ...] = ()
     if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
-        originals = read_videos(prepared.videos.root, data).of_split("train")
+        dropped = dropped_videos(run.path(VIDEOS))
+        videos = read_videos(prepared.videos.root, data).of_split("train")
+        originals = tuple(video for video in videos if video.id not in dropped)
     with progress("export", "clips") as report:
         done = export_pairs(
             PairList(pairs, meta, read_spares(path)),

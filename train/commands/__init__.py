@@ -24,6 +24,7 @@ from l2a.arguments import Arguments
 from l2a.errors import for_terminal
 from l2a.formats.settings import DataSettings
 from l2a.options import (
+    AblationSettings,
     Budget,
     CheckSettings,
     Data,
@@ -101,6 +102,11 @@ _TO_CHOOSE = (
     *_TO_CLIPS, MatchSettings, RankSettings, ReinforceSettings, ClassifierSettings,
     StageOneSettings,
 )  # fmt: skip
+_TO_TRAIN = (
+    *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings, RankSettings,
+    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, ExportSettings,
+    EngineSettings, RunSettings,
+)  # fmt: skip
 
 COMMANDS: Mapping[str, Command] = MappingProxyType({
     "check": Command("Read a data set and list what is broken.", (*_DATA, CheckSettings), "check"),
@@ -114,9 +120,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     ),
     "train": Command(
         "Train the Selector, composite the best pairs, train the classifier with them.",
-        (*_DATA, Out, FromSelector, *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings,
-         RankSettings, ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings,
-         ExportSettings, EngineSettings, RunSettings), "train",
+        (*_DATA, Out, FromSelector, *_TO_TRAIN), "train",
+    ),
+    "ablate": Command(
+        "Train variants on splits and seeds, and compare them with one of them, in pairs.",
+        (*_DATA, Out, AblationSettings, *_TO_TRAIN), "ablate",
     ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",

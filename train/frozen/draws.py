@@ -21,11 +21,13 @@ class ChosenPairs:
         first: `ArmPlan.pairs` ─► the pairs that the run's files hold, int64 `[m, 2]`.
         chooser: draws others under the same budget and caps; None where nothing is composited.
         trained: gives the Selector of the run; None where there is none.
+        dropped: gives the bank rows of videos that no pair of the Selector may use, int64.
     """
 
     first: Mapping[str, NDArray[np.int64]]
     chooser: Chooser | None = None
     trained: Callable[[], SelectorWithTrunk] | None = None
+    dropped: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
 
     def draws(self, kind: str, count: int) -> Sequence[NDArray[np.int64]]:
         """`count` draws of pairs; one where nothing is drawn: no pairs, or the very best ones."""
@@ -38,4 +40,4 @@ class ChosenPairs:
         trained = self.trained()
         if not self.chooser.sharpness(trained).share:
             return (self.first[kind],)
-        return self.chooser.draws(count, trained)
+        return self.chooser.without(self.dropped()).draws(count, trained)

@@ -8,7 +8,7 @@ once features are kept, and their means are compared with the standard error ove
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ class FrozenStageTwo:
         frozen: views, draws and the strength of the penalty.
         folder: where results go.
         seed: views and draws follow from it.
+        dropped: bank rows of the real clips that heads of arms with `ArmPlan.drops` are fitted
+            without, int64.
     """
 
     prepared: PreparedData
@@ -71,6 +73,7 @@ class FrozenStageTwo:
     frozen: FrozenSettings
     folder: Path
     seed: int
+    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def run(self, plans: Sequence[ArmPlan], draws: Draws) -> tuple[Arm, ...]:
         """Fit and test the heads of each arm; what an earlier call has finished is read.
@@ -113,8 +116,9 @@ class FrozenStageTwo:
             # All draws at once: one bar, and what two of them share is made once.
             self._bank.composites(np.unique(np.concatenate(drawn), axis=0))
         maker = SetMaker(
-            self.prepared, self._bank, self.classifier, self.stage, self.frozen, self.seed
-        )
+            self.prepared, self._bank, self.classifier, self.stage, self.frozen, self.seed,
+            self.dropped,
+        )  # fmt: skip
         problems = [maker.make(plan, pairs, draw).problem()
                     for draw, pairs in enumerate(drawn[:_CHOSEN_ON])]  # fmt: skip
         strength = find_strength(problems, self._bank, self.prepared, self.frozen)

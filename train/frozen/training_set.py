@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ class SetMaker:
         classifier, stage, frozen: batch size and flips; composites beside or in place of real
             clips; views.
         seed: augmented batches follow from it.
+        dropped: bank rows of real clips that arms with `ArmPlan.drops` do without, int64.
     """
 
     prepared: PreparedData
@@ -84,6 +85,7 @@ class SetMaker:
     stage: StageTwoSettings
     frozen: FrozenSettings
     seed: int
+    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def make(self, plan: ArmPlan, pairs: NDArray[np.int64], draw: int) -> TrainingSet:
         """The set of one draw of an arm.
@@ -95,8 +97,9 @@ class SetMaker:
             pairs: drawn for it, int64 `[m, 2]`.
             draw: from 0; augmentations draw anew in each.
         """
+        rows = self.prepared.rows["train"]
         mix = TrainingMix(
-            self.prepared.rows["train"], pairs,
+            rows[~np.isin(rows, self.dropped)] if plan.drops else rows, pairs,
             self.stage.composites_per_batch or self.classifier.batch_size,
             self.stage.replace_real, plan.augmentation,
         )  # fmt: skip

@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compositing.pictures import plain
 from l2a.errors import L2AError
+from semantic_match.tied import SceneTie, scene_tie
 from train.report.choice import scores, shown_pairs, stage_one
 from train.report.results import accuracy, confusion, maps
 from train.report.scenes import scene_test
 from train.report.source import Section, Source
+from train.report.worst import worst_videos
 
 _LISTED = 200
 _PARTNERS = 8
@@ -33,6 +37,7 @@ def gather(folder: Path) -> dict[str, Any]:
         "stage_one": stage_one,
         "scores": scores,
         "pairs": shown_pairs,
+        "worst": worst_videos,
         "maps": maps,
         "matches": _matches,
         "left_out": _left_out,
@@ -109,7 +114,21 @@ def _matches(source: Source) -> Section:
         "specification": content["specification"],
         "embedder": content["embedder"],
         "without": content["without_partner"],
+        "tie": _tie(source),
     }
+
+
+def _tie(source: Source) -> SceneTie | None:
+    """What scenes say of actors in the chosen pairs; None before they are chosen."""
+    if source.pairs is None:
+        return None
+    pairs, _ = source.pairs
+    names = sorted({name for p in pairs for name in (p.foreground_class, p.background_class)})
+    index = {name: number for number, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for pair in pairs:
+        counts[index[pair.foreground_class], index[pair.background_class]] += 1
+    return scene_tie(counts)
 
 
 def _left_out(source: Source) -> Section:

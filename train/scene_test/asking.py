@@ -60,7 +60,8 @@ def answers(answer: Answer, clips: SceneClips) -> ByForm:
 def scene_features(trunk: Trunk, clips: SceneClips) -> ByForm:
     """A trunk's features of all clips, form ─► float32 [m, D].
 
-    A head on them gives logits, for `measure_scenes_from_logits`.
+    A head on them gives logits, for `measure_scenes_from_logits`. Batch norms are folded into the
+    convolutions, as for all features that are kept: equal to the network's own up to rounding.
     """
     return answers(logits_of(trunk.eval().folded()), clips)
 

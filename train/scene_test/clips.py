@@ -41,7 +41,7 @@ with that normalisation see as zeros, and others as a grey."""
 FEWEST = 10
 """Actors below which nothing is measured: the standard error would be above 15 points."""
 
-_SUFFIX = "-scene-test"
+APART = "-scene-test"
 
 
 class NoSceneTest(L2AError):
@@ -196,7 +196,7 @@ def _beside(folder: Path | None) -> Path | None:
     if folder is None:
         return None
     place = folder.resolve()
-    return place.with_name(place.name + _SUFFIX)
+    return place.with_name(place.name + APART)
 
 
 def _fit(prepared: PreparedData, side: str) -> NDArray[np.int64]:

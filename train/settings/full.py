@@ -94,6 +94,12 @@ class StageOneSettings:
         probe: share of training videos whose classes are exchanged among them, in a copy of the
             labels for stage one alone; how well ω tells them from the others is reported. 0 for
             none.
+        frozen_pairs: with --freeze-trunk, how many pairs of the pool are composited once, for
+            stage one to learn from again and again.
+        reward_folds: measure credit by cross-fitting in so many folds of the training and
+            validation recordings, 4 or more: each pair on clips, and by heads, that know neither of
+            its videos. Many more recordings measure then; the trunk stays as it is. 0 measures on
+            the validation subset.
     """
 
     GROUP: ClassVar[str] = "stage_one"
@@ -106,8 +112,17 @@ class StageOneSettings:
     trunk_lr: float = 0.0
     fresh_head: bool = True
     probe: float = 0.0
+    frozen_pairs: int = setting(1400, added=True)
+    reward_folds: int = setting(0, added=True)
 
     def __post_init__(self) -> None:
+        if self.frozen_pairs < 10:
+            raise InputError(f"frozen_pairs is {self.frozen_pairs}; it must be at least 10.")
+        if self.reward_folds and self.reward_folds < 4:
+            raise InputError(
+                f"reward_folds is {self.reward_folds}; give 0 (none), or 4 or more: with fewer, no "
+                "clip is left to fit a head to."
+            )
         if not 0 <= self.probe <= 0.5:
             raise InputError(f"probe is {self.probe}; give a share from 0 (none) to 0.5.")
         if not 0 <= self.trunk_lr < 1:
@@ -146,6 +161,10 @@ class StageTwoSettings:
         repeats: how many times the classifier is trained, each with its own seed; results are
             given as mean and standard deviation.
         export: also write the chosen pairs as an augmented data set to RUN/export.
+        drop_real: the share of the real training videos that stage two leaves out, 0 to 0.5: those
+            that the Selector values least over all classes, and of no class more than half. Real
+            clips and pairs of selected arms are without them, for the same number of steps; with
+            --compare a classifier is also trained on the real clips that are kept, alone.
         scene_test: ask each trained classifier about test videos whose actors and scenes were
             exchanged: what it knows of actors, and what of scenes. With --compare it is done if not
             given; their layers lie apart, and nothing that trains sees them.
@@ -161,6 +180,7 @@ class StageTwoSettings:
     augment: tuple[str, ...] | str | None = None
     repeats: int = 1
     export: bool = False
+    drop_real: float = setting(0.0, added=True)
     scene_test: bool | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
@@ -168,6 +188,8 @@ class StageTwoSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1.")
+        if not 0 <= self.drop_real <= 0.5:
+            raise InputError(f"drop_real is {self.drop_real}; give a share from 0 (none) to 0.5.")
 
 
 @dataclass(frozen=True)

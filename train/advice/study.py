@@ -1,0 +1,142 @@
+"""Arms compared on frozen features: which clips a head is fitted to is all that they differ in.
+
+An arm is a pool of pairs, a label rule and a way to choose. Its head is the optimum of a convex
+problem (`train.frozen.head`), so that no seed but the draw of pairs is left, and several draws
+cost seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compositing.settings import LabelRule
+from train.advice.scores import Score
+from train.frozen.features import FeatureBank
+from train.frozen.head import HeadProblem, LinearHead, choose_l2
+from train.prepared import PreparedData
+
+Rows = NDArray[np.int64]
+Scenes = Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]]
+"""Features ─► logits given, the accuracy in each form of the scene test."""
+
+_TRIED = 3
+"""Draws on which an arm's strength is chosen; the others are fitted with it."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which clips a head is fitted to, and which it is measured on.
+
+    Attributes:
+        fit: bank rows of real training clips, which also give the pairs.
+        tune: on which the strength of the penalty is chosen.
+        measure: on which the head is measured. No recording stands on two of these sides.
+    """
+
+    fit: Rows
+    tune: Rows
+    measure: Rows
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of an arm on one division of the clips.
+
+    Attributes:
+        scores: one for each draw of pairs.
+        l2: the strength that was chosen.
+    """
+
+    scores: tuple[Score, ...]
+    l2: float
+
+
+class Study:
+    """Heads on one division of the clips of a data set."""
+
+    def __init__(
+        self, prepared: PreparedData, bank: FeatureBank, sides: Sides, scenes: Scenes | None = None
+    ) -> None:
+        """
+        Args:
+            prepared, bank: the data set and the features of its clips.
+            sides: what is fitted to, and what is measured on.
+            scenes: measures a head in the scene test.
+        """
+        self._source, self._bank, self._scenes = prepared.source, bank, scenes
+        views = bank.real(sides.fit)
+        self._real = views.flatten(0, 1)
+        self._labels = self._one_hot(sides.fit).repeat_interleave(views.shape[1], dim=0)
+        self._tune = bank.centre(sides.tune), self._one_hot(sides.tune)
+        self._measure = bank.centre(sides.measure)
+        self._truth = torch.from_numpy(self._source.labels[sides.measure])
+
+    def real_alone(self) -> Fitted:
+        """The head that has seen no composite."""
+        return self._fitted([HeadProblem(self._real, self._labels)])
+
+    def with_pairs(self, draws: Sequence[Rows], rule: LabelRule) -> Fitted:
+        """Heads that have seen real clips and composites, which weigh the same in all.
+
+        Args:
+            draws: bank rows of the pairs of each draw, int64 `[m, 2]`.
+            rule: the label rule.
+        """
+        return self._fitted([self._problem(pairs, rule) for pairs in draws])
+
+    def _problem(self, pairs: Rows, rule: LabelRule) -> HeadProblem:
+        made = self._bank.composites(pairs)
+        labels = self._bank.composite_labels(
+            pairs, made, replace(self._source.settings, label_rule=rule)
+        )
+        features, labels = made.features.flatten(0, 1), labels.flatten(0, 1)
+        weights = torch.cat([
+            torch.full((len(self._real),), 1 / len(self._real)),
+            torch.full((len(features),), 1 / len(features)),
+        ])  # fmt: skip
+        return HeadProblem(
+            torch.cat([self._real, features]), torch.cat([self._labels, labels]), weights
+        )
+
+    def _fitted(self, problems: Sequence[HeadProblem]) -> Fitted:
+        strength = choose_l2(problems[:_TRIED], *self._tune)
+        heads = list(strength.heads)
+        for problem in problems[_TRIED:]:
+            heads.append(problem.fit(strength.l2, heads[0]))
+        return Fitted(tuple(map(self._score, heads)), strength.l2)
+
+    def _score(self, head: LinearHead) -> Score:
+        logits = head.logits(self._measure)
+        loss = torch.nn.functional.cross_entropy(logits, self._truth)
+        top1 = (logits.argmax(dim=1) == self._truth).double().mean()
+        scenes = self._scenes(head.logits) if self._scenes else {}
+        return Score(float(top1), float(loss), scenes)
+
+    def _one_hot(self, rows: Rows) -> Tensor:
+        return self._source.one_hot(rows).double()
+
+
+def folds_of_recordings(recordings: Rows, rows: Rows, count: int, seed: int) -> Iterable[Rows]:
+    """`rows` in `count` parts, no recording in two: each part as a set of bank rows, ascending.
+
+    Args:
+        recordings: int64 `[N]`, the recording of each row of the bank.
+        rows: to be divided.
+        count: of parts, which are about as large as each other.
+        seed: of the order in which recordings are dealt out.
+    """
+    own, sizes = np.unique(recordings[rows], return_counts=True)
+    shuffled = np.random.default_rng([seed, 11]).permutation(len(own))
+    loads = np.zeros(count, dtype=np.int64)
+    fold = np.empty(len(own), dtype=np.int64)
+    for index in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the large ones first
+        fold[index] = loads.argmin()
+        loads[fold[index]] += sizes[index]
+    of_row = fold[np.searchsorted(own, recordings[rows])]
+    return [np.sort(rows[of_row == part]) for part in range(count)]

@@ -1,0 +1,38 @@
+"""`l2a ablate`: rows of a table, trained on splits and seeds, compared in pairs."""
+
+from __future__ import annotations
+
+from l2a.arguments import Arguments
+from l2a.errors import L2AError
+from l2a.options import AblationSettings
+from l2a.progress import say
+from l2a.runs import Run
+from train.ablation.drawn import NAME, markdown
+from train.ablation.plan import COMMAND, describe, make_plan
+from train.ablation.running import run_all
+from train.ablation.table import read_table
+from train.commands import show
+
+
+def run(arguments: Arguments) -> None:
+    """Train what is not trained yet, and print the table.
+
+    Raises:
+        L2AError: some of the runs failed; the others were made all the same.
+    """
+    wanted = arguments[AblationSettings]
+    plan = make_plan(arguments, read_table(wanted.table))
+    if wanted.dry_run:
+        show(*describe(plan))
+        return
+    own = Run.open(plan.out, COMMAND, plan.groups, {"data": plan.data})
+    for line in describe(plan):
+        say(line)
+    own.fix_settings()
+    results = run_all(plan)
+    show(markdown(results, results.lines()), "", f"everything is in {plan.out}, as {NAME}.*")
+    if results.failed:
+        raise L2AError(
+            f"{len(results.failed)} of {len(plan.runs)} runs failed; the reasons are in "
+            f"{plan.out / NAME}.md, and the same command tries them again."
+        )

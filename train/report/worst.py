@@ -1,0 +1,98 @@
+"""The real videos that a Selector values least, as playing clips: so that a person can mend labels.
+
+A video that is worth little has a wrong label, shows little of its action, or is simply unlike what
+validation holds: which of them, only a look can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from l2a.errors import L2AError
+from l2a.media import read_frames, resize_frames
+from l2a.videos import Video
+from train.report.films import video_uri
+from train.report.source import Section, Source
+from train.video_table import VIDEOS, VideoRow, read_videos_table
+
+_FILMS = 12
+_LISTED = 50
+_HEIGHT = 144
+_MOST_FRAMES = 96
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A real video, playing.
+
+    Attributes:
+        row: what is known of it.
+        uri: H.264 in an mp4, as a data URI.
+        height, width: in pixels.
+    """
+
+    row: VideoRow
+    uri: str
+    height: int
+    width: int
+
+
+def worst_videos(source: Source) -> Section:
+    """The videos that are worth least, the worst of each class first; None without a Selector."""
+    path = source.folder / VIDEOS
+    if not path.is_file():
+        return None
+    rows, meta = read_videos_table(path)
+    valued = sorted(
+        (row for row in rows if row.value is not None), key=lambda row: (row.value, row.video)
+    )
+    if not valued:
+        return "No training video is fit for a pair, so none has a value."
+    shown: dict[str, Any] = {
+        "rows": valued[:_LISTED],
+        "valued": len(valued),
+        "videos": len(rows),
+        "dropped": sum(row.dropped for row in rows),
+        "partners": meta.get("partners"),
+        "probe": meta.get("probe"),
+        "clips": [],
+    }
+    try:
+        videos = {video.id: video for video in source.videos.of_split("train")}
+    except L2AError as error:
+        return shown | {"missing": str(error)}
+    return shown | {"clips": list(_clips(worst_of_each(valued), videos)), "missing": ""}
+
+
+def worst_of_each(rows: Sequence[VideoRow]) -> list[VideoRow]:
+    """The first of each class, then the second of each, and so on; within a turn, as they stand."""
+    seen: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        seen[row.label] = seen.get(row.label, -1) + 1
+        turns.append(seen[row.label])
+    order = np.argsort(turns, kind="stable")
+    return [rows[place] for place in order]
+
+
+def _clips(rows: Iterable[VideoRow], videos: dict[str, Video]) -> Iterable[Clip]:
+    """Films of the first rows whose videos can be read."""
+    made = 0
+    for row in rows:
+        if made == _FILMS:
+            return
+        if row.video not in videos:
+            continue
+        try:
+            read = read_frames(videos[row.video].path, max_frames=_MOST_FRAMES)
+        except L2AError:
+            continue
+        height, width = read.frames.shape[1:3]
+        wide = max(2, round(_HEIGHT * width / height / 2) * 2)
+        frames = resize_frames(read.frames, (_HEIGHT, wide))
+        yield Clip(row, video_uri(frames, read.fps), _HEIGHT, wide)
+        made += 1
