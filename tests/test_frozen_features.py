@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compositing.layers import LayerStore
 from compositing.settings import CompositeSettings
+from l2a.clips import ClipBank, ClipSettings
 from l2a.networks import Trunk, build_network
 from train.batches import ClipSource
 from train.frozen import features, shards
@@ -138,12 +139,19 @@ def test_order_and_company_do_not_matter(
 
 
 @torch.no_grad()
-def test_features_of_a_pretrained_image_network(source: ClipSource) -> None:
+def test_features_of_a_pretrained_image_network(tmp_path: Path) -> None:
     """Its batch norms are folded for speed: the same features, to rounding, as evaluation sees."""
-    trunk = build_network("tsn_efficientnet_lite0", 3, "imagenet").trunk.eval()
-    rows = np.array([3, 1])
-    expected = trunk(trunk.to_input(source.real(rows).clips))
-    found = bank_of(source, trunk).centre(rows)
+    bank = ClipBank.create_or_resume(tmp_path / "bank", ["a", "b"], ClipSettings(2, 64, 64, 64), "")
+    rng = np.random.default_rng(0)
+    for row, low in enumerate((0, 100)):
+        frames = rng.integers(low, low + 100, (2, 64, 64, 3), dtype=np.uint8)
+        bank.write(row, frames, None, None)
+    source = ClipSource(bank, np.arange(2), 2, 64, CompositeSettings())
+    trunk = build_network("tsn_efficientnet_lite0", 2, "imagenet").trunk.eval()
+    rows = {"train": np.arange(2), "val": np.arange(0), "test": np.arange(0)}
+    prepared = replace(prepared_of(source), rows=rows)
+    found = FeatureBank(trunk, prepared, FrozenSettings(), True, 0).centre(np.array([1, 0]))
+    expected = trunk(trunk.to_input(source.real(np.array([1, 0])).clips))
     assert found.shape == (2, 1280)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     assert (found[0] - found[1]).norm() > 1

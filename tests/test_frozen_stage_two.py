@@ -23,12 +23,13 @@ from train.arms import ArmPlan
 from train.classifier import load_classifier, predict
 from train.frozen import stage_two
 from train.frozen.draws import ChosenPairs
+from train.frozen.features import FeatureBank
 from train.frozen.head import HEADS_FILE, load_heads
 from train.frozen.stage_two import (
     DRAWS_FILE,
     FrozenStageTwo,
     check_frozen,
-    frozen_classifier,
+    frozen_network,
 )
 from train.frozen.training_set import SetMaker
 from train.mix import NO_PAIRS
@@ -58,9 +59,13 @@ def stage_of(folder: Path, l2: float | None = 1e-2, **settings: Any) -> FrozenSt
     )  # fmt: skip
 
 
+def bank_of(stage: FrozenStageTwo) -> FeatureBank:
+    trunk = frozen_network(stage.prepared, stage.classifier, stage.seed).trunk
+    return FeatureBank(trunk, stage.prepared, stage.frozen, stage.classifier.flip, stage.seed)
+
+
 def maker_of(stage: FrozenStageTwo) -> SetMaker:
-    _, bank = frozen_classifier(stage.prepared, stage.classifier, stage.frozen, stage.seed)
-    return SetMaker(stage.prepared, bank, stage.classifier, stage.stage, stage.frozen, 7)
+    return SetMaker(stage.prepared, bank_of(stage), stage.classifier, stage.stage, stage.frozen, 7)
 
 
 def test_each_draw_has_a_result_and_finished_arms_are_read(
@@ -102,7 +107,7 @@ def test_the_classifier_is_the_network_with_the_first_head(tmp_path: Path) -> No
     assert card["network"] == "tiny3d"
     assert len(heads) == 2
     rows = stage.prepared.rows["test"]
-    bank = frozen_classifier(stage.prepared, stage.classifier, stage.frozen, stage.seed)[1]
+    bank = bank_of(stage)
     torch.testing.assert_close(
         torch.from_numpy(predict(network, stage.prepared.source, rows)).double(),
         heads[0].logits(bank.centre(rows)), atol=1e-4, rtol=1e-4,
@@ -170,6 +175,7 @@ def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
             draws=lambda count, trained=None: [(trained, draw) for draw in range(count)],
             sharpness=lambda trained: SimpleNamespace(share=share),
         )
+        chooser.without = lambda rows: chooser
         return ChosenPairs({"selector": PAIRS[0], "random": PAIRS[1]}, chooser, cast(Any, str))
 
     assert sharp(0).draws("none", 3) == (NO_PAIRS,)

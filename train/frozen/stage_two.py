@@ -33,7 +33,7 @@ from train.frozen.head import (
     choose_l2,
     save_heads,
 )
-from train.frozen.training_set import SetMaker, real_set
+from train.frozen.training_set import SetMaker
 from train.metrics import measure
 from train.mix import NO_PAIRS
 from train.prepared import PreparedData
@@ -159,22 +159,6 @@ def frozen_network(prepared: PreparedData, settings: ClassifierSettings, seed: i
     device = pick_device(settings.device)
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
     return network.requires_grad_(False).eval()
-
-
-def frozen_classifier(
-    prepared: PreparedData, settings: ClassifierSettings, frozen: FrozenSettings, seed: int
-) -> tuple[VideoNetwork, FeatureBank]:
-    """A frozen trunk with the head of the real training clips: the warmed-up classifier of stage
-    one.
-
-    Returns:
-        The classifier, and the bank of its trunk's features.
-    """
-    network = frozen_network(prepared, settings, seed)
-    bank = FeatureBank(network.trunk, prepared, frozen, settings.flip, seed)
-    problem = real_set(bank, prepared, prepared.rows["train"]).problem()
-    find_strength([problem], bank, prepared, frozen).heads[0].put_into(network)
-    return network, bank
 
 
 def find_strength(
