@@ -18,6 +18,7 @@ from l2a.clips import ClipSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings
 from l2a.pairs import read_pairs
+from selector.card import read_card
 from selector.checkpoint import load_selector
 from selector.reliability import Reliability
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
@@ -184,6 +185,19 @@ def chooser(world: World, sharpness: str, seed: int = 0) -> Chooser:
 def reliable(trained: SelectorWithTrunk, halves: float | None) -> SelectorWithTrunk:
     found = None if halves is None else Reliability(halves, 0.01, 30)
     return dataclasses.replace(trained, card=dataclasses.replace(trained.card, reliability=found))
+
+
+def test_the_card_of_an_earlier_version_says_nothing_of_reliability(
+    whole: tuple[Path, SelectorWithTrunk],
+) -> None:
+    path = whole[0] / "selector" / "selector.json"
+    document = json.loads(path.read_text())
+    assert read_card(path, document).reliability == whole[1].card.reliability
+    del document["reliability"]
+    assert read_card(path, document).reliability is None
+    for wrong in ({"halves": 1.5, "spread": 0.1, "recordings": 9}, {"halves": 0.5}, [1], "high"):
+        with pytest.raises(InputError, match="train the Selector again"):
+            read_card(path, document | {"reliability": wrong})
 
 
 @pytest.mark.parametrize(
