@@ -134,6 +134,8 @@ def test_shipped_tables_make_plans(name: str, data: Path, tmp_path: Path) -> Non
         ({"rows": {"plain": {}, "a": {"settings": {"alpha": -1}}}}, "alpha must be above 0"),
         ({"rows": {"plain": {}, "a": {"settings": {"network": "r2d2"}}}},
          "The row a: There is no network 'r2d2'"),
+        ({"rows": {"plain": {}, "a": {"settings": {"freeze_trunk": True, "trunk_lr": 0.1}}}},
+         "The row a: trunk_lr is 0.1, but --freeze-trunk"),
         ({"rows": {"plain": {}, "a": {"settings": {"matches": 1}}}},
          "rows plain and a of .* have the same settings"),
     ],
@@ -260,6 +262,8 @@ def test_differences_are_paired_by_split_and_seed() -> None:
     assert not found.is_sure
     assert paired({place: value + 1 for place, value in own.items()}, base).is_sure
     assert not paired({("1", 0): 0.9}, base).is_sure
+    # Two differences of 40 points each, with no spread between them, are still only two.
+    assert not paired({("1", 0): 0.7, ("1", 1): 0.8}, base).is_sure
     assert math.isnan(paired({("1", 0): 0.9}, base).error)
     assert paired({("7", 7): 0.9}, base).n == 0
 

@@ -21,6 +21,7 @@ from l2a.videos import VideoSet, counted
 from train.ablation.table import Row, Table
 from train.arms import plan_arms
 from train.commands import ALL_GROUPS, full_settings
+from train.frozen.stage_two import check_frozen
 from train.settings.full import FullSettings
 from train.two_stage import check_matches, check_networks
 
@@ -185,6 +186,8 @@ def describe(plan: Plan) -> list[str]:
         lines.append(f"shared: layers in {folder}, for {', '.join(names)}")
     if len(plan.stores()) > 1:
         lines.append(f"shared: raw masks, found once for all layers, in {plan.masks}")
+    if any(row.stage_two.drop_real for row in settings.values()):
+        lines.append("note: with drop_real a row trains on fewer real clips, in fewer steps")
     people = [name for name, row in settings.items() if _wants_people(row)]
     if people:
         lines.append(
@@ -238,6 +241,8 @@ def _check(rows: Mapping[str, FullSettings], videos: VideoSet) -> None:
             networks = repr((row.classifier, row.stage_one))
             if networks not in done:
                 check_networks(row.classifier, row.stage_one)
+                if row.classifier.freeze_trunk:
+                    check_frozen(row.classifier, row.stage_one.trunk_lr)
             if kinds != {"none"} and repr(row.match) not in done:
                 check_matches(videos, row.match)
             done |= {networks, repr(row.match)}
