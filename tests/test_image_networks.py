@@ -238,6 +238,7 @@ def test_weights_are_refused_where_there_are_none() -> None:
         ("tsn_timm", "needs a name of timm"),
         ("tsn_timm:resnet18x", r"timm has no network 'resnet18x'; it has .*resnet18"),
         ("tsn_timm:resnet18:max", "timm has no network 'resnet18:max'"),
+        ("tsn_timm:resnet18.a:b", "timm has no network 'resnet18.a:b'"),
         ("tsn_timm:hf-hub:user/resnet18", "timm has no network 'hf-hub:user/resnet18'"),
         ("tsn_timm:resnet18.nobody", "resnet18.nobody gives no feature maps"),
         ("tsn_timm:vit_tiny_patch16_224", "vit_tiny_patch16_224 gives no feature maps"),

@@ -166,6 +166,7 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     check_networks(settings.classifier, settings.stage_one)
     if settings.classifier.freeze_trunk:
         check_frozen(settings.classifier, settings.stage_one.trunk_lr)
+    SelectorRecipe.of(settings)  # refuses what does not go together
     stage, batch_size = settings.stage_two, settings.classifier.batch_size
     if any(plan.pairs != "none" for plan in plans):
         one = np.zeros((1, 2), dtype=np.int64)
