@@ -90,11 +90,20 @@ def stage_recording(
     )
 
 
-def render_clip(recording: Recording, num_frames: int, rng: np.random.Generator) -> RenderedClip:
-    """Film one clip: its speed, its phase and the actor's way through the frame come from `rng`."""
+def render_clip(
+    recording: Recording, num_frames: int, rng: np.random.Generator, fps: float = FPS
+) -> RenderedClip:
+    """Film one clip: its speed, its phase and the actor's way through the frame come from `rng`.
+
+    Args:
+        recording: who is filmed, and where.
+        num_frames: frames of the clip.
+        rng: two draws give two clips.
+        fps: frames a second; few of them show as much of an action as a longer clip thinned.
+    """
     height, width = (side - 2 * _MARGIN for side in recording.scene.shape[:2])
     motion, actor = MOTIONS[recording.label], recording.actor
-    seconds = np.arange(num_frames) / FPS
+    seconds = np.arange(num_frames) / fps
     phases = (rng.random() + seconds / rng.uniform(*motion.seconds)) % 1.0
     strides = (rng.random() + seconds / 0.55) % 1.0
 
