@@ -74,6 +74,7 @@ class Bench:
     prepared: PreparedData
     settings: FullSettings
     study: Study
+    bank: FeatureBank
     folder: Path
     universe: int
     draws: int
@@ -124,11 +125,9 @@ class Bench:
                 yield f"{pool} | {rule} | {choice}", self.study.with_pairs(pairs, rule)
 
 
-def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Arm ─► mean figures over draws, their spread, strength and seconds."""
+def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) -> Bench:
+    """Prepare a split, and open the features of its clips."""
     folder = given.out / f"split-{split}"
-    path = folder / "arms.json"
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
     settings = FullSettings(
         data=DataSettings(split=split),
         clips=ClipSettings(num_frames=8, height=120, width=160, crop=112),
@@ -145,11 +144,24 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
     prepared = opened.prepare(settings.clips, settings.composite)
     trunk = build_network(given.network, 1, given.weights).trunk.eval()
     bank = FeatureBank(trunk, prepared, FrozenSettings(), flip=True, seed=0)
-    begun = time.monotonic()
-    scenes = _scenes(opened, settings, trunk, folder)
+    measured = _scenes(opened, settings, trunk, folder) if scenes else None
     rows = prepared.rows
-    study = Study(prepared, bank, Sides(rows["train"], rows["val"], rows["test"]), scenes)
-    bench = Bench(prepared, settings, study, folder, given.universe, given.draws)
+    study = Study(prepared, bank, Sides(rows["train"], rows["val"], rows["test"]), measured)
+    return Bench(prepared, settings, study, bank, folder, given.universe, given.draws)
+
+
+def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Arm ─► mean figures over draws, their spread, strength and seconds."""
+    path = given.out / f"split-{split}" / "arms.json"
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    wanted = {
+        pool: [f"{pool} | {r} | {c}" for r in given.rules for c in given.choices]
+        for pool in given.pools
+    }
+    if "none" in found and all(name in found for names in wanted.values() for name in names):
+        return found
+    begun = time.monotonic()
+    bench = open_split(split, given)
 
     def keep(name: str, fitted: Fitted) -> None:
         nonlocal begun
@@ -165,12 +177,11 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
         begun = time.monotonic()
 
     if "none" not in found:
-        keep("none", study.real_alone())
-    for pool in given.pools:
-        if all(f"{pool} | {r} | {c}" in found for r in given.rules for c in given.choices):
-            continue
-        for name, fitted in bench.arms(pool, tuple(given.rules), tuple(given.choices)):
-            keep(name, fitted)
+        keep("none", bench.study.real_alone())
+    for pool, names in wanted.items():
+        if not all(name in found for name in names):
+            for name, fitted in bench.arms(pool, tuple(given.rules), tuple(given.choices)):
+                keep(name, fitted)
     return found
 
 
