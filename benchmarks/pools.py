@@ -49,7 +49,7 @@ from train.frozen.features import FeatureBank
 from train.opening import open_data
 from train.prepared import Matching, PreparedData
 from train.recipe import SelectorRecipe
-from train.scene_test.asking import scene_features
+from train.scene_test.asking import SceneFeatures
 from train.scene_test.clips import NoSceneTest, SceneClips, open_apart
 from train.scene_test.scores import GAP, SAID, measure_scenes_from_logits
 from train.settings.frozen import FrozenSettings
@@ -194,7 +194,10 @@ def _scenes(
     except NoSceneTest as why:
         print(f"no scene test: {why}")
         return None
-    features = {form: torch.from_numpy(f) for form, f in scene_features(trunk, clips).items()}
+    asked = SceneFeatures(clips)
+    asked.of(trunk)
+    found = asked.of(trunk)  # what is asked for again is kept for later calls
+    features = {form: torch.from_numpy(one) for form, one in found.items()}
 
     def measured(logits: Callable[[Tensor], Tensor]) -> Mapping[str, float]:
         scores = measure_scenes_from_logits(
