@@ -399,6 +399,7 @@ def test_the_settings_are_those_that_a_training_takes(
     assert values == values | expected
     assert "drop_real" in expected or "drop_real" not in values
     text = settings_yaml(found, [AdviceSettings()], "layers of mine")
+    assert "{" not in text
     assert yaml.safe_load(text) == values | {"layers": "layers of mine"}
     path = tmp_path / "advice.yaml"
     path.write_text(text)

@@ -13,7 +13,6 @@ import torch
 from compositing.settings import CompositeSettings, EngineSettings, LabelRule, PrepareSettings
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
-from l2a.devices import pick_device
 from l2a.files import fingerprint, write_json, write_text
 from l2a.formats import DataSettings
 from l2a.progress import in_words, say
@@ -21,7 +20,7 @@ from l2a.runs import Run
 from train.advice.answers import QUESTIONS, Answer, cannot_say
 from train.advice.arms import NONE, RULES, Bench, Drawable, HeldOut, drawable_pools
 from train.advice.doubts import answer_labels, doubts_of
-from train.advice.looking import CannotSay, Folds, open_eyes, open_for_advice
+from train.advice.looking import CannotSay, Folds, check_eyes, open_eyes, open_for_advice
 from train.advice.masks import answer_masks
 from train.advice.page import write_page
 from train.advice.paying import Payment, answer_pays, compare
@@ -106,7 +105,7 @@ def advise(data: Path, out: Path, asked: Asked) -> Advice:
         InputError: the settings are wrong, or it is no data set. Data with which a question has
             no answer is no error: the answer then says so.
     """
-    pick_device(asked.eyes.device)
+    check_eyes(asked.eyes)
     opened = open_for_advice(
         data, out, asked.data, asked.prepare, asked.engine, asked.run, asked.advice.videos
     )

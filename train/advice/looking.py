@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from compositing.engines import make_engine
@@ -186,6 +187,18 @@ class Folds:
         return Sides(np.sort(np.concatenate(fit)), tune, self.parts[fold])
 
 
+def check_eyes(settings: EyesSettings) -> None:
+    """Fail now, and not after layers were made, on a network that was asked for by name.
+
+    Raises:
+        InputError: it is unknown, or its package or its weights are not there.
+    """
+    pick_device(settings.device)
+    if not _by_default(settings):
+        with torch.device("cpu" if settings.weights else "meta"):
+            build_network(settings.network, 1, settings.weights)
+
+
 def open_eyes(settings: EyesSettings, prepared: PreparedData, seed: int) -> FeatureBank:
     """The frozen network, and what it has seen so far.
 
@@ -194,10 +207,11 @@ def open_eyes(settings: EyesSettings, prepared: PreparedData, seed: int) -> Feat
         InputError: another network was asked for and cannot be made.
     """
     try:
-        trunk = build_network(settings.network, 1, settings.weights).trunk
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # what has no weights is the same in every try
+            trunk = build_network(settings.network, 1, settings.weights).trunk
     except InputError as error:
-        given = settings.network, settings.weights
-        if given != (EyesSettings.network, EyesSettings.weights):
+        if not _by_default(settings):
             raise
         raise CannotSay(
             f"There are no eyes to see with: {error} Or name another network with --network and "
@@ -205,3 +219,7 @@ def open_eyes(settings: EyesSettings, prepared: PreparedData, seed: int) -> Feat
         ) from None
     trunk.move_to(pick_device(settings.device), "float32")
     return FeatureBank(trunk, prepared, FrozenSettings(), settings.flip, seed)
+
+
+def _by_default(settings: EyesSettings) -> bool:
+    return (settings.network, settings.weights) == (EyesSettings.network, EyesSettings.weights)

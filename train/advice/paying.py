@@ -100,9 +100,8 @@ def choose_arm(differences: Mapping[str, Differences]) -> tuple[str | None, str]
 
 _SAID = {
     "top1": "accuracy {top1} points, loss {loss}",
-    "loss": "it lowers the loss by {loss}; accuracy {top1} points",
-    FOREIGN: "actors on other scenes are known {mixed_rand} points more often; accuracy {top1} "
-    "points, loss {loss}",
+    "loss": "loss {loss}, accuracy {top1} points",
+    FOREIGN: "actors on other scenes {mixed_rand} points, accuracy {top1} points, loss {loss}",
 }
 
 
@@ -152,7 +151,10 @@ def _verdict(payment: Payment) -> str:
             f"loss {near['loss'].plain()}, accuracy {near['top1'].points()} points."
         )
     own = payment.differences[payment.pays]
-    figures = {name: _cell(name, one) for name, one in own.items()}
+    figures = {
+        name: _cell(name, one) + ("" if one.clear else " (no difference)")
+        for name, one in own.items()
+    }
     return f"Yes, with {payment.pays}: {_SAID[payment.by].format(**figures)}."
 
 

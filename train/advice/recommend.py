@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from l2a.settings import about
-from selector.reliability import USABLE, Reliability
+from selector.reliability import Reliability
 from train.advice.doubts import Doubts
 from train.advice.paying import Payment
+from train.advice.reward import tells
 from train.settings.advice import EyesSettings
 
 MOST_DROPPED = 0.25
@@ -101,8 +102,8 @@ def _choice(known: Known) -> list[Setting]:
     rewards = [one for one in (known.validation, known.crossfit) if one is not None]
     best = max(rewards, key=lambda one: one.whole, default=None)
     wrong = known.doubts is not None and known.doubts.clear
-    if not wrong and (best is None or best.whole < USABLE):
-        measured = "not known" if best is None else f"{best.whole + 0.0:.2f}, below {USABLE:g}"
+    if not wrong and (best is None or not tells(best)):
+        measured = "not known" if best is None else f"{best.whole + 0.0:.2f}"
         return [
             Setting("selection", "random", f"the reward's reliability is {measured}: a Selector's "
                     "choice would be no difference")
@@ -171,6 +172,7 @@ def _line(name: str, value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     if not (plain is None or isinstance(plain, (bool, int, float, str, list))):
         plain = str(plain)  # a path
-    return yaml.safe_dump(
-        {name: plain}, allow_unicode=True, default_flow_style=None, width=10_000
-    ).rstrip()
+    flow = None if isinstance(plain, list) else False
+    return yaml.safe_dump({name: plain}, allow_unicode=True, default_flow_style=flow, width=10_000)[
+        :-1
+    ]

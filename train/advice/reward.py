@@ -54,14 +54,21 @@ def answer_reward(
         figures["crossfit"] = _plain(by_folds)
     best = max((one for one in (by_validation, by_folds) if one), key=lambda one: one.whole)
     verdict = (
-        f"Over all {best.recordings} recordings its reliability is {best.whole + 0.0:.2f}: "
-        + ("no difference to chance." if best.whole < USABLE else "it says something.")
+        f"Two halves of {best.recordings} recordings agree by {best.halves + 0.0:.2f} ± "
+        f"{best.spread:.2f}, so that the reliability of all of them is {best.whole + 0.0:.2f}: "
+        + ("it says something." if tells(best) else "no difference to chance.")
     )
     lines.append(
         f"{len(drawn.rows)} pairs of the pool {pool.name}, label rule {rule}; ± is the spread over "
         "random halvings."
     )
     return Answer("reward", verdict, tuple(lines), None, figures), by_validation, by_folds
+
+
+def tells(found: Reliability) -> bool:
+    """Whether a reward says more than chance: its reliability is of use, and halves agree by more
+    than they differ from halving to halving."""
+    return found.whole >= USABLE and found.halves > found.spread
 
 
 def _drawn_pairs(bench: Bench, pool: Drawable, rule: LabelRule) -> DrawnPairs:
