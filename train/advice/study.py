@@ -7,6 +7,7 @@ cost seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from compositing.settings import LabelRule
 from train.advice.scores import Score
 from train.frozen.features import FeatureBank
-from train.frozen.head import HeadProblem, LinearHead, choose_l2
+from train.frozen.head import STRENGTHS, HeadProblem, LinearHead, choose_l2, cross_entropy
 from train.prepared import PreparedData
 
 Rows = NDArray[np.int64]
@@ -51,24 +52,34 @@ class Fitted:
     Attributes:
         scores: one for each draw of pairs.
         l2: the strength that was chosen.
+        heads: theirs.
     """
 
     scores: tuple[Score, ...]
     l2: float
+    heads: tuple[LinearHead, ...]
 
 
 class Study:
     """Heads on one division of the clips of a data set."""
 
     def __init__(
-        self, prepared: PreparedData, bank: FeatureBank, sides: Sides, scenes: Scenes | None = None
+        self,
+        prepared: PreparedData,
+        bank: FeatureBank,
+        sides: Sides,
+        scenes: Scenes | None = None,
+        near: float | None = None,
     ) -> None:
         """
         Args:
             prepared, bank: the data set and the features of its clips.
             sides: what is fitted to, and what is measured on.
             scenes: measures a head in the scene test.
+            near: where the search for a strength begins, which then goes downhill from there
+                (`walk_l2`); without it all strengths are tried.
         """
+        self._near = near
         self._source, self._bank, self._scenes = prepared.source, bank, scenes
         views = bank.real(sides.fit)
         self._real = views.flatten(0, 1)
@@ -105,11 +116,15 @@ class Study:
         )
 
     def _fitted(self, problems: Sequence[HeadProblem]) -> Fitted:
-        strength = choose_l2(problems[:_TRIED], *self._tune)
-        heads = list(strength.heads)
-        for problem in problems[_TRIED:]:
-            heads.append(problem.fit(strength.l2, heads[0]))
-        return Fitted(tuple(map(self._score, heads)), strength.l2)
+        if self._near is None:
+            strength = choose_l2(problems[:_TRIED], *self._tune)
+            l2, heads = strength.l2, list(strength.heads)
+        else:
+            l2, first = walk_l2(problems[0], *self._tune, self._near)
+            heads = [first]
+        for problem in problems[len(heads) :]:
+            heads.append(problem.fit(l2, heads[0]))
+        return Fitted(tuple(map(self._score, heads)), l2, tuple(heads))
 
     def _score(self, head: LinearHead) -> Score:
         logits = head.logits(self._measure)
@@ -120,6 +135,40 @@ class Study:
 
     def _one_hot(self, rows: Rows) -> Tensor:
         return self._source.one_hot(rows).double()
+
+
+def walk_l2(
+    problem: HeadProblem, features: Tensor, labels: Tensor, start: float
+) -> tuple[float, LinearHead]:
+    """The strength from which the loss on validation clips rises to both sides, and its head.
+
+    The loss has one valley for all that we have seen, and weak strengths take the most time: from
+    a good start three are tried and not ten.
+
+    Args:
+        problem: what is fitted.
+        features, labels: of the validation clips, `[m, D]` and `[m, C]`.
+        start: one of `STRENGTHS`, or the nearest of them is taken.
+    """
+    shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
+    tried: dict[int, tuple[float, LinearHead]] = {}
+
+    def loss(place: int, near: LinearHead | None = None) -> float:
+        if place not in tried:
+            head = problem.fit(STRENGTHS[place], near)
+            found = cross_entropy(head.logits(features), labels.double(), shares)[0]
+            tried[place] = float(found), head
+        return tried[place][0]
+
+    place = min(range(len(STRENGTHS)), key=lambda one: abs(math.log(STRENGTHS[one] / start)))
+    best = loss(place)
+    for step in (-1, 1):
+        while 0 <= place + step < len(STRENGTHS):
+            if loss(place + step, tried[place][1]) >= best:
+                break
+            place += step
+            best = tried[place][0]
+    return STRENGTHS[place], tried[place][1]
 
 
 def folds_of_recordings(recordings: Rows, rows: Rows, count: int, seed: int) -> Iterable[Rows]:

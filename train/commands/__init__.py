@@ -45,6 +45,7 @@ from l2a.options import (
 from l2a.settings import ClipSettings
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
+from train.settings.advice import AdviceSettings, EyesSettings
 from train.settings.frozen import FrozenSettings
 from train.settings.full import (
     ClassifierSettings,
@@ -117,6 +118,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "prepare": Command(
         "Segment and inpaint every training video once, and draw a contact sheet.",
         (*_DATA, Out, LookFirst, PrepareSettings, EngineSettings, RunSettings), "prepare",
+    ),
+    "advise": Command(
+        "Say in minutes what composites, scenes, a reward, labels and masks are worth here.",
+        (*_DATA, Out, AdviceSettings, EyesSettings, *_TO_CLIPS, EngineSettings, RunSettings),
+        "advise",
     ),
     "train": Command(
         "Train the Selector, composite the best pairs, train the classifier with them.",

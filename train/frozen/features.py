@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -83,6 +84,11 @@ class FeatureBank:
         self._place = prepared.bank.folder / "features" / trunk_checksum(trunk)
         self._train = np.zeros(len(prepared.bank), dtype=np.bool_)
         self._train[prepared.rows["train"]] = True
+
+    @property
+    def folder(self) -> Path:
+        """Where features of this trunk are kept."""
+        return self._place
 
     @property
     def dim(self) -> int:

@@ -20,7 +20,7 @@ from compositing.pictures import plain
 from compositing.settings import CompositeSettings
 from compositing.strips import Composited, strip_block
 from l2a.errors import L2AError
-from l2a.media import write_video
+from l2a.media import read_frames, resize_frames, write_video
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
 
@@ -120,6 +120,18 @@ def _film(made: Composited, pair: ScoredPair, scored: bool) -> Film:
         lam=made.composite.lam,
         gamma=made.composite.gamma,
     )
+
+
+def real_film(path: Path) -> tuple[str, int, int]:
+    """A video as it is, playing: data URI, height and width in pixels.
+
+    Raises:
+        L2AError: it cannot be read.
+    """
+    read = read_frames(path, max_frames=_MOST_FRAMES)
+    height, width = read.frames.shape[1:3]
+    wide = max(2, round(_HEIGHT * width / height / 2) * 2)
+    return video_uri(resize_frames(read.frames, (_HEIGHT, wide)), read.fps), _HEIGHT, wide
 
 
 def video_uri(frames: NDArray[np.uint8], fps: float) -> str:

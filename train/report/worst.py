@@ -13,16 +13,13 @@ from typing import Any
 import numpy as np
 
 from l2a.errors import L2AError
-from l2a.media import read_frames, resize_frames
 from l2a.videos import Video
-from train.report.films import video_uri
+from train.report.films import real_film
 from train.report.source import Section, Source
 from train.video_table import VIDEOS, VideoRow, read_videos_table
 
 _FILMS = 12
 _LISTED = 50
-_HEIGHT = 144
-_MOST_FRAMES = 96
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,8 @@ def _clips(rows: Iterable[VideoRow], videos: dict[str, Video]) -> Iterable[Clip]
         if row.video not in videos:
             continue
         try:
-            read = read_frames(videos[row.video].path, max_frames=_MOST_FRAMES)
+            uri, height, width = real_film(videos[row.video].path)
         except L2AError:
             continue
-        height, width = read.frames.shape[1:3]
-        wide = max(2, round(_HEIGHT * width / height / 2) * 2)
-        frames = resize_frames(read.frames, (_HEIGHT, wide))
-        yield Clip(row, video_uri(frames, read.fps), _HEIGHT, wide)
+        yield Clip(row, uri, height, width)
         made += 1

@@ -1,0 +1,420 @@
+"""The questions of an advice: by hand, and on planted features whose answers are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import CLASSES, PlantedBank, planted_data
+
+from l2a.arguments import parse
+from l2a.errors import InputError
+from l2a.videos import Video, VideoSet
+from selector.reliability import Reliability
+from train.advice.arms import NONE, Bench, HeldOut, drawable_pools
+from train.advice.doubts import (
+    Doubts,
+    answer_labels,
+    calibrated,
+    doubts_of,
+    find_doubts,
+    neighbour_lifts,
+)
+from train.advice.looking import CannotSay, Folds, sampled
+from train.advice.masks import answer_masks
+from train.advice.paying import Payment, answer_pays, choose_arm, compare
+from train.advice.recommend import Known, recommend, settings_yaml
+from train.advice.reward import answer_reward
+from train.advice.scores import Estimate
+from train.advice.seeing import answer_eyes, answer_scenes
+from train.advice.study import walk_l2
+from train.commands import ALL_GROUPS, COMMANDS
+from train.frozen.head import STRENGTHS, HeadProblem, choose_l2
+from train.prepared import PreparedData
+from train.settings.advice import AdviceSettings, EyesSettings
+
+
+def bench_of(prepared: PreparedData, folder: Path, bank: PlantedBank | None = None) -> Bench:
+    bank = bank or PlantedBank(prepared)
+    return Bench(prepared, cast(Any, bank), Folds.deal(prepared, 5, 0), None, 2, 0, folder)
+
+
+def measured(
+    bench: Bench, pools: tuple[str, ...] = ("1", "any")
+) -> tuple[dict[str, HeldOut], Payment]:
+    drawable, refused = drawable_pools(bench.prepared, pools, 0)
+    assert not refused
+    held, few = bench.measure(drawable)
+    assert not few
+    return held, compare(bench.prepared, bench.folds, held, None)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str, HeldOut], Payment]:
+    bench = bench_of(planted_data(), tmp_path_factory.mktemp("planted"))
+    return bench, *measured(bench)
+
+
+# Folds and samples
+
+
+@given(
+    train=st.integers(2, 6), val=st.integers(0, 2), count=st.integers(3, 6),
+    seed=st.integers(0, 5),
+)  # fmt: skip
+def test_no_recording_stands_on_two_sides(train: int, val: int, count: int, seed: int) -> None:
+    prepared = planted_data(train, val)
+    folds = Folds.deal(prepared, count, seed)
+    assert sorted(folds.measured.tolist()) == prepared.rows["train"].tolist()
+    for fold in range(len(folds.parts)):
+        sides = folds.sides(fold)
+        seen = [set(prepared.recordings[rows].tolist()) for rows in (
+            sides.fit, sides.tune, sides.measure)]  # fmt: skip
+        assert all(seen)
+        assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+        rows = np.concatenate([sides.fit, sides.tune, sides.measure])
+        assert not np.isin(rows, prepared.rows["test"]).any()
+
+
+def test_a_class_of_one_recording_is_left_out_and_named() -> None:
+    prepared = planted_data()
+    first = CLASSES[0]
+    rows = [
+        row for row in prepared.rows["train"].tolist()
+        if not prepared.bank.ids[row].startswith(first) or "train-0" in prepared.bank.ids[row]
+    ]  # fmt: skip
+    fewer = replace(prepared, rows=prepared.rows | {"train": np.array(rows)})
+    folds = Folds.deal(fewer, 5, 0)
+    assert folds.alone == (first,)
+    assert folds.classes == (1, 2, 3)
+    assert not (prepared.source.labels[folds.measured] == 0).any()
+    assert not (prepared.source.labels[folds.tune] == 0).any()
+
+
+@pytest.mark.parametrize(("train", "val", "word"), [(1, 1, "recording"), (1, 0, "recording")])
+def test_without_recordings_a_sentence_says_why(train: int, val: int, word: str) -> None:
+    with pytest.raises(CannotSay, match=word):
+        Folds.deal(planted_data(train, val), 5, 0)
+
+
+def test_a_sample_has_each_class_and_many_recordings() -> None:
+    videos = [
+        Video(f"{name}/{group}-{clip}", "x", name, f"{name}{group}", split)
+        for name in "ab" for group in range(10) for clip in range(5)
+        for split in (["train", "val"][group > 7],)
+    ]  # fmt: skip
+    whole = VideoSet(Path("d"), "folder", ("a", "b"), tuple(videos))
+    made = sampled(whole, 40)
+    assert sampled(whole, 100) is whole
+    assert "--videos" in made.notes[-1]
+    for name in "ab":
+        for split, count in (("train", 16), ("val", 4)):
+            own = [v for v in made.of_split(split) if v.label == name]
+            assert len(own) == count
+            groups = {v.group for v in own}
+            assert len(groups) == (8 if split == "train" else 2)
+
+
+# Estimates
+
+
+def test_errors_are_over_recordings() -> None:
+    """Residuals of ±1 a recording: 2/1 · (1 + 1) / 4² = 1/4."""
+    found = Estimate.clustered(np.array([1.0, 1, 0, 0]), np.array([7, 7, 9, 9]))
+    assert (found.mean, found.error, found.freedom) == (0.5, 0.5, 1)
+    apart = Estimate.clustered(np.array([1.0, 1, 0, 0]), np.arange(4))
+    assert apart.error == pytest.approx(math.sqrt(4 / 3 * 4 * 0.25 / 16))
+
+
+def test_more_comparisons_ask_for_more() -> None:
+    found = Estimate(0.021, 0.01)
+    assert found.reach() == pytest.approx(1.96, abs=0.01)
+    assert found.reach(8) == pytest.approx(2.734, abs=0.01)  # Φ⁻¹(1 − 0.025 / 8)
+    assert found.sure(1) and not found.sure(8)
+    assert Estimate(0.0, 1.0, 9).reach() == pytest.approx(2.262, abs=0.01)  # Student's t
+    assert not Estimate(1.0, math.nan).sure(1)
+
+
+def test_a_strength_is_walked_to(planted: tuple[Bench, dict[str, HeldOut], Payment]) -> None:
+    """From any start as good as all strengths tried, where the loss has one valley."""
+    bench = planted[0]
+    sides = bench.folds.sides(0)
+    source, bank = bench.prepared.source, bench.bank
+    problem = HeadProblem(bank.centre(sides.fit), source.one_hot(sides.fit))
+    tune = bank.centre(sides.tune), source.one_hot(sides.tune)
+    best = choose_l2([problem], *tune)
+    for start in (1.0, 1e-3, STRENGTHS[-1]):
+        l2, head = walk_l2(problem, *tune, start)
+        assert l2 == best.l2 == head.l2
+
+
+# Does it pay
+
+
+def own(top1: float, loss: float = 0.0, mixed_rand: float = 0.0) -> dict[str, Estimate]:
+    return {
+        "top1": Estimate(top1, 0.01), "loss": Estimate(loss, 0.01),
+        "mixed_rand": Estimate(mixed_rand, 0.01),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        ({"a": own(0.05), "b": own(0.06)}, ("b", "top1")),
+        ({"a": own(0.05), "b": own(0.01, -0.2)}, ("a", "top1")),
+        ({"a": own(0.01, -0.05), "b": own(0.0, -0.2)}, ("b", "loss")),
+        ({"a": own(-0.05, -0.2), "b": own(0.0, -0.03)}, ("b", "loss")),
+        ({"a": own(0.05, 0.2)}, (None, "")),
+        ({"a": own(0.0, 0.0, 0.1)}, ("a", "mixed_rand")),
+        ({"a": own(-0.05, 0.0, 0.1)}, (None, "")),
+        ({"a": own(0.021), "b": own(0.0)}, (None, "")),  # two errors are too few for two arms
+        ({}, (None, "")),
+    ],
+)
+def test_what_is_advised(arms: Any, expected: Any) -> None:
+    assert choose_arm(arms) == expected
+
+
+def test_planted_scenes_make_composites_pay(
+    planted: tuple[Bench, dict[str, HeldOut], Payment],
+) -> None:
+    """Scenes of few recordings drown the actor; on any scene it is seen for what it is."""
+    _, held, payment = planted
+    assert payment.pays == "any | actor"
+    assert payment.differences["any | actor"]["top1"].mean > 0.1
+    said = answer_pays(payment, held, {"3": "too few"}, 2)
+    assert said.verdict.startswith("Yes, with any | actor: accuracy +")
+    assert any("the pool 3: too few" in line for line in said.lines)
+    assert said.table is not None and len(said.table.rows) == 4
+    assert said.figures["advised"] == "any | actor"
+
+
+def test_composites_that_add_nothing_make_no_difference(tmp_path: Path) -> None:
+    prepared = planted_data()
+    bench = bench_of(prepared, tmp_path, PlantedBank(prepared, swap=False))
+    held, payment = measured(bench, ("any",))
+    assert payment.pays is None
+    assert "No difference" in answer_pays(payment, held, {}, 2).verdict
+
+
+def test_pairs_of_a_fold_are_of_its_fit_side_and_test_rows_are_never_asked_for(
+    planted: tuple[Bench, dict[str, HeldOut], Payment],
+) -> None:
+    bench = planted[0]
+    pools, _ = drawable_pools(bench.prepared, ("1", "any", "independent"), 0)
+    for pool in pools:
+        for fold in range(5):
+            fit = bench.folds.sides(fold).fit
+            listed = pool.within(fit).pool
+            assert np.isin(listed.pairs(np.arange(len(listed))), fit).all()
+    asked = cast(Any, bench.bank).asked
+    assert asked and not asked & set(bench.prepared.rows["test"].tolist())
+
+
+def test_what_was_measured_is_read_again(
+    planted: tuple[Bench, dict[str, HeldOut], Payment],
+) -> None:
+    bench, held, _ = planted
+    pools, _ = drawable_pools(bench.prepared, ("1", "any"), 0)
+    again = replace(bench, bank=cast(Any, _Blind()))
+    for name, found in again.measure(pools)[0].items():
+        assert (found.probabilities == held[name].probabilities).all()
+        assert (found.losses == held[name].losses).all()
+
+
+class _Blind:
+    """Whoever computes again fails."""
+
+
+def test_pools_that_cannot_be_are_named() -> None:
+    prepared = planted_data(fit=False)
+    pools, refused = drawable_pools(prepared, ("1", "9"), 0)
+    assert not pools
+    assert "No pair can be composited" in refused["1"]
+    assert "nearest" in refused["9"]
+
+
+# Eyes and scenes
+
+
+def test_eyes_are_held_against_chance(
+    planted: tuple[Bench, dict[str, HeldOut], Payment], tmp_path: Path
+) -> None:
+    bench, held, _ = planted
+    seen = answer_eyes(bench.prepared, bench.folds, held[NONE])
+    assert "no difference" not in seen.verdict
+    assert seen.figures["chance"] == 0.25
+    assert seen.figures["top1"]["mean"] == pytest.approx(held[NONE].right.mean(), abs=1e-6)
+    blind = bench_of(bench.prepared, tmp_path, PlantedBank(bench.prepared, strength=0.0))
+    said = answer_eyes(bench.prepared, blind.folds, blind.measure([])[0][NONE])
+    assert "no difference to chance" in said.verdict
+    assert "cannot be said" in answer_scenes(bench.folds, held[NONE], None).verdict
+
+
+# Reward
+
+
+def test_the_reliability_of_a_reward_is_said(
+    planted: tuple[Bench, dict[str, HeldOut], Payment],
+) -> None:
+    bench = planted[0]
+    pools, _ = drawable_pools(bench.prepared, ("any",), 0)
+    said, validation, crossfit = answer_reward(bench, pools[0], "actor", 0.01)
+    assert validation is not None and validation.recordings == 8
+    assert crossfit is not None and crossfit.recordings == 20
+    assert f"{max(validation.whole, crossfit.whole):.2f}" in said.verdict
+    assert said.figures["crossfit"]["recordings"] == 20
+
+
+def test_a_reward_without_recordings_has_no_reliability(tmp_path: Path) -> None:
+    prepared = planted_data(2, 0)
+    folds = Folds.deal(prepared, 3, 0)
+    bench = Bench(prepared, cast(Any, PlantedBank(prepared)), folds, None, 2, 0, tmp_path)
+    pools, _ = drawable_pools(prepared, ("any",), 0)
+    said, validation, crossfit = answer_reward(bench, pools[0], "actor", 0.01)
+    assert validation is None and crossfit is None
+    assert "cannot be said" in said.verdict
+
+
+# Labels
+
+
+def test_doubts_by_hand() -> None:
+    """Of three clips the first is contradicted by both, the second by the head alone."""
+    probabilities = np.array([[0.05, 0.95], [0.05, 0.95], [0.6, 0.4]])
+    lifts = np.array([[0.5, 1.5], [1.2, 0.8], [1.0, 1.0]])
+    found = find_doubts(
+        probabilities, lifts, np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([10, 11, 12])
+    )
+    assert [(one.row, one.label, one.looks_like) for one in found.found] == [(10, 0, 1)]
+    assert found.found[0].neighbours == (0.5, 1.5)
+    assert found.expected == pytest.approx(0.05)  # as likely as the label is drawn to be class 0
+    assert found.spread == pytest.approx(math.sqrt(0.05 * 0.95))
+    together = find_doubts(
+        np.array([[0.05, 0.95]] * 2), np.array([[0.5, 1.5]] * 2), np.array([1, 1]),
+        np.array([4, 4]), np.array([0, 1]),
+    )  # fmt: skip
+    assert not together.found
+    assert together.spread == pytest.approx(2 * math.sqrt(0.05 * 0.95))
+
+
+def test_neighbours_are_of_other_recordings() -> None:
+    """Two clips of one recording share a picture and a class; only the third counts."""
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]])
+    labels, recordings = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 1, 2])
+    lifts = neighbour_lifts(features, labels, recordings, 3)
+    # Of the two others, one of each class, the near one is of class 1: all of the weight.
+    assert lifts[0] == pytest.approx([0.0, 2.0, 1.0], abs=1e-3)
+
+
+def test_overconfident_heads_are_brought_to_scale() -> None:
+    """One in four is wrong, and the head says 99.9 % each time: it should say three in four."""
+    logits = np.tile([7.0, 0.0], (8, 1))
+    labels = np.array([0, 0, 0, 1] * 2)
+    found = calibrated(logits, labels, logits[:1])
+    assert found[0, 0] == pytest.approx(0.75, abs=0.03)
+    plain = calibrated(logits[:0], labels[:0], logits[:1])
+    assert plain[0, 0] == pytest.approx(1 / (1 + math.exp(-7)))
+
+
+def test_planted_wrong_labels_are_found(tmp_path: Path) -> None:
+    for wrong in (0.0, 0.1):
+        prepared = planted_data(train=10, val=4, wrong=wrong)
+        eyes = PlantedBank(prepared, strength=3.0)
+        bench = bench_of(prepared, tmp_path / str(wrong), eyes)
+        doubts = doubts_of(bench, bench.measure([])[0][NONE])
+        truth = cast(Any, prepared.bank).truth
+        mislabelled = set(np.flatnonzero(prepared.source.labels != truth).tolist())
+        found = {one.row for one in doubts.found}
+        said = answer_labels(prepared, doubts)
+        if wrong:
+            assert len(found & mislabelled) > 0.7 * len(mislabelled)
+            assert len(found - mislabelled) < 0.5 * len(found)
+            assert doubts.clear and "likely wrong" in said.verdict
+            assert all(truth[one.row] == one.looks_like for one in doubts.found[:4])
+            assert said.figures["videos"][0]["video"] == prepared.bank.ids[doubts.found[0].row]
+        else:
+            assert not doubts.clear and said.verdict.endswith("no difference.")
+
+
+# Masks
+
+
+def test_masks_are_counted_by_kind_of_reason() -> None:
+    said = answer_masks(planted_data(fit=False))
+    assert said.verdict == (
+        "Of 40 training videos 0 (0 %) are fit as foreground and 40 (100 %) as background."
+    )
+    assert said.table is not None
+    assert said.table.rows == (("mask too small", "foreground", "40", "100"),)
+    assert CLASSES[0] in said.lines[0]
+    assert answer_masks(planted_data()).table is None
+
+
+# Settings
+
+
+def payment(pays: str | None, by: str = "top1") -> Payment:
+    return Payment({"any | actor": own(0.05, -0.1, 0.1)}, pays, by if pays else "", "any | actor")
+
+
+RELIABLE, CHANCE = Reliability(0.3, 0.1, 40), Reliability(0.02, 0.1, 40)
+WRONG = Doubts((cast(Any, None),) * 30, 10.0, 3.0, 200)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (Known(), {"selection": "none"}),
+        (Known(EyesSettings(), payment(None)),
+         {"selection": "none", "matches": "any", "label_rule": "actor", "freeze_trunk": True}),
+        (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5),
+         {"selection": "random", "matches": "any", "network": "tsn_efficientnet_lite0",
+          "weights": "imagenet"}),
+        (Known(EyesSettings(), payment("any | actor"), None, None),
+         {"selection": "random"}),
+        (Known(EyesSettings(flip=False), payment("any | actor"), RELIABLE, CHANCE, 5, None, 80),
+         {"selection": "selector", "sharpness": "auto", "validation_clips": 80, "flip": False}),
+        (Known(EyesSettings("tiny3d", None), payment("any | actor", "mixed_rand"), CHANCE,
+               RELIABLE, 5),
+         {"selection": "selector", "reward_folds": 5, "network": "tiny3d", "weights": None}),
+        (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5, WRONG),
+         {"selection": "selector", "drop_real": 0.1}),
+    ],
+)  # fmt: skip
+def test_the_settings_are_those_that_a_training_takes(
+    known: Known, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    found = recommend(known)
+    values = {one.name: one.value for one in found}
+    assert values == values | expected
+    assert "drop_real" in expected or "drop_real" not in values
+    text = settings_yaml(found, [AdviceSettings()], "layers of mine")
+    assert "{" not in text
+    assert yaml.safe_load(text) == values | {"layers": "layers of mine"}
+    path = tmp_path / "advice.yaml"
+    path.write_text(text)
+    words = ["DATA", "--out", "o", "--config", str(path)]
+    parsed = parse("train", "", COMMANDS["train"].groups, words, known=ALL_GROUPS).flat()
+    assert {name: parsed[name] for name in values} == values
+    assert parsed["layers"] == Path("layers of mine")
+    assert text.count("\n# ") >= len(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [({"pools": ()}, "pools"), ({"pools": ("1", "1")}, "once"), ({"pools": ("near",)}, "near"),
+     ({"folds": 2}, "folds"), ({"draws": 0}, "draws"), ({"videos": 5}, "videos")],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(values: Any, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        AdviceSettings(**values)

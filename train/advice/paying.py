@@ -1,0 +1,181 @@
+"""Whether composites pay, and of which pool and label rule: paired differences to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from train.advice.answers import Answer, Table, cannot_say
+from train.advice.arms import NONE, HeldOut
+from train.advice.looking import Folds
+from train.advice.scenes import HeldOutScenes
+from train.advice.scores import Estimate
+from train.prepared import PreparedData
+
+FOREIGN = "mixed_rand"
+
+Differences = Mapping[str, Estimate]
+"""Figure ─► arm less none."""
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What composites come to.
+
+    Attributes:
+        differences: arm ─► figure ─► difference to real clips alone, over recordings.
+        pays: the arm that is advised; None where none is better than real clips alone.
+        by: the figure that says so: top1, loss or mixed_rand.
+        nearest: the arm with the lowest loss, which other questions are asked about.
+    """
+
+    differences: Mapping[str, Differences]
+    pays: str | None
+    by: str
+    nearest: str | None
+
+    @property
+    def pool(self) -> str | None:
+        """The pool of the advised arm, or of the nearest to it."""
+        arm = self.pays or self.nearest
+        return None if arm is None else arm.split(" | ")[0]
+
+    @property
+    def rule(self) -> str | None:
+        """Its label rule."""
+        arm = self.pays or self.nearest
+        return None if arm is None else arm.split(" | ")[1]
+
+
+def compare(
+    prepared: PreparedData,
+    folds: Folds,
+    held: Mapping[str, HeldOut],
+    scenes: HeldOutScenes | None,
+) -> Payment:
+    """Differences of all arms to none, clip by clip, and what follows from them."""
+    recordings = prepared.recordings[folds.measured]
+    base = held[NONE]
+    found: dict[str, Differences] = {}
+    for name, arm in held.items():
+        if name == NONE:
+            continue
+        own = {
+            "top1": Estimate.clustered(arm.right - base.right, recordings),
+            "loss": Estimate.clustered(arm.losses - base.losses, recordings),
+        }
+        if scenes is not None:
+            own |= {
+                figure: Estimate.clustered(values - base.scenes[figure], scenes.recordings(figure))
+                for figure, values in arm.scenes.items()
+            }
+        found[name] = own
+    pays, by = choose_arm(found)
+    nearest = min(found, key=lambda name: found[name]["loss"].mean, default=None)
+    return Payment(found, pays, by, nearest)
+
+
+def choose_arm(differences: Mapping[str, Differences]) -> tuple[str | None, str]:
+    """The arm that is better than none, and the figure by which it is: "" for no arm.
+
+    Accuracy comes first, then the loss, then actors on other scenes. A figure counts where it is
+    beyond chance in as many comparisons as there are arms, and an arm with a clear loss of accuracy
+    (two errors) is out.
+    """
+    count = max(1, len(differences))
+    able = {
+        name: own for name, own in differences.items()
+        if not (own["top1"].clear and own["top1"].mean < 0)
+        and not (own["loss"].clear and own["loss"].mean > 0)
+    }  # fmt: skip
+    for figure, sign in (("top1", 1), ("loss", -1), (FOREIGN, 1)):
+        better = {
+            name: sign * own[figure].mean for name, own in able.items()
+            if figure in own and own[figure].sure(count) and sign * own[figure].mean > 0
+        }  # fmt: skip
+        if better:
+            return max(better, key=lambda name: better[name]), figure
+    return None, ""
+
+
+_SAID = {
+    "top1": "accuracy {top1} points, loss {loss}",
+    "loss": "loss {loss}, accuracy {top1} points",
+    FOREIGN: "actors on other scenes {mixed_rand} points, accuracy {top1} points, loss {loss}",
+}
+
+
+def answer_pays(
+    payment: Payment, held: Mapping[str, HeldOut], refused: Mapping[str, str], draws: int
+) -> Answer:
+    """The answer for a person."""
+    left_out = tuple(f"Not measured: the pool {name}: {why}" for name, why in refused.items())
+    if not payment.differences:
+        reasons = " ".join(left_out) or "No pool can be drawn from."
+        return cannot_say("pays", reasons)
+    titles = ("top1", "loss", FOREIGN, "scene_said", "scene_alone")
+    shown = [name for name in titles if all(name in own for own in payment.differences.values())]
+    words = {"top1": "accuracy, points", "loss": "loss, nats", FOREIGN: "actor on other scenes",
+             "scene_said": "scene named instead", "scene_alone": "scene alone"}  # fmt: skip
+    rows = tuple(
+        (name, *(_cell(figure, own[figure]) for figure in shown), _word(own))
+        for name, own in payment.differences.items()
+    )
+    table = Table(
+        ("pool | label rule", *(words[name] for name in shown), ""), rows,
+        f"Differences to real clips alone, on the same held-out clips, ± 1 s.e. over recordings; "
+        f"means over {draws} draws of pairs in each fold",
+    )  # fmt: skip
+    return Answer(
+        "pays", _verdict(payment), (*_caution(payment), *left_out), table,
+        {
+            "advised": payment.pays, "by": payment.by or None,
+            "none": {"top1": float(held[NONE].right.mean()),
+                     "loss": float(held[NONE].losses.mean())},
+            "differences": {
+                name: {figure: one.to_json() for figure, one in own.items()}
+                for name, own in payment.differences.items()
+            },
+        },
+    )  # fmt: skip
+
+
+def _verdict(payment: Payment) -> str:
+    if payment.pays is None:
+        if all(own["top1"].clear and own["top1"].mean < 0 for own in payment.differences.values()):
+            return "No: with every pool and label rule accuracy falls."
+        near = payment.differences[payment.nearest or ""]
+        return (
+            "No difference: no pool and label rule is better than real clips alone by more than "
+            f"chance among {len(payment.differences)}; the lowest loss is of {payment.nearest}: "
+            f"loss {near['loss'].plain()}, accuracy {near['top1'].points()} points."
+        )
+    own = payment.differences[payment.pays]
+    figures = {
+        name: _cell(name, one) + ("" if one.clear else " (no difference)")
+        for name, one in own.items()
+    }
+    return f"Yes, with {payment.pays}: {_SAID[payment.by].format(**figures)}."
+
+
+def _caution(payment: Payment) -> tuple[str, ...]:
+    count = len(payment.differences)
+    text = (
+        f"{count} arms were compared; one that is best of {count} on these clips will be a little "
+        "less so on others."
+    )
+    return (text,) if count > 1 else ()
+
+
+def _word(own: Differences) -> str:
+    clear = [name for name in ("top1", "loss") if own[name].clear]
+    if not clear:
+        return "no difference"
+    good = {"top1": own["top1"].mean > 0, "loss": own["loss"].mean < 0}
+    verdicts = {good[name] for name in clear}
+    return "both ways" if len(verdicts) == 2 else ("better" if True in verdicts else "worse")
+
+
+def _cell(figure: str, value: Estimate) -> str:
+    text = value.plain() if figure == "loss" else value.points()
+    return text.replace("-", "−")

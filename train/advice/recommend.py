@@ -1,0 +1,178 @@
+"""Settings for `l2a train` that follow from the answers, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import yaml
+
+from l2a.settings import about
+from selector.reliability import Reliability
+from train.advice.doubts import Doubts
+from train.advice.paying import Payment
+from train.advice.reward import tells
+from train.settings.advice import EyesSettings
+
+MOST_DROPPED = 0.25
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the settings file.
+
+    Attributes:
+        name: of the setting.
+        value: as the command line would have it.
+        why: a comment.
+    """
+
+    name: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the advice rests on; None for what could not be answered.
+
+    Attributes:
+        eyes: the frozen network; None where there is none.
+        payment: whether composites pay.
+        validation, crossfit: how reliable the reward is.
+        folds: of cross-fitting.
+        doubts: of labels.
+        validation_clips: how many there are.
+    """
+
+    eyes: EyesSettings | None = None
+    payment: Payment | None = None
+    validation: Reliability | None = None
+    crossfit: Reliability | None = None
+    folds: int = 0
+    doubts: Doubts | None = None
+    validation_clips: int = 0
+
+
+def recommend(known: Known) -> list[Setting]:
+    """The settings, in the order in which they decide."""
+    return [*_eyes(known), *_pairs(known), *_choice(known)]
+
+
+def _eyes(known: Known) -> list[Setting]:
+    if known.eyes is None:
+        return []
+    found = [
+        Setting("network", known.eyes.network, "the eyes that this advice was measured with"),
+        Setting("weights", known.eyes.weights, "theirs"),
+        Setting("freeze_trunk", True, "fits the last layer alone, as it was done here; leave it "
+                "out to fine-tune, which was not measured"),
+    ]  # fmt: skip
+    if not known.eyes.flip:
+        found.append(Setting("flip", False, "as given"))
+    return found
+
+
+def _pairs(known: Known) -> list[Setting]:
+    payment = known.payment
+    if payment is None or payment.nearest is None:
+        return [Setting("selection", "none", "whether composites pay could not be measured")]
+    if payment.pays is None:
+        return [
+            Setting("selection", "none", "no pool and label rule is better than real clips alone "
+                    "beyond chance"),
+            Setting("matches", payment.pool, f"of use with another selection: {payment.nearest} "
+                    "has the lowest loss, though no difference"),
+            Setting("label_rule", payment.rule, "the same"),
+        ]  # fmt: skip
+    own = payment.differences[payment.pays]
+    why = f"accuracy {own['top1'].points()} points, loss {own['loss'].plain()} against none"
+    if payment.by == "mixed_rand":
+        why += f", actors on other scenes {own['mixed_rand'].points()} points"
+    return [
+        Setting("matches", payment.pool, why),
+        Setting("label_rule", payment.rule, "the best of those that were compared"),
+    ]
+
+
+def _choice(known: Known) -> list[Setting]:
+    if known.payment is None or known.payment.pays is None:
+        return []
+    rewards = [one for one in (known.validation, known.crossfit) if one is not None]
+    best = max(rewards, key=lambda one: one.whole, default=None)
+    wrong = known.doubts is not None and known.doubts.clear
+    if not wrong and (best is None or not tells(best)):
+        measured = "not known" if best is None else f"{best.whole + 0.0:.2f}"
+        return [
+            Setting("selection", "random", f"the reward's reliability is {measured}: a Selector's "
+                    "choice would be no difference")
+        ]  # fmt: skip
+    found = []
+    if best is None:
+        found.append(Setting("selection", "selector", "it tells videos with wrong labels"))
+    else:
+        found.append(
+            Setting("selection", "selector", f"the reward's reliability is {best.whole + 0.0:.2f} "
+                    f"over {best.recordings} recordings")
+        )  # fmt: skip
+    found.append(
+        Setting("sharpness", "auto", "as sharp as the reliability that its training measures")
+    )
+    if best is not None and best is known.crossfit:
+        found.append(
+            Setting("reward_folds", known.folds, "credit on all recordings, which is more reliable "
+                    "here than on validation alone")
+        )  # fmt: skip
+    elif known.validation_clips > 64:
+        found.append(
+            Setting("validation_clips", known.validation_clips, "all that there are: more "
+                    "recordings, a more reliable reward")
+        )  # fmt: skip
+    if wrong and known.doubts is not None:
+        share = round(min(MOST_DROPPED, known.doubts.more / known.doubts.clips), 3)
+        found.append(
+            Setting("drop_real", share, f"about {known.doubts.more:.0f} of {known.doubts.clips} "
+                    "labels look wrong; better still, mend them")
+        )  # fmt: skip
+    return found
+
+
+def settings_yaml(found: Sequence[Setting], given: Sequence[Any], layers: str) -> str:
+    """The settings file, for `l2a train --config`.
+
+    Args:
+        found: what is advised.
+        given: the settings that the advice was asked with, and that a training must share: those
+            that are not at their defaults are written, too.
+        layers: the layer store, in which the work is done already.
+    """
+    lines = ["# Advice of `l2a advise`; the reasons are in advice.html.", ""]
+    for one in found:
+        lines += [f"# {one.why}", _line(one.name, one.value)]
+    names = {one.name for one in found}
+    shared = [
+        (one.name, getattr(group, one.name))
+        for group in given for one in fields(group)
+        if one.name not in names and getattr(group, one.name) != one.default
+        and not about(one).speed_only
+    ]  # fmt: skip
+    if shared:
+        lines += ["", "# as the advice was asked with"]
+        lines += [_line(name, value) for name, value in shared]
+    lines += [
+        "",
+        "# the masks and backgrounds that were made for the advice",
+        _line("layers", layers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    if not (plain is None or isinstance(plain, (bool, int, float, str, list))):
+        plain = str(plain)  # a path
+    flow = None if isinstance(plain, list) else False
+    return yaml.safe_dump({name: plain}, allow_unicode=True, default_flow_style=flow, width=10_000)[
+        :-1
+    ]
