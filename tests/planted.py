@@ -85,7 +85,7 @@ def planted_data(
     Args:
         train, val, test: recordings of each class.
         clips: of a recording.
-        wrong: the share of training videos that carry the next class's label.
+        wrong: the share of training videos that carry another class's label.
         fit: whether masks are.
     """
     videos, truth = [], []
@@ -109,7 +109,7 @@ def planted_data(
     bank = _Bank(ids=ids, truth=labels.copy(), backgrounds=frames)
     rng = np.random.default_rng(3)
     chosen = rng.permutation(rows["train"])[: round(wrong * len(rows["train"]))]
-    labels[chosen] = (labels[chosen] + 1) % len(CLASSES)
+    labels[chosen] = (labels[chosen] + rng.integers(1, len(CLASSES), len(chosen))) % len(CLASSES)
     source = ClipSource(cast(Any, bank), labels, len(CLASSES), 8, CompositeSettings())
     unfit = "" if fit else "mask too small: the mask covers only 0.1% of the clip"
     records = {

@@ -22,10 +22,11 @@ from selector.reliability import Reliability
 from train.advice.arms import NONE, Bench, HeldOut, drawable_pools
 from train.advice.doubts import (
     Doubts,
+    Noise,
     answer_labels,
-    calibrated,
     doubts_of,
     find_doubts,
+    fit_noise,
     neighbour_lifts,
 )
 from train.advice.looking import CannotSay, Folds, sampled
@@ -246,18 +247,21 @@ def test_pools_that_cannot_be_are_named() -> None:
 # Eyes and scenes
 
 
-def test_eyes_are_held_against_chance(
-    planted: tuple[Bench, dict[str, HeldOut], Payment], tmp_path: Path
-) -> None:
-    bench, held, _ = planted
-    seen = answer_eyes(bench.prepared, bench.folds, held[NONE])
-    assert "no difference" not in seen.verdict
-    assert seen.figures["chance"] == 0.25
-    assert seen.figures["top1"]["mean"] == pytest.approx(held[NONE].right.mean(), abs=1e-6)
-    blind = bench_of(bench.prepared, tmp_path, PlantedBank(bench.prepared, strength=0.0))
-    said = answer_eyes(bench.prepared, blind.folds, blind.measure([])[0][NONE])
-    assert "no difference to chance" in said.verdict
-    assert "cannot be said" in answer_scenes(bench.folds, held[NONE], None).verdict
+def test_eyes_are_held_against_chance(tmp_path: Path) -> None:
+    prepared = planted_data()
+    said = {}
+    for strength in (0.0, 3.0):
+        eyes = PlantedBank(prepared, strength=strength)
+        bench = bench_of(prepared, tmp_path / str(strength), eyes)
+        held = bench.measure([])[0][NONE]
+        said[strength] = answer_eyes(prepared, bench.folds, held)
+        top1 = said[strength].figures["top1"]
+        assert top1["mean"] == pytest.approx(held.right.mean(), abs=1e-6)
+        assert f"{100 * top1['mean']:.1f} ± {100 * top1['error']:.1f} %" in said[strength].verdict
+        assert "cannot be said" in answer_scenes(bench.folds, held, None).verdict
+    assert "no difference to chance" in said[0.0].verdict
+    assert "no difference" not in said[3.0].verdict
+    assert said[3.0].figures["chance"] == said[3.0].figures["largest_class"] == 0.25
 
 
 # Reward
@@ -289,41 +293,42 @@ def test_a_reward_without_recordings_has_no_reliability(tmp_path: Path) -> None:
 
 
 def test_doubts_by_hand() -> None:
-    """Of three clips the first is contradicted by both, the second by the head alone."""
-    probabilities = np.array([[0.05, 0.95], [0.05, 0.95], [0.6, 0.4]])
-    lifts = np.array([[0.5, 1.5], [1.2, 0.8], [1.0, 1.0]])
-    found = find_doubts(
-        probabilities, lifts, np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([10, 11, 12])
-    )
+    """The first of three clips is contradicted by both, the second by the head alone."""
+    logs = np.log([[0.01, 0.99], [0.01, 0.99], [0.6, 0.4], *[[0.01, 0.99]] * 17])
+    lifts = np.array([[0.5, 1.5], [1.2, 0.8], *[[1.0, 1.0]] * 18])
+    labels = np.array([0, 0, *[1] * 18])
+    found = find_doubts(logs, lifts, labels, np.arange(20), np.arange(20) + 10)
     assert [(one.row, one.label, one.looks_like) for one in found.found] == [(10, 0, 1)]
-    assert found.found[0].neighbours == (0.5, 1.5)
-    assert found.expected == pytest.approx(0.05)  # as likely as the label is drawn to be class 0
-    assert found.spread == pytest.approx(math.sqrt(0.05 * 0.95))
-    together = find_doubts(
-        np.array([[0.05, 0.95]] * 2), np.array([[0.5, 1.5]] * 2), np.array([1, 1]),
-        np.array([4, 4]), np.array([0, 1]),
-    )  # fmt: skip
-    assert not together.found
-    assert together.spread == pytest.approx(2 * math.sqrt(0.05 * 0.95))
+    one = found.found[0]
+    assert one.neighbours == (0.5, 1.5)
+    share = found.noise.share  # of two classes a wrong label is the other one
+    floor = share * (1 - one.own)
+    assert one.wrong == pytest.approx(floor / ((1 - share) * one.own + floor))
+    assert found.by_chance == pytest.approx(1 - one.wrong)
+
+
+@pytest.mark.parametrize(("wrong", "sure"), [(0, 3.0), (0, 6.0), (20, 6.0), (60, 6.0)])
+def test_wrong_labels_are_told_from_eyes_that_err(wrong: int, sure: float) -> None:
+    """Labels are drawn from what the eyes hold for likely; then some are exchanged."""
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(sure * rng.normal(size=(400, 5)))
+    logs = logits.log_softmax(1).numpy()
+    labels = (np.exp(logs).cumsum(1) > rng.random((400, 1))).argmax(1)
+    labels[:wrong] = (labels[:wrong] + rng.integers(1, 5, wrong)) % 5
+    found = fit_noise(logs, labels, np.arange(400) // 2)
+    assert found.share == pytest.approx(wrong / 400, abs=0.03)
+    assert found.clear == (wrong > 0)
+    halved = fit_noise(2 * logs, labels, np.arange(400) // 2)
+    assert halved.temperature == pytest.approx(2 * found.temperature, rel=0.13)
 
 
 def test_neighbours_are_of_other_recordings() -> None:
     """Two clips of one recording share a picture and a class; only the third counts."""
-    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]])
+    features = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.9, 0.9], [-1.0, -1.0]])
     labels, recordings = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 1, 2])
     lifts = neighbour_lifts(features, labels, recordings, 3)
     # Of the two others, one of each class, the near one is of class 1: all of the weight.
     assert lifts[0] == pytest.approx([0.0, 2.0, 1.0], abs=1e-3)
-
-
-def test_overconfident_heads_are_brought_to_scale() -> None:
-    """One in four is wrong, and the head says 99.9 % each time: it should say three in four."""
-    logits = np.tile([7.0, 0.0], (8, 1))
-    labels = np.array([0, 0, 0, 1] * 2)
-    found = calibrated(logits, labels, logits[:1])
-    assert found[0, 0] == pytest.approx(0.75, abs=0.03)
-    plain = calibrated(logits[:0], labels[:0], logits[:1])
-    assert plain[0, 0] == pytest.approx(1 / (1 + math.exp(-7)))
 
 
 def test_planted_wrong_labels_are_found(tmp_path: Path) -> None:
@@ -339,11 +344,11 @@ def test_planted_wrong_labels_are_found(tmp_path: Path) -> None:
         if wrong:
             assert len(found & mislabelled) > 0.7 * len(mislabelled)
             assert len(found - mislabelled) < 0.5 * len(found)
-            assert doubts.clear and "likely wrong" in said.verdict
+            assert doubts.clear and doubts.noise.share == pytest.approx(0.1, abs=0.06)
             assert all(truth[one.row] == one.looks_like for one in doubts.found[:4])
             assert said.figures["videos"][0]["video"] == prepared.bank.ids[doubts.found[0].row]
         else:
-            assert not doubts.clear and said.verdict.endswith("no difference.")
+            assert not doubts.clear and said.verdict.endswith("no difference to none.")
 
 
 # Masks
@@ -368,7 +373,7 @@ def payment(pays: str | None, by: str = "top1") -> Payment:
 
 
 RELIABLE, CHANCE = Reliability(0.3, 0.1, 40), Reliability(0.02, 0.1, 40)
-WRONG = Doubts((cast(Any, None),) * 30, 10.0, 3.0, 200)
+WRONG = Doubts((cast(Any, None),) * 30, Noise(1.0, 0.1, 0.02), 200)
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,6 @@ class HeldOut:
         losses: float64 `[n]`, mean cross-entropy, in nats.
         scenes: figure ─► float64 `[m]` by clip of the scene test; see `HeldOutScenes`.
         strengths: that of each fold.
-        tuned: what the first head of each fold says of the clips that its strength was chosen on:
-            logits float64 `[v, C]`, and their classes int64 `[v]`.
     """
 
     probabilities: Values
@@ -161,7 +159,6 @@ class HeldOut:
     losses: Values
     scenes: Mapping[str, Values]
     strengths: tuple[float, ...]
-    tuned: tuple[Values, Rows]
 
 
 @dataclass(frozen=True)
@@ -227,7 +224,6 @@ class Bench:
         study = Study(self.prepared, self.bank, sides, near=near)
         fitted = self._fit(study, arm, sides.fit)
         found = self._measured(fitted, fold)
-        found["tuned"] = fitted.heads[0].logits(self.bank.centre(sides.tune))
         save_tensors(path, found, arm.name)
         return found
 
@@ -262,9 +258,4 @@ class Bench:
             for name in ("probabilities", "right", "losses")
         }
         strengths = tuple(float(part["l2"]) for part in parts)
-        labels = self.prepared.source.labels
-        tuned = [labels[self.folds.sides(fold).tune] for fold in range(len(parts))]
-        logits = torch.cat([part["tuned"] for part in parts]).numpy()
-        return HeldOut(
-            **whole, scenes=scenes, strengths=strengths, tuned=(logits, np.concatenate(tuned))
-        )
+        return HeldOut(**whole, scenes=scenes, strengths=strengths)

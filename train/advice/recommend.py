@@ -130,10 +130,11 @@ def _choice(known: Known) -> list[Setting]:
                     "recordings, a more reliable reward")
         )  # fmt: skip
     if wrong and known.doubts is not None:
-        share = round(min(MOST_DROPPED, known.doubts.more / known.doubts.clips), 3)
+        noise = known.doubts.noise
         found.append(
-            Setting("drop_real", share, f"about {known.doubts.more:.0f} of {known.doubts.clips} "
-                    "labels look wrong; better still, mend them")
+            Setting("drop_real", round(min(MOST_DROPPED, noise.share), 3),
+                    f"{100 * noise.share:.1f} ± {100 * noise.spread:.1f} % of the labels look "
+                    "wrong; better still, mend them")
         )  # fmt: skip
     return found
 
