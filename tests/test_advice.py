@@ -293,11 +293,14 @@ def test_a_reward_without_recordings_has_no_reliability(tmp_path: Path) -> None:
 
 
 def test_doubts_by_hand() -> None:
-    """The first of three clips is contradicted by both, the second by the head alone."""
-    logs = np.log([[0.01, 0.99], [0.01, 0.99], [0.6, 0.4], *[[0.01, 0.99]] * 17])
-    lifts = np.array([[0.5, 1.5], [1.2, 0.8], *[[1.0, 1.0]] * 18])
-    labels = np.array([0, 0, *[1] * 18])
-    found = find_doubts(logs, lifts, labels, np.arange(20), np.arange(20) + 10)
+    """Of the sure clips four have another label: one is contradicted by the neighbours, too."""
+    sure, unsure = [0.01, 0.99], [0.3, 0.7]
+    logs = np.log([sure] * 40 + [unsure] * 60)
+    labels = np.array([0] * 4 + [1] * 36 + [0] * 20 + [1] * 40)
+    lifts = np.array([[0.5, 1.5], [1.2, 0.8], *[[1.0, 1.0]] * 98])
+    found = find_doubts(logs, lifts, labels, np.arange(100), np.arange(100) + 10)
+    assert found.noise.temperature == pytest.approx(1, abs=0.01)
+    assert found.noise.share == pytest.approx(0.09)  # 4 of 40, of which 1 % are to be expected
     assert [(one.row, one.label, one.looks_like) for one in found.found] == [(10, 0, 1)]
     one = found.found[0]
     assert one.neighbours == (0.5, 1.5)
