@@ -213,7 +213,7 @@ def show(results: list[dict[str, Any]], *, markdown: bool) -> None:
     rows = []
     figures = [name for name in SHOWN if name in results[0]["none"]]
     base = [one["none"] for one in results]
-    for arm in results[0]:
+    for arm in (arm for arm in results[0] if all(arm in one for one in results)):
         own = [one[arm] for one in results]
         cells = [arm]
         gains = differences(
