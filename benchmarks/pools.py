@@ -124,12 +124,9 @@ class Bench:
                 yield f"{pool} | {rule} | {choice}", self.study.with_pairs(pairs, rule)
 
 
-def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Arm ─► mean figures over draws, their spread, strength and seconds."""
-    folder = given.out / f"split-{split}"
-    path = folder / "arms.json"
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
-    settings = FullSettings(
+def settings_of(split: str, given: argparse.Namespace) -> FullSettings:
+    """What clips and features depend on: benchmarks that agree in it share them."""
+    return FullSettings(
         data=DataSettings(split=split),
         clips=ClipSettings(num_frames=8, height=120, width=160, crop=112),
         prepare=PrepareSettings(segmenter=given.segmenter),
@@ -139,6 +136,14 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
         stage_one=StageOneSettings(validation_clips=1000),
         run=RunSettings(seed=0, layers=given.out / "layers", bank=given.out / "bank"),
     )
+
+
+def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Arm ─► mean figures over draws, their spread, strength and seconds."""
+    folder = given.out / f"split-{split}"
+    path = folder / "arms.json"
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    settings = settings_of(split, given)
     opened = open_data(
         given.data, folder, settings.data, settings.prepare, settings.engine, settings.run
     )
