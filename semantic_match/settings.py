@@ -17,9 +17,10 @@ class MatchSettings:
             own, so that scenes do not give actors away; `nearest`, or 1, for the nearest other, as
             the paper; a larger number for more of them, `above:X` for every other with a
             similarity of X or more, `same-class`, `all` for every other, or FILE.yaml for a list
-            of your own; parts are joined by +, as in `1+same-class`. `weighted:T` takes every other class, nearer ones more often (softmax of
-            similarity / T), and `independent` every class, as often as makes actors and scenes
-            independent; each stands alone. The pool grows in proportion.
+            of your own; parts are joined by +, as in `1+same-class`. `weighted:T` takes every other
+            class, nearer ones more often (softmax of similarity / T), and `independent` every
+            class, as often as makes actors and scenes independent; each stands alone. The pool
+            grows in proportion.
     """
 
     GROUP: ClassVar[str] = "match"
