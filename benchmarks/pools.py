@@ -125,10 +125,9 @@ class Bench:
                 yield f"{pool} | {rule} | {choice}", self.study.with_pairs(pairs, rule)
 
 
-def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) -> Bench:
-    """Prepare a split, and open the features of its clips."""
-    folder = given.out / f"split-{split}"
-    settings = FullSettings(
+def settings_of(split: str, given: argparse.Namespace) -> FullSettings:
+    """What clips and features depend on: benchmarks that agree in it share them."""
+    return FullSettings(
         data=DataSettings(split=split),
         clips=ClipSettings(num_frames=8, height=120, width=160, crop=112),
         prepare=PrepareSettings(segmenter=given.segmenter),
@@ -138,6 +137,12 @@ def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) ->
         stage_one=StageOneSettings(validation_clips=1000),
         run=RunSettings(seed=0, layers=given.out / "layers", bank=given.out / "bank"),
     )
+
+
+def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) -> Bench:
+    """Prepare a split, and open the features of its clips."""
+    folder = given.out / f"split-{split}"
+    settings = settings_of(split, given)
     opened = open_data(
         given.data, folder, settings.data, settings.prepare, settings.engine, settings.run
     )
@@ -213,7 +218,7 @@ def show(results: list[dict[str, Any]], *, markdown: bool) -> None:
     rows = []
     figures = [name for name in SHOWN if name in results[0]["none"]]
     base = [one["none"] for one in results]
-    for arm in results[0]:
+    for arm in (arm for arm in results[0] if all(arm in one for one in results)):
         own = [one[arm] for one in results]
         cells = [arm]
         gains = differences(

@@ -18,11 +18,12 @@ world of its own, and the standard error of the gain on random choices, paired b
   recordings that a reliability of 0.5 takes, as foretold from this size (Spearman-Brown);
 - test: the rank correlation with credit on the test recordings;
 - gains in accuracy (points) and test loss (nats) over random choices;
-- wrong: the share of the best pairs whose foreground carries a wrong label.
+- wrong, home: the share of the best pairs whose foreground carries a wrong label, and of those
+  whose scene is the one that training shows the foreground's class in.
 
-Yardsticks: the choice by credit on the test clips themselves (overfitted, no method), and random
-pairs without those whose foreground's label is wrong. Features and finished seeds are kept in
-`--out`; `--plot` draws the curves.
+Yardsticks: no composites; the best by credit on the test clips themselves (overfitted, no method);
+random pairs without those whose foreground's label is wrong. Features and finished seeds are kept
+in `--out`; `--plot` draws the curves.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ from semantic_match.embed import embed_classes, make_embedder
 from train.advice.scores import Estimate
 from train.environment import FrozenFeatures
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips
-from train.frozen.head import choose_l2
+from train.frozen.head import HeadProblem, LinearHead, choose_l2
 
 SIZES = (10, 20, 50, 100, 200, 500, 1000, 2000)
 CHOICES = ("best", "half", "Selector")
@@ -89,14 +90,14 @@ class Lab:
             torch.from_numpy(seen.pairs), seen.composites, seen.composite_labels
         )
         self.classes = seen.labels[self.drawn.rows[:, 0]]
-        self._truth = torch.nn.functional.one_hot(seen.test_labels, len(CLASSES)).double()
+        self.wrong = seen.wrong[self.drawn.rows[:, 0]]
         views = seen.real.shape[1]
         self._real = seen.real.flatten(0, 1)
         self._labels = _one_hot(seen.labels).repeat_interleave(views, dim=0)
         lots = self.at_random(torch.ones(len(seen.pairs), dtype=torch.bool))
         problems = [self._problem(lot) for lot in lots[:3]]
-        labels = _one_hot(seen.validation_labels)
-        self._l2 = choose_l2(problems, seen.validation, labels).l2
+        self._tune = seen.validation, _one_hot(seen.validation_labels)
+        self._l2 = choose_l2(problems, *self._tune).l2
         self.random = self.worth(lots)
 
     def at_random(self, allowed: Tensor) -> list[Rows]:
@@ -117,22 +118,25 @@ class Lab:
 
     def worth(self, lots: Sequence[Rows]) -> Figures:
         """Mean accuracy and loss on the test set, after training with each choice of pairs."""
-        found = []
-        for lot in lots:
-            logits = self._problem(lot).fit(self._l2).logits(self.seen.test)
-            right = (logits.argmax(1) == self.seen.test_labels).double().mean()
-            loss = -(self._truth * logits.log_softmax(1)).sum(1).mean()
-            found.append((float(right), float(loss)))
-        return {
-            "top1": statistics.fmean(one[0] for one in found),
-            "loss": statistics.fmean(one[1] for one in found),
-        }
+        found = [self._measure(self._problem(lot).fit(self._l2)) for lot in lots]
+        return {name: statistics.fmean(one[name] for one in found) for name in found[0]}
+
+    def none(self) -> Figures:
+        """The same without composites, at a strength of its own."""
+        problem = HeadProblem(self._real, self._labels)
+        return self._measure(choose_l2([problem], *self._tune).heads[0])
+
+    def _measure(self, head: LinearHead) -> Figures:
+        logits = head.logits(self.seen.test)
+        right = (logits.argmax(1) == self.seen.test_labels).double().mean()
+        loss = torch.nn.functional.cross_entropy(logits, self.seen.test_labels)
+        return {"top1": float(right), "loss": float(loss)}
 
     def credit(self, clips: MeasuredClips) -> Tensor:
         """Credit `[m, R]` by recording, as stage one measures it from a fresh head on."""
         return credit_on(clips, self.drawn, None)
 
-    def _problem(self, lot: Rows) -> Any:
+    def _problem(self, lot: Rows) -> HeadProblem:
         features = self.seen.composites[lot].flatten(0, 1)
         labels = self.seen.composite_labels[lot].flatten(0, 1)
         return beside_real(self._real, self._labels, features, labels)
@@ -167,12 +171,13 @@ def one_size(lab: Lab, size: int, options: Options, seed: int, truth: Tensor) ->
         if draw < options.selectors:
             learned = selector_scores(lab, clips, 100 * seed + draw)
             lots["Selector"].append(lab.choose(learned, "Selector", draw))
-        wrong = lab.seen.wrong[lab.drawn.rows[lots["best"][-1], 0]]
+        best = lots["best"][-1]
         found.append({
             "halves": reliability.halves, "whole": reliability.whole,
             "needed": float(reliability.needed or math.inf),
             "test": rank_agreement(scores, truth, lab.classes),
-            "wrong": float(wrong.double().mean()),
+            "wrong": float(lab.wrong[best].double().mean()),
+            "home": float(lab.seen.at_home[best].double().mean()),
         })  # fmt: skip
     figures = {name: statistics.fmean(one[name] for one in found) for name in found[0]}
     needed = statistics.median(one["needed"] for one in found)
@@ -218,9 +223,11 @@ def one_seed(seed: int, world: World, options: Options, out: Path) -> dict[str, 
     lab = Lab(see(world, seed, trunk, out), seed, options.random)
     seconds = time.monotonic() - begun
     truth = lab.credit(measured(lab.seen.test, lab.seen.test_labels)).sum(1)
-    right = ~lab.seen.wrong[lab.drawn.rows[:, 0]]
-    yardsticks = {"test clips": lab.worth([lab.choose(truth, "best", 0)])}
-    yardsticks["right labels"] = lab.worth(lab.at_random(right))
+    yardsticks = {
+        "no composites": lab.none(),
+        "test clips": lab.worth([lab.choose(truth, "best", 0)]),
+        "right labels": lab.worth(lab.at_random(~lab.wrong)),
+    }
     found = {
         "random": lab.random,
         "yardsticks": {
@@ -289,7 +296,8 @@ def show(results: Sequence[Mapping[str, Any]], *, markdown: bool) -> None:
     """Tables over seeds, and what they say."""
     sizes, choices = list(results[0]["sizes"]), shown(results)
     halves, whole, test = (estimates(results, name) for name in ("halves", "whole", "test"))
-    wrong, rows = estimates(results, "wrong"), []
+    wrong, home = (estimates(results, name) for name in ("wrong", "home"))
+    rows = []
     gains = {how: estimates(results, f"{how} top1") for how in choices}
     losses = {how: estimates(results, f"{how} loss") for how in choices}
     for place, size in enumerate(sizes):
@@ -299,11 +307,11 @@ def show(results: Sequence[Mapping[str, Any]], *, markdown: bool) -> None:
             f"{needed:.0f}" if math.isfinite(needed) else "-", f"{test[place].mean:.2f}",
             *(gains[how][place].points() for how in choices),
             *(losses[how][place].plain() for how in choices),
-            f"{100 * wrong[place].mean:.0f} %",
+            f"{100 * wrong[place].mean:.0f} %", f"{100 * home[place].mean:.0f} %",
         ])  # fmt: skip
     header = ["recordings", "halves", "whole", "needed", "test",
               *(f"{how}, points" for how in choices), *(f"{how}, nats" for how in choices),
-              "wrong"]  # fmt: skip
+              "wrong", "home"]  # fmt: skip
     random = Estimate.of([one["random"]["top1"] for one in results])
     title = (
         f"{len(results)} worlds; gains over random choices (top-1 {100 * random.mean:.1f} %), "
