@@ -136,7 +136,7 @@ def test_shipped_tables_make_plans(name: str, data: Path, tmp_path: Path) -> Non
          "The row a: There is no network 'r2d2'"),
         ({"rows": {"plain": {}, "a": {"settings": {"freeze_trunk": True, "trunk_lr": 0.1}}}},
          "The row a: trunk_lr is 0.1, but --freeze-trunk"),
-        ({"rows": {"plain": {}, "a": {"settings": {"matches": 1}}}},
+        ({"rows": {"plain": {}, "a": {"settings": {"matches": "any"}}}},
          "rows plain and a of .* have the same settings"),
     ],
 )  # fmt: skip

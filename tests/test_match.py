@@ -360,7 +360,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("matches: '1'", "1", 3),
         ("matches: all+same-class", "all+same-class", 9),
         ("matches: above:-1", "above:-1", 6),
-        ("epochs: 3", "1", 3),
+        ("epochs: 3", "any", 9),
     ],
 )
 def test_a_config_may_hold_a_number_or_a_specification(
@@ -535,7 +535,8 @@ def test_weak_matches_are_said_with_what_to_do(
     # What is proposed works; where it would find nothing, it is not proposed.
     assert "above:" not in weak_sentence(NAMES, WEAK_ROWS, 3)
     assert weak_sentence(NAMES, [], 3) == ""
-    assert main(["match", str(data), "--map", str(tmp_path / "m.png")]) == 0
+    words = ["match", str(data), "--map", str(tmp_path / "m.png"), "--matches", "nearest"]
+    assert main(words) == 0
     shown = capsys.readouterr().out
     assert "note: 1 of 3 matches are below a similarity of 0.35 (WaveHand with JumpRope " in shown
     assert (tmp_path / "m.tsv").read_text().count("\n") == 4
