@@ -23,7 +23,7 @@ world of its own, and the standard error of the gain on random choices, paired b
 
 Yardsticks: no composites; the best by credit on the test clips themselves (overfitted, no method);
 random pairs without those whose foreground's label is wrong. Features and finished seeds are kept
-in `--out`; `--plot` draws the curves.
+in `--out`, where the curves are drawn too, unless `--plot` names a file.
 """
 
 from __future__ import annotations
