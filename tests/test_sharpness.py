@@ -191,11 +191,11 @@ def test_it_travels() -> None:
     ("asked", "halves", "used", "line"),
     [
         ("auto", None, "best", "sharpness best: how reliable the reward was is not known"),
-        ("auto", 0.5, "best", "sharpness best: the reward's reliability is 0.67, 0.6 or more"),
-        ("auto", 0.2, "half", "sharpness half: the reward's reliability is 0.33, between 0.15 and "
-                              "0.6"),
-        ("auto", 0.05, "random", "sharpness random: the reward's reliability is 0.10, below 0.15"),
-        ("auto", -0.1, "random", "sharpness random: the reward's reliability is -0.22, below 0.15"),
+        ("auto", 0.5, "best", "sharpness best: the reward's reliability is 0.67, 0.2 or more"),
+        ("auto", 0.08, "half", "sharpness half: the reward's reliability is 0.15, between 0.1 and "
+                               "0.2"),
+        ("auto", 0.03, "random", "sharpness random: the reward's reliability is 0.06, below 0.1"),
+        ("auto", -0.1, "random", "sharpness random: the reward's reliability is -0.22, below 0.1"),
         ("best", 0.05, "best", "sharpness best, as asked for"),
         ("half", None, "half", "sharpness half, as asked for"),
         ("0.25", None, "0.25", "sharpness 0.25, as asked for"),
