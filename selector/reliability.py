@@ -67,9 +67,7 @@ class Reliability:
         if self.whole >= TARGET:
             worth = "the best pairs can be told from the rest"
         elif self.whole >= SURE:
-            worth = (
-                "the best pairs are better than others on the whole, one by one they are uncertain"
-            )
+            worth = "the best pairs are better on the whole, one by one they are uncertain"
         elif self.whole >= USABLE:
             worth = "the better half can be told from the worse, the very best cannot"
         text = (

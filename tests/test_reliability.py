@@ -188,13 +188,14 @@ def test_without_any_agreement_no_number_is_enough() -> None:
 @pytest.mark.parametrize(
     ("halves", "sentence"),
     [
-        (0.04, "the reward agrees with itself by 0.04 ± 0.03 over other recordings: this choice is "
-               "little better than chance; 32 recordings, about 380 needed"),
-        (0.07, "the reward agrees with itself by 0.07 ± 0.03 over other recordings: the better half "
-               "can be told from the worse, the very best cannot; 32 recordings, about 210 needed"),
-        (0.2, "the reward agrees with itself by 0.20 ± 0.03 over other recordings: the best pairs are "
-              "better than others on the whole, one by one they are uncertain; 32 recordings, about "
-              "64 needed"),
+        (0.04, "the reward agrees with itself by 0.04 ± 0.03 over other recordings: this choice "
+               "is little better than chance; 32 recordings, about 380 needed"),
+        (0.07, "the reward agrees with itself by 0.07 ± 0.03 over other recordings: the better "
+               "half can be told from the worse, the very best cannot; 32 recordings, about 210 "
+               "needed"),
+        (0.2, "the reward agrees with itself by 0.20 ± 0.03 over other recordings: the best pairs "
+              "are better on the whole, one by one they are uncertain; 32 recordings, about 64 "
+              "needed"),
         (0.5, "the reward agrees with itself by 0.50 ± 0.03 over other recordings: the best pairs "
               "can be told from the rest; 32 recordings"),
         (-0.02, "the reward agrees with itself by -0.02 ± 0.03 over other recordings: this choice "
