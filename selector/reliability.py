@@ -28,9 +28,8 @@ TARGET = 0.5
 with other recordings."""
 SURE = 0.2
 """From this reliability of the whole validation set on, the best pairs are picked. Ours, from no
-paper, and chosen after the fact: on three splits of real clips the best pairs gained on random ones
-by 3.6, 5.0 and 0.8 points where the reliability was 0.30, 0.24 and 0.11, and the better half by
-0.0, 3.8 and -0.5 (docs/results.md)."""
+paper, and set after the fact: on real clips best and better half differed by nothing that three
+splits could show (docs/results.md), at reliabilities from 0.1 to 0.3."""
 USABLE = 0.1
 """Below it a choice is little better than chance, and nothing is chosen. Ours too."""
 

@@ -292,7 +292,7 @@ def test_the_tables_of_headroom_compare_with_random_choices_split_by_split(
     headroom.show({"1": split(0.30, 0.34), "2": split(0.40, 0.42)}, markdown=True)
     text = capsys.readouterr().out
     # Gains of 4 and 2 points: mean 3, standard deviation 1.41, over the root of 2.
-    assert "| validation, best    |    34.0 |    42.0 | 38.0 |  +3.0 ± 1.0 |" in text
+    assert "| validation, best    |    34.0 |    42.0 | 38.0 | +3.0 ± 1.0 |" in text
     assert "| validation and test |    0.30 |    0.40 | 0.35 ± 0.05 |" in text
     assert "train 9 9, val 3 3" in text
 
