@@ -201,7 +201,8 @@ def test_the_card_of_an_earlier_version_says_nothing_of_reliability(
 
 
 @pytest.mark.parametrize(
-    ("halves", "used"), [(None, "best"), (0.5, "best"), (0.2, "half"), (0.0, "random")]
+    ("halves", "used"),
+    [(None, "best"), (0.5, "best"), (0.2, "best"), (0.08, "half"), (0.0, "random")],
 )
 def test_auto_goes_by_the_selectors_card(
     world: World, whole: tuple[Path, SelectorWithTrunk], halves: float | None, used: str,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,15 @@ from l2a.cli import main
 from l2a.signals import Terminated, defer_signals, exit_code, raise_on_sigterm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard also where a shell started the tests in the background, which ignores it, and
+    so would every process that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +99,8 @@ def test_a_signal_ends_a_preparation_in_order(
     out = tmp_path / "run"
     ready: dict[str, Callable[[int], bool]] = {
         "run opened": lambda pid: (out / "run.log").exists(),
-        "workers start": lambda pid: len(members(pid)) > 1,
+        # Something else may be asked in a process of its own before the run is opened.
+        "workers start": lambda pid: (out / "run.log").exists() and len(members(pid)) > 1,
         "at work": lambda pid: any((out / "layers").rglob("*.json")),
     }
     words = ["prepare", str(data), "--out", str(out), "--workers", "2", "--min-gamma", "0.005"]
