@@ -17,7 +17,9 @@ from torch import Tensor
 
 from compositing.layers import LayerStore
 from compositing.settings import CompositeSettings
+from l2a.checkpoints import save_tensors
 from l2a.clips import ClipBank, ClipSettings
+from l2a.errors import InputError
 from l2a.networks import Trunk, build_network
 from train.batches import ClipSource
 from train.frozen import features, shards
@@ -263,3 +265,17 @@ def test_many_files_become_one_and_other_readers_go_on(
     for reader in (one, two, Shards(tmp_path / "kept")):
         assert reader.missing(keys).size == 0
         assert reader.take(keys, "x").tolist() == [90, 0, 40, 0]
+
+
+def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> None:
+    Shards(tmp_path).add(np.array([1]), {"x": torch.ones(1)})
+    (path,) = tmp_path.glob("*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"damaged checkpoint.*delete it to have it made again"):
+        Shards(tmp_path)
+    save_tensors(path, {"x": torch.ones(1)})
+    with pytest.raises(InputError, match="holds no features of ours; delete it"):
+        Shards(tmp_path)
+    path.unlink()
+    assert len(Shards(tmp_path)) == 0

@@ -8,7 +8,7 @@ cost seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -169,23 +169,3 @@ def walk_l2(
             place += step
             best = tried[place][0]
     return STRENGTHS[place], tried[place][1]
-
-
-def folds_of_recordings(recordings: Rows, rows: Rows, count: int, seed: int) -> Iterable[Rows]:
-    """`rows` in `count` parts, no recording in two: each part as a set of bank rows, ascending.
-
-    Args:
-        recordings: int64 `[N]`, the recording of each row of the bank.
-        rows: to be divided.
-        count: of parts, which are about as large as each other.
-        seed: of the order in which recordings are dealt out.
-    """
-    own, sizes = np.unique(recordings[rows], return_counts=True)
-    shuffled = np.random.default_rng([seed, 11]).permutation(len(own))
-    loads = np.zeros(count, dtype=np.int64)
-    fold = np.empty(len(own), dtype=np.int64)
-    for index in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the large ones first
-        fold[index] = loads.argmin()
-        loads[fold[index]] += sizes[index]
-    of_row = fold[np.searchsorted(own, recordings[rows])]
-    return [np.sort(rows[of_row == part]) for part in range(count)]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2a.checkpoints import load_tensors, save_tensors
+from l2a.errors import InputError
 
 _MOST_FILES = 32
 """More than so many files become one."""
@@ -71,10 +72,14 @@ class Shards:
             for path in new:
                 try:
                     tensors = load_tensors(path)[0]
-                except Exception:
+                except InputError:
                     if path.is_file():
                         raise
                     continue  # merged by another process
+                if "keys" not in tensors:
+                    raise InputError(
+                        f"{path} holds no features of ours; delete it to have them made again."
+                    )
                 found.append((tensors.pop("keys").numpy(), tensors))
                 self._read.add(path.name)
         if found:
