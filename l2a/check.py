@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -109,6 +109,7 @@ def report_json(report: CheckReport) -> dict[str, object]:
         "format": videos.format,
         "classes": list(videos.classes),
         "videos": {split: len(videos.of_split(split)) for split in SPLITS},
+        "labelled": dict(sorted(Counter(v.label for v in videos.of_split("train")).items())),
         "notes": list(videos.notes),
         "broken": report.broken,
         "findings": [
@@ -182,11 +183,15 @@ def _on_two_sides(videos: VideoSet) -> Iterator[Finding]:
 def _classes(videos: VideoSet) -> Iterator[Finding]:
     if len(videos.classes) == 1:
         yield Finding("one class", videos.classes[0], "all videos are of this class")
+    unlabelled = bool(videos.of_split("unlabelled"))
     for split in ("train", "test"):
         present = {video.label for video in videos.of_split(split)}
+        lacking = (
+            "no labelled train video" if split == "train" and unlabelled else f"no {split} video"
+        )
         for label in videos.classes:
             if label not in present:
-                yield Finding("incomplete class", label, f"no {split} video")
+                yield Finding("incomplete class", label, lacking)
 
 
 def _copies(videos: VideoSet) -> Iterator[Finding]:
