@@ -81,6 +81,8 @@ class VideoSet:
         left_out: ids of video files that no list or class folder of the layout has.
         lists: the list files that were read, or belong to another split.
         unread: files that look like lists and were not read, each with the reason.
+        disputed: labelled videos to which the list that names them gives another class than their
+            folder does, each with what it says.
         truths: id of an unlabelled video ─► the class that its files tell, where they tell one. For
             reports of how right pseudo-labels are, and for nothing that trains.
     """
@@ -95,6 +97,7 @@ class VideoSet:
     left_out: tuple[str, ...] = field(default=())
     lists: tuple[Path, ...] = field(default=())
     unread: tuple[Skipped, ...] = field(default=())
+    disputed: tuple[Skipped, ...] = field(default=())
     truths: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

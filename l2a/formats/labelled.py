@@ -20,7 +20,7 @@ from l2a.formats.listing import examples
 from l2a.formats.named import Line, Names, key_of, lines_named
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING
-from l2a.videos import Video, VideoSet, choose_groups, counted
+from l2a.videos import Skipped, Video, VideoSet, choose_groups, counted
 
 _ENOUGH = 0.5
 """Share of a list's lines that must name videos of the data set: with fewer it is another's."""
@@ -103,7 +103,8 @@ def _by_list(videos: VideoSet, path: Path, missing_classes: str) -> VideoSet:
     train = {video.id for video in videos.of_split("train")}
     unused = {video.id for video in videos.of_split("unused")}
     labelled, used = set(listed.videos), set(train)
-    notes = list(_about_lines(path, listed))
+    wrong = _disputed(path, listed)
+    notes = list(_about_lines(path, listed, wrong))
     if spare := labelled & unused:
         # Such a list was drawn from all videos but those of test, as VideoSSL's for HMDB51.
         used |= unused
@@ -123,7 +124,7 @@ def _by_list(videos: VideoSet, path: Path, missing_classes: str) -> VideoSet:
             )
         notes.append(f"Without a labelled video: {kind} ({examples(without, _SAID)}).")
     made = _labelling(videos, labelled, used)
-    return replace(made, lists=(*made.lists, path)).noting(*notes)
+    return replace(made, lists=(*made.lists, path), disputed=wrong).noting(*notes)
 
 
 def _read(videos: VideoSet, path: Path) -> _Listed:
@@ -185,15 +186,25 @@ def _refuse_strange(videos: VideoSet, path: Path, listed: _Listed) -> None:
         )
 
 
-def _about_lines(path: Path, listed: _Listed) -> Iterable[str]:
-    """Notes on lines that say something else than the data set."""
+def _disputed(path: Path, listed: _Listed) -> tuple[Skipped, ...]:
+    """The videos to which the list gives the class of another folder."""
     wrong = wrong_classes([(label, video.label) for label, video, _ in listed.classes])
+    return tuple(
+        Skipped(
+            video.id,
+            f"{path.name} has {printable(text[:200])!r}, where {printable(label)} is not what most"
+            f" lines of {video.label} have",
+        )
+        for label, video, text in (listed.classes[place] for place in wrong)
+    )
+
+
+def _about_lines(path: Path, listed: _Listed, wrong: Sequence[Skipped]) -> Iterable[str]:
+    """Notes on lines that say something else than the data set."""
     if wrong:
-        label, video, text = listed.classes[wrong[0]]
         yield (
             f"Lines of {path.name} with the class of another folder: {len(wrong)} of"
-            f" {listed.lines}, such as {printable(text[:200])!r}, where {label} is not what most"
-            f" lines of {video.label} have; the folder counts."
+            f" {listed.lines}; the folder counts. {wrong[0].id}: {wrong[0].reason}."
         )
     named = listed.lines - len(listed.absent) - len(listed.strange)
     if named > len(listed.videos):
