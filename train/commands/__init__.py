@@ -54,6 +54,7 @@ from train.settings.full import (
     StageOneSettings,
     StageTwoSettings,
 )
+from train.settings.semi import SemiSettings
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ _TO_CHOOSE = (
 )  # fmt: skip
 _TO_TRAIN = (
     *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings, RankSettings,
-    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, ExportSettings,
-    EngineSettings, RunSettings,
+    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, SemiSettings,
+    ExportSettings, EngineSettings, RunSettings,
 )  # fmt: skip
 
 COMMANDS: Mapping[str, Command] = MappingProxyType({
