@@ -80,6 +80,8 @@ class ClipSource:
         num_classes: length of a soft label.
         crop: side of the square that a network sees, in pixels.
         settings: label rule and its α, the blend, and how far placements go.
+        soft: float32 `[N, num_classes]`, rows sum to 1: labels in place of one-hot ones, where
+            pseudo-labels are probabilities; None for one-hot ones.
     """
 
     bank: ClipBank
@@ -87,6 +89,7 @@ class ClipSource:
     num_classes: int
     crop: int
     settings: CompositeSettings
+    soft: NDArray[np.float32] | None = None
 
     def real(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
@@ -172,7 +175,9 @@ class ClipSource:
         )  # fmt: skip
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
-        """Labels of rows `[B]` as float32 `[B, num_classes]`."""
+        """Labels of rows `[B]` as float32 `[B, num_classes]`: one-hot, but for `soft` ones."""
+        if self.soft is not None:
+            return torch.from_numpy(self.soft[rows])
         classes = torch.from_numpy(self.labels[rows])
         return torch.nn.functional.one_hot(classes, self.num_classes).float()
 

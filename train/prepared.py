@@ -34,6 +34,8 @@ from train.batches import ClipSource
 
 Side = Literal["foreground", "background"]
 
+NO_ROWS: NDArray[np.int64] = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True)
 class PreparedData:
