@@ -17,11 +17,11 @@ from l2a.networks import Trunk
 from selector.agreement import label_agreement
 from selector.network import SelectorConfig
 from train.classifier import trunk_features
-from train.prepared import NO_ROWS, Matching, PreparedData
+from train.prepared import Matching, PreparedData, unlabelled_rows
 
 
 def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
-    """Trunk features float32 `[N, D]` of the bank's training and unlabelled videos; zeros
+    """Trunk features float32 `[N, D]` of the bank's training videos, labelled or not; zeros
     elsewhere.
 
     Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
@@ -29,8 +29,8 @@ def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
     path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
     if path.is_file():
         return load_tensors(path)[0]["features"]
-    # All that may ever stand in a pair, whatever has a pseudo-label at the moment.
-    rows = np.union1d(prepared.rows["train"], prepared.rows.get("unlabelled", NO_ROWS))
+    # Unlabelled videos may join training later, and what is kept must serve them then.
+    rows = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
     found = torch.from_numpy(trunk_features(trunk, prepared.source, rows))
     features = torch.zeros(len(prepared.bank), found.shape[1])
     features[torch.from_numpy(rows)] = found
