@@ -29,6 +29,9 @@ METHODS = (
 )  # fmt: skip
 """Other ways to learn from unlabelled videos: `train.objectives`."""
 
+TRUNK_ONLY = ("s4l", "actorcut-id")
+"""Those that a frozen trunk leaves nothing of, or that are another one with it."""
+
 TABLE_3 = ("cutmix", "mixup", "cutout", "videomix:spatio-temporal")
 """The augmentations of the paper's Table 3."""
 
@@ -71,7 +74,9 @@ def baseline(names: Iterable[str]) -> str | None:
     return next((name for name in (SUPERVISED, "none") if name in there), None)
 
 
-def plan_arms(stage: StageTwoSettings, semi: SemiSettings | None = None) -> list[ArmPlan]:
+def plan_arms(
+    stage: StageTwoSettings, semi: SemiSettings | None = None, *, frozen: bool = False
+) -> list[ArmPlan]:
     """The arms: the one asked for, what it is compared to, and one for each augmentation.
 
     In the semi-supervised setting one on labelled clips alone stands beside them, and one for each
@@ -80,6 +85,7 @@ def plan_arms(stage: StageTwoSettings, semi: SemiSettings | None = None) -> list
     Args:
         stage: of stage two.
         semi: of the semi-supervised setting; None for another.
+        frozen: whether the trunk stays as it is.
 
     Raises:
         InputError: an augmentation is not known, its settings are wrong, or it is named twice; or
@@ -95,7 +101,7 @@ def plan_arms(stage: StageTwoSettings, semi: SemiSettings | None = None) -> list
     if semi:
         plans[1:1] = [ArmPlan(SUPERVISED, "none", pseudo=False)]
         plans += [ArmPlan(name, "none", pseudo=False, method=name)
-                  for name in method_names(semi, stage.compare)]  # fmt: skip
+                  for name in method_names(semi, stage.compare, frozen)]  # fmt: skip
         if semi.pretrained_selector is not None:
             plans.append(ArmPlan(PRETRAINED, PRETRAINED))
     if not stage.drop_real:
@@ -112,18 +118,19 @@ def plan_arms(stage: StageTwoSettings, semi: SemiSettings | None = None) -> list
     return plans
 
 
-def method_names(semi: SemiSettings, compare: bool) -> tuple[str, ...]:
-    """The methods that --methods asks for.
+def method_names(semi: SemiSettings, compare: bool, frozen: bool) -> tuple[str, ...]:
+    """The methods that --methods asks for, or "all" of them: with a frozen trunk, all that differ.
 
     Raises:
         InputError: one is not known, or named twice.
     """
     given = semi.methods
+    every = tuple(name for name in METHODS if not (frozen and name in TRUNK_ONLY))
     if given is None:
-        return METHODS if compare else ()
+        return every if compare else ()
     words = given.split() if isinstance(given, str) else list(given)
     if words in (["all"], ["none"]):
-        return METHODS if words == ["all"] else ()
+        return every if words == ["all"] else ()
     for word in words:
         if word not in METHODS:
             raise InputError(

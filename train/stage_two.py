@@ -31,6 +31,9 @@ from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
 from train.trainer import Trainer
 
+CLASSIFIER = "classifier.safetensors"
+"""The classifier of a training, in its folder."""
+
 COST = "cost.json"
 """What a training took: steps, clips that went through the network, seconds."""
 
@@ -235,6 +238,24 @@ def table(arms: list[Arm], clips: int) -> str:
             f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
         )
     lines.append(_uncertainty(arms, clips))
+    return "\n".join(lines)
+
+
+def costs_of(folders: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, float]]:
+    """Arm ─► steps, clips and seconds of its first training; arms without such a file left out."""
+    files = {name: place[0] / COST for name, place in folders.items()}
+    return {name: read_json(path) for name, path in files.items() if path.is_file()}
+
+
+def table_of_costs(costs: Mapping[str, Mapping[str, float]]) -> str:
+    """What one training of each arm took, for the terminal."""
+    titles = [arm_title(name) for name in costs]
+    width = max(16, *(len(title) + 2 for title in titles))
+    lines = [f"{'one training':<{width}}{'steps':>8}{'clips':>10}{'seconds':>10}"]
+    for title, cost in zip(titles, costs.values(), strict=True):
+        lines.append(
+            f"{title:<{width}}{cost['steps']:>8}{cost['clips']:>10}{cost['seconds']:>10.1f}"
+        )
     return "\n".join(lines)
 
 

@@ -12,16 +12,18 @@ is the run itself; of those before it, only the arm that was asked for is traine
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l2a.devices import pick_device
 from l2a.networks import VideoNetwork
 from l2a.progress import say
 from l2a.runs import Run
+from l2a.videos import counted
 from train.classifier import load_classifier, predict
 from train.frozen.features import FeatureBank
 from train.prepared import PreparedData
@@ -109,25 +111,16 @@ def give_labels(path: Path, prepared: PreparedData, settings: FullSettings) -> P
 
 
 def _logits(
-    network: VideoNetwork, prepared: PreparedData, rows: np.ndarray, settings: FullSettings
-) -> np.ndarray:
+    network: VideoNetwork, prepared: PreparedData, rows: NDArray[np.int64], settings: FullSettings
+) -> NDArray[np.float32]:
     """Logits `[n, C]`; by features that are kept, where the trunk stays as it is."""
     if not settings.classifier.freeze_trunk:
         return predict(network, prepared.source, rows)
     flip, seed = settings.classifier.flip, settings.run.seed
     bank = FeatureBank(network.trunk, prepared, settings.frozen, flip, seed)
     features = bank.centre(rows).to(network.device)
-    logits: np.ndarray = network.head(features).detach().cpu().numpy()
+    logits: NDArray[np.float32] = network.head(features).detach().cpu().numpy()
     return logits
-
-
-def unlabelled_of_methods(prepared: PreparedData, which: str) -> np.ndarray:
-    """Bank rows that methods take for unlabelled, int64: "all" has the labelled ones among them."""
-    own = prepared.rows["unlabelled"]
-    if which == "rest":
-        return own
-    labelled = prepared.rows.get("labelled", prepared.rows["train"])
-    return np.sort(np.concatenate([labelled, own]))
 
 
 def _part(run: Run, number: int) -> Run:
@@ -135,8 +128,9 @@ def _part(run: Run, number: int) -> Run:
 
 
 def _sentence(number: int, found: PseudoLabels) -> str:
-    counts: Sequence[int] = np.bincount(found.labels[found.accepted])
+    accepted = found.accepted
     return (
-        f"round {number}: {int(found.accepted.sum())} of {len(found.rows)} unlabelled clips have a "
-        f"pseudo-label of confidence {found.threshold:g} or more, in {int((np.array(counts) > 0).sum())} classes"
+        f"round {number}: {int(accepted.sum())} of {len(found.rows)} unlabelled clips have a "
+        f"pseudo-label of confidence {found.threshold:g} or more, of "
+        f"{counted(len(np.unique(found.labels[accepted])), 'class', 'classes')}"
     )
