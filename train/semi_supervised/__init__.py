@@ -1,1 +1,1 @@
-"""The semi-supervised setting (Sec. 5.2): few labels, many videos without."""
+"""Learning from few labelled and many unlabelled videos (Learn2Augment, Sec. 5.2)."""
