@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from train.objectives.parts import ObjectiveSettings, Training
-from train.objectives.table import Method, find_method
-from train.semi_supervised.batches import SemiBatches, Unlabelled
 
 from l2a.networks import VideoNetwork
 from train.arms import SUPERVISED, ArmPlan
 from train.learning import Learning, Supervises
 from train.mix import TrainingMix
+from train.objectives.parts import ObjectiveSettings, Training
 from train.objectives.supervised import Supervised
+from train.objectives.table import Method, find_method
+from train.semi_supervised.batches import SemiBatches, Unlabelled
 from train.semi_supervised.pseudo_labels import PseudoLabels
 from train.settings.semi import SemiSettings
 
