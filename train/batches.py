@@ -29,6 +29,9 @@ Scalar = TypeVar("Scalar", np.uint8, np.bool_)
 
 Frames = NDArray[np.uint8]
 
+UNLABELLED = -1
+"""In place of the class index of a row whose video has no label."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch(TensorBatch):
@@ -93,10 +96,13 @@ class ClipSource:
 
     Attributes:
         bank: clips, masks and backgrounds at training size.
-        labels: int64 `[N]`, the class index of each row of the bank.
+        labels: int64 `[N]`, the class index of each row of the bank; `UNLABELLED` where its video
+            has none.
         num_classes: length of a soft label.
         crop: side of the square that a network sees, in pixels.
         settings: label rule and its α, the blend, and how far placements go.
+        soft: float32 `[N, num_classes]`, rows sum to 1: labels in place of one-hot ones, where
+            pseudo-labels are probabilities; None for one-hot ones.
     """
 
     bank: ClipBank
@@ -104,10 +110,12 @@ class ClipSource:
     num_classes: int
     crop: int
     settings: CompositeSettings
+    soft: NDArray[np.float32] | None = None
 
     def real(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
     ) -> ClipBatch:
+<<<<<<< HEAD
         """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks."""
         views = self.unlabelled(rows, augment, masks=masks)
         return ClipBatch(views.clips, self.one_hot(rows), views.masks)
@@ -128,6 +136,27 @@ class ClipSource:
         shape = (len(rows), -(-self.bank.settings.num_frames // every), self.crop, self.crop)
         made = [np.empty((*shape, 3), np.uint8) for _ in arrays]
         found = np.empty(shape, np.bool_) if masks else None
+=======
+        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks.
+
+        Raises:
+            ValueError: one has no label; `clips` gives clips alone.
+        """
+        labels = self.one_hot(rows)
+        clips, found = self._cut(rows, augment, masks=masks)
+        return ClipBatch(torch.from_numpy(clips), labels, _tensor(found))
+
+    def clips(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Tensor:
+        """Clips of rows `[B]` as `real` draws them, without their labels: uint8 `[B, T, h, w, 3]`,
+        RGB, of any videos."""
+        return torch.from_numpy(self._cut(rows, augment, masks=False)[0])
+
+    def _cut(
+        self, rows: NDArray[np.int64], augment: Augment, *, masks: bool
+    ) -> tuple[Frames, NDArray[np.bool_] | None]:
+        """Crops of stored clips, flipped as drawn, and their masks if asked for."""
+        clips, found = self._empty(len(rows)), self._empty_masks(len(rows)) if masks else None
+>>>>>>> main
         for i, row in enumerate(rows):
             window, mirrored = self._view(augment)
             for array, views in zip(arrays, made, strict=True):
@@ -136,8 +165,12 @@ class ClipSource:
             if found is not None:
                 found[i] = _row(self.bank.masks, row)[::every, *window]
                 _mirror(found[i].view(np.uint8), mirrored)
+<<<<<<< HEAD
         clips, *behind = map(torch.from_numpy, made)
         return UnlabelledViews(clips, _tensor(found), behind[0] if scenes else None)
+=======
+        return clips, found
+>>>>>>> main
 
     def composites(
         self, pairs: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
@@ -209,8 +242,18 @@ class ClipSource:
         )  # fmt: skip
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
-        """Labels of rows `[B]` as float32 `[B, num_classes]`."""
-        classes = torch.from_numpy(self.labels[rows])
+        """Labels of rows `[B]` as float32 `[B, num_classes]`: one-hot, but for `soft` ones.
+
+        Raises:
+            ValueError: one has no label.
+        """
+        found = self.labels[rows]
+        if (found == UNLABELLED).any():
+            unlabelled = self.bank.ids[np.asarray(rows)[found == UNLABELLED][0]]
+            raise ValueError(f"{unlabelled} has no label, so nothing may learn or measure by one.")
+        if self.soft is not None:
+            return torch.from_numpy(self.soft[rows])
+        classes = torch.from_numpy(found)
         return torch.nn.functional.one_hot(classes, self.num_classes).float()
 
     def _view(self, augment: Augment) -> tuple[Window, bool]:
