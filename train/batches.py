@@ -115,10 +115,19 @@ class ClipSource:
     def real(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
     ) -> ClipBatch:
-<<<<<<< HEAD
-        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks."""
+        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks.
+
+        Raises:
+            ValueError: one has no label; `clips` and `unlabelled` do without.
+        """
+        labels = self.one_hot(rows)
         views = self.unlabelled(rows, augment, masks=masks)
-        return ClipBatch(views.clips, self.one_hot(rows), views.masks)
+        return ClipBatch(views.clips, labels, views.masks)
+
+    def clips(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Tensor:
+        """Clips of rows `[B]` as `real` draws them, without their labels: uint8 `[B, T, h, w, 3]`,
+        RGB, of any videos."""
+        return self.unlabelled(rows, augment).clips
 
     def unlabelled(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False,
@@ -136,27 +145,6 @@ class ClipSource:
         shape = (len(rows), -(-self.bank.settings.num_frames // every), self.crop, self.crop)
         made = [np.empty((*shape, 3), np.uint8) for _ in arrays]
         found = np.empty(shape, np.bool_) if masks else None
-=======
-        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks.
-
-        Raises:
-            ValueError: one has no label; `clips` gives clips alone.
-        """
-        labels = self.one_hot(rows)
-        clips, found = self._cut(rows, augment, masks=masks)
-        return ClipBatch(torch.from_numpy(clips), labels, _tensor(found))
-
-    def clips(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Tensor:
-        """Clips of rows `[B]` as `real` draws them, without their labels: uint8 `[B, T, h, w, 3]`,
-        RGB, of any videos."""
-        return torch.from_numpy(self._cut(rows, augment, masks=False)[0])
-
-    def _cut(
-        self, rows: NDArray[np.int64], augment: Augment, *, masks: bool
-    ) -> tuple[Frames, NDArray[np.bool_] | None]:
-        """Crops of stored clips, flipped as drawn, and their masks if asked for."""
-        clips, found = self._empty(len(rows)), self._empty_masks(len(rows)) if masks else None
->>>>>>> main
         for i, row in enumerate(rows):
             window, mirrored = self._view(augment)
             for array, views in zip(arrays, made, strict=True):
@@ -165,12 +153,8 @@ class ClipSource:
             if found is not None:
                 found[i] = _row(self.bank.masks, row)[::every, *window]
                 _mirror(found[i].view(np.uint8), mirrored)
-<<<<<<< HEAD
         clips, *behind = map(torch.from_numpy, made)
         return UnlabelledViews(clips, _tensor(found), behind[0] if scenes else None)
-=======
-        return clips, found
->>>>>>> main
 
     def composites(
         self, pairs: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
