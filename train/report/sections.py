@@ -77,7 +77,8 @@ def _ran(source: Source) -> Section:
         data = {
             "format": videos.format,
             "classes": len(videos.classes),
-            "splits": [(split, counts[split]) for split in ("train", "val", "test")],
+            "splits": [(split, counts[split]) for split in ("train", "val", "test")]
+            + [(split, counts[split]) for split in ("unlabelled",) if counts[split]],
             "notes": videos.notes,
         }
     except L2AError as error:
