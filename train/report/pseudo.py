@@ -99,7 +99,7 @@ def pseudo_labels(source: Source) -> Section:
         "charts": list(_charts(rounds, last, threshold)),
         "classes": judge_classes(last.accepted, last.labels, last.truths),
         "selector": _selector(source, last),
-        "used": list(_used(source.folder)),
+        "used": list(_used(source)),
         "clips": films,
         "missing": missing,
     }
@@ -173,9 +173,11 @@ def _told(column: Sequence[float | None], good: NDArray[np.bool_]) -> Auroc | No
     return auroc(scores, good[there])
 
 
-def _used(folder: Path) -> Iterator[tuple[str, str, float, float, float]]:
+def _used(source: Source) -> Iterator[tuple[str, str, float, float, float]]:
     """(arm, figure, first, mean, last) of losses that are more than one cross-entropy, of the first
     repeat of each arm."""
+    folder = source.folder
+    names = {name.replace(":", "_"): name for name in (source.metrics or {}).get("arms", {})}
     for place in sorted({*folder.glob("stage_two*/*-0"), *folder.glob("*/stage_two*/*-0")}):
         curves = _curves(place / "tensorboard")
         if len(curves) < 2:
@@ -183,7 +185,8 @@ def _used(folder: Path) -> Iterator[tuple[str, str, float, float, float]]:
         inside = place.parent.parent
         where = "" if inside == folder else f", {inside.name}"
         for name, values in curves.items():
-            title = arm_title(place.name.removesuffix("-0").replace("_", ":"))
+            arm = place.name.removesuffix("-0")
+            title = arm_title(names.get(arm, arm))
             yield title + where, name, values[0], statistics.fmean(values), values[-1]
 
 
