@@ -194,6 +194,7 @@ def _arms(
     arm's folders."""
     folder, seed = run.path("stage_two"), settings.run.seed
     dropped = _dropped(run, prepared, settings.stage_two.drop_real)
+    learns = learns.on(prepared.source) if learns else None
     if settings.classifier.freeze_trunk:
         frozen = FrozenStageTwo(
             prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed,
