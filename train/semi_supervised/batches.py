@@ -214,8 +214,8 @@ def plan_cut(masks: Tensor, layers: Tensor) -> CutPlan:
     """Whose actors stand on whose scene (ActorCut, Zou et al. 2021).
 
     The partner is the batch in reverse order; the middle one of an odd number stays whole. So does
-    a clip without actors, one that is full of them, and one whose partner has no layers: what is
-    behind its actors is not known.
+    a clip without actors, one that is full of them, and one of a pair of which one has no layers:
+    who acts in it, or what is behind its actors, is not known.
 
     Args:
         masks: bool `[U, T, h, w]`, of the actors in the weak clips.
@@ -228,6 +228,6 @@ def plan_cut(masks: Tensor, layers: Tensor) -> CutPlan:
     regions = bounding_boxes(masks)
     share = regions.flatten(1).double().mean(1)
     own = torch.arange(len(masks))
-    cuts = (share > 0) & (share < 1) & layers.flip(0) & (own != own.flip(0))
+    cuts = (share > 0) & (share < 1) & layers & layers.flip(0) & (own != own.flip(0))
     weight = torch.where(cuts, 1 - (1 - share) ** CUT_ALPHA, 1.0)
     return CutPlan(torch.where(cuts, own.flip(0), own), weight.float(), regions)
