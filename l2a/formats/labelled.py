@@ -220,8 +220,8 @@ def _about_lines(path: Path, listed: _Listed, wrong: Sequence[Skipped]) -> Itera
 def wrong_classes(pairs: Sequence[tuple[str, str]]) -> list[int]:
     """Places of lines whose written class, a number or a name, is not that of their folder.
 
-    What a number means is what most of its lines say, and each class has one number: the most
-    frequent of those that mean it. A list that gives all lines one number says nothing of classes.
+    What a number means is what most of its lines say; each number means one class, and each class
+    has one number. A list that gives all lines one number says nothing of classes.
 
     Args:
         pairs: (class as written, class of the folder) of each line.
@@ -229,15 +229,13 @@ def wrong_classes(pairs: Sequence[tuple[str, str]]) -> list[int]:
     counts = Counter(pairs)
     if len({written for written, _ in counts}) < 2:
         return []
-    means: dict[str, tuple[int, str]] = {}
-    for (written, label), count in sorted(counts.items()):
-        if count > means.get(written, (0, ""))[0]:
-            means[written] = count, label
-    own: dict[str, tuple[int, str]] = {}
-    for written, (count, label) in sorted(means.items()):
-        if count > own.get(label, (0, ""))[0]:
-            own[label] = count, written
-    right = {(written, label) for label, (_, written) in own.items()}
+    right: set[tuple[str, str]] = set()
+    numbered, told = set[str](), set[str]()
+    for written, label in sorted(counts, key=lambda pair: (-counts[pair], pair)):
+        if written not in told and label not in numbered:
+            right.add((written, label))
+            told.add(written)
+            numbered.add(label)
     return [place for place, pair in enumerate(pairs) if pair not in right]
 
 

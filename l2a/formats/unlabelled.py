@@ -21,9 +21,9 @@ from l2a.formats.named import key_of
 from l2a.formats.tree import MISSING, Found, Tree
 from l2a.videos import Skipped, Video, VideoSet
 
-OUTSIDE = "unlabelled://"
-"""How ids begin of videos that lie outside of the data set's folder. No path below a folder has two
-slashes in a row, so none of its own videos is called so."""
+OUTSIDE = ".unlabelled/"
+"""How ids begin of videos that lie outside of the data set's folder: like a hidden folder, whose
+videos are no data. Where a list names videos of such a folder all the same, with more dots."""
 
 
 def check_folder(root: Path, folder: Path) -> None:
@@ -58,7 +58,7 @@ def with_unlabelled(videos: VideoSet, folder: Path, pattern: str | None) -> Vide
     """
     tree = Tree(folder)
     known = _Known.of(videos)
-    before = _before(videos.root, folder)
+    before = _before(videos, folder)
     classes = {plain(label): label for label in videos.classes}
     added: list[Video] = []
     truths: dict[str, str] = {}
@@ -91,14 +91,18 @@ def with_unlabelled(videos: VideoSet, folder: Path, pattern: str | None) -> Vide
     return made
 
 
-def _before(root: Path, folder: Path) -> str:
+def _before(videos: VideoSet, folder: Path) -> str:
     """How ids of the folder's videos begin: its path below the root, or `OUTSIDE`."""
+    root = videos.root
     ways = [(os.path.abspath(root), os.path.abspath(folder)),  # noqa: PTH100 (takes .. off)
             (os.path.realpath(root), os.path.realpath(folder))]  # fmt: skip
     for ours, theirs in ways:
         if Path(theirs).is_relative_to(ours):
             return f"{Path(theirs).relative_to(ours).as_posix()}/"
-    return OUTSIDE
+    outside = OUTSIDE
+    while any(video.id.startswith(outside) for video in videos.videos):
+        outside = f".{outside}"
+    return outside
 
 
 def _video(found: Found, folder: Path, before: str, videos: VideoSet, pattern: str | None) -> Video:
