@@ -325,4 +325,5 @@ def test_a_plan_by_hand() -> None:
     assert plan.regions is not None
     assert plan.regions[0, 0].sum() == 4
     without = plan_cut(masks, torch.tensor([True, True, True, True, False]))
-    assert without.partners.tolist() == [0, 1, 2, 3, 0]
+    assert without.partners.tolist() == [0, 1, 2, 3, 4]
+    assert without.weight.tolist() == [1] * 5

@@ -115,10 +115,12 @@ def test_fixmatch_learns_from_the_strong_clips_alone() -> None:
     """The pseudo-labels of the weak ones are constants."""
     network, batch = micro(), semi_batch()
     assert batch.strong is not None
-    loss = made("fixmatch", network).loss(network, batch, 0)
-    assert 0 < loss.figures["utilisation"] < 1
     with torch.no_grad():
-        classes, kept = pseudo_labels(network(network.to_input(batch.weak)), 0.5)
+        weak = network(network.to_input(batch.weak))
+    threshold = weak.softmax(1).amax(1).median().item()
+    loss = made("fixmatch", network, ObjectiveSettings(threshold)).loss(network, batch, 0)
+    assert 0 < loss.figures["utilisation"] < 1
+    classes, kept = pseudo_labels(weak, threshold)
     strong = network(network.to_input(batch.strong))
     supervised = Supervised().loss(network, batch.labelled).total
     expected = supervised + masked_cross_entropy(strong, classes, kept)
