@@ -114,7 +114,7 @@ def _charts(
         if any(row.known for row in rounds):
             lines["precision"] = [row.precision for row in rounds]
         numbers = [row.number for row in rounds]
-        yield lines_chart("coverage and precision over rounds", "round", numbers, lines)
+        yield lines_chart(f"{' and '.join(lines)} over rounds", "round", numbers, lines)
     if known.any():
         kinds = {
             "accepted, right": last.accepted & right,
