@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -182,8 +183,10 @@ def main() -> None:
     parser.add_argument("--layers", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/semi"))
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("settings", nargs="*", help="after --, of l2a train")
-    given = parser.parse_args()
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    given = parser.parse_args(words[:cut])
+    given.settings = words[cut + 1 :]
     runs: list[Arms] = []
     signs: list[Mapping[str, Any]] = []
     for split in given.splits:
