@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def needed(name: str, batch: SemiBatch) -> SemiBatch:
     views = {*METHODS[name].views, "labelled", "weak"}
     if "cut" in views:
         views |= {"partners", "cut_weight"}
-    return replace(batch, **{f.name: None for f in fields(batch) if f.name not in views})
+    left_out: dict[str, Any] = {f.name: None for f in fields(batch) if f.name not in views}
+    return replace(batch, **left_out)
 
 
 def gradients(network: VideoNetwork, total: Tensor) -> list[Tensor]:
