@@ -219,6 +219,8 @@ class FromClassifier:
     Attributes:
         classifier: a classifier.safetensors that `l2a train` wrote.
         subset: the split to measure on: test, val or train.
+        views: CLIPSxCROPS, such as 10x3: how many clips spread over a video's time, and how many
+            squares along the longer side of each, are looked at; their softmax is averaged.
         scene_test: also ask about test videos whose actors and scenes were exchanged. Layers are
             made of them, for this alone, with the settings of the classifier's run unless given.
     """
@@ -227,6 +229,7 @@ class FromClassifier:
 
     classifier: Path
     subset: Literal["test", "val", "train"] = "test"
+    views: str = setting("1x1", added=True)
     scene_test: bool = False
 
 
