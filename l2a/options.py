@@ -146,6 +146,37 @@ class AblationSettings:
 
 
 @dataclass(frozen=True)
+class PaperSettings:
+    """Which table of the paper, and where its data lie.
+
+    Attributes:
+        cells: the table: 1, 2 or 5, the last fully supervised.
+        data_root: the folder that holds ucf101, hmdb51 and kinetics400, as they are unpacked.
+        out: the folder of all runs.
+        seeds: each cell is trained with each of them.
+        sports1m: a state dict of r2plus1d_18 that was trained on Sports-1M, for the cells that
+            begin with it; none is published for torchvision's network.
+        start: run what is not finished; else only the plan is printed.
+    """
+
+    GROUP: ClassVar[str] = "paper"
+
+    cells: str
+    data_root: Path
+    out: Path = Path("runs/paper")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sports1m: Path | None = None
+    start: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            shown = " ".join(map(str, self.seeds))
+            raise InputError(
+                f"seeds is {shown!r}; give whole numbers from 0, each once, such as --seeds 0 1 2."
+            )
+
+
+@dataclass(frozen=True)
 class MapPicture:
     """Where the map goes.
 
