@@ -20,17 +20,23 @@ from train.prepared import Matching, PreparedData
 
 
 def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
-    """Trunk features float32 `[N, D]` of the bank's training videos; zeros elsewhere.
+    """Trunk features float32 `[N, D]` of the bank's training videos; zeros elsewhere, but where
+    other training videos were asked for before.
 
     Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
     """
     path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
+    missing = prepared.rows["train"]
+    features: Tensor | None = None
     if path.is_file():
-        return load_tensors(path)[0]["features"]
-    rows = prepared.rows["train"]
-    found = torch.from_numpy(trunk_features(trunk, prepared.source, rows))
-    features = torch.zeros(len(prepared.bank), found.shape[1])
-    features[torch.from_numpy(rows)] = found
+        features = load_tensors(path)[0]["features"]
+        missing = missing[~features[torch.from_numpy(missing)].any(dim=1).numpy()]
+        if not len(missing):
+            return features
+    found = torch.from_numpy(trunk_features(trunk, prepared.source, missing))
+    if features is None:
+        features = torch.zeros(len(prepared.bank), found.shape[1])
+    features[torch.from_numpy(missing)] = found
     save_tensors(path, {"features": features})
     return features
 
