@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
-import numpy as np
 from torch import Tensor
 
 from l2a.networks import Trunk
@@ -41,6 +41,11 @@ class FrameBank(FeatureBank):
         self._kind: Kind = kind
         self._placed = bool(shown.shift or shown.scale != 1 or shown.flip_foreground)
 
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed."""
+        return self._trunk.device
+
     @torch.no_grad()
     def of(self, clips: Tensor) -> Tensor:
         """Features float32 `[B, ...]` of clips uint8 `[B, T, h, w, 3]`; they are not kept."""
@@ -51,6 +56,10 @@ class FrameBank(FeatureBank):
     def pairs(self, pairs: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, ...]` of the composites of pairs `[n, 2]`."""
         return self.composites(pairs).features.squeeze(1)
+
+    def unkept(self, rows: NDArray[np.int64]) -> Tensor:
+        """Features float32 `[n, ...]` of real clips, as `centre` gives them, but not kept."""
+        return self.of(self._source.real(rows).clips)
 
     def _draws(self, stream: int, *rows: int, view: int) -> Augment:
         return super()._draws(stream, *rows, view=view) if self._placed else CENTRE

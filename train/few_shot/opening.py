@@ -19,19 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.engines import make_engine
+from l2a.class_splits import SIDES, ClassSplit
 from l2a.formats import DataSettings, read_videos
 from l2a.progress import say
 from l2a.videos import Video, VideoSet
 from train.batches import ClipSource
-from train.few_shot.class_splits import ClassSplit
+from train.few_shot.episodes import EpisodeClips
 from train.opening import Opened, open_store
 from train.prepared import PreparedData
 from train.settings.full import FullSettings
 
 Rows = NDArray[np.int64]
-
-SIDES = ("base", "validation", "novel")
-"""The three parts of the classes."""
 
 _SPLIT_OF = {"base": "train", "validation": "val", "novel": "train"}
 """Side ─► the split of `PreparedData` that its videos stand in."""
@@ -48,9 +46,7 @@ def read_every_video(data: Path, settings: DataSettings) -> VideoSet:
     return replace(videos, videos=labelled)
 
 
-def open_few_shot(
-    videos: VideoSet, split: ClassSplit, out: Path, settings: FullSettings
-) -> Opened:
+def open_few_shot(videos: VideoSet, split: ClassSplit, out: Path, settings: FullSettings) -> Opened:
     """Open what the few-shot commands work on; nothing is computed or written.
 
     Args:
@@ -62,21 +58,19 @@ def open_few_shot(
     Raises:
         InputError: a back end is unknown, or its files are not there.
     """
-    side_of = {name: side for side in SIDES for name in getattr(split, side)}
     moved = tuple(
-        video.moved_to(_SPLIT_OF[side_of[video.label]])
-        for video in videos.videos
-        if video.label in side_of
-    )
-    used = replace(videos, videos=moved)
-    counts = ", ".join(
-        f"{len(getattr(split, side))} {side} ({_count(moved, getattr(split, side))} clips)"
+        video.moved_to(_SPLIT_OF[side])
         for side in SIDES
+        for video in split.videos_of(side, videos.videos)
     )
-    say(f"{videos.root}: {videos.format}, classes: {counts}")
-    store = open_store(
-        settings.run, settings.prepare, settings.engine, used.of_split("train"), out
+    used = replace(videos, videos=tuple(sorted(moved, key=lambda video: video.id)))
+    counts = ", ".join(
+        f"{len(split.of(side))} {side} ({_count(moved, split.of(side))} clips)" for side in SIDES
     )
+    say(f"{videos.root}: {videos.format}, classes: {counts}; {split.source}")
+    for note in split.notes:
+        say(f"note: {note}")
+    store = open_store(settings.run, settings.prepare, settings.engine, used.of_split("train"), out)
     return Opened(out, used, store, make_engine(settings.engine), settings.run.bank, ("train",))
 
 
@@ -113,12 +107,13 @@ class FewShotData:
     def class_numbers(self, side: str) -> Rows:
         """The numbers of a side's classes, int64, ascending."""
         classes = self.prepared.videos.classes
-        return np.sort(np.array([classes.index(n) for n in getattr(self.split, side)], np.int64))
+        return np.sort(np.array([classes.index(n) for n in self.split.of(side)], np.int64))
 
-    def by_class(self, side: str) -> dict[int, Rows]:
-        """Class number ─► bank rows of its clips, for the classes of a side."""
-        rows, labels = self.rows[side], self.source.labels
-        return {c: rows[labels[rows] == c] for c in self.class_numbers(side).tolist()}
+    def clips(self, side: str) -> EpisodeClips:
+        """What episodes of a side are drawn from."""
+        rows = self.rows[side]
+        videos = [self.prepared.video(self.prepared.bank.ids[row]) for row in rows.tolist()]
+        return EpisodeClips.from_videos(videos, rows.tolist(), self.split.of(side))
 
     def usable(self, side: str, role: str) -> Rows:
         """Bank rows of a side that are fit as "foreground" or as "background"."""

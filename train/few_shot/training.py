@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
@@ -25,7 +24,7 @@ from l2a.files import read_json, write_json
 from l2a.networks import VideoNetwork
 from l2a.progress import progress
 from train.batches import Augment, ClipSource
-from train.few_shot.episodes import Episode, Episodes, labels_of
+from train.few_shot.episodes import Episode, Episodes
 from train.few_shot.frames import Kind, features_of
 from train.few_shot.methods import FewShotMethod
 from train.loading import Loading, TensorBatch
@@ -33,8 +32,6 @@ from train.objectives import Loss
 from train.settings.few_shot import FewShotSettings
 from train.settings.full import ClassifierSettings
 from train.trainer import Trainer
-
-Rows = NDArray[np.int64]
 
 _VIEWS = 3
 """A stream of random numbers: crops and flips of training episodes."""
@@ -259,8 +256,3 @@ class EpisodeTraining:
         path = self.folder / "validation.json"
         content = read_json(path) if path.is_file() else {}
         return {int(key): float(value) for key, value in content.items()}
-
-
-def place_labels(rows: Rows) -> Tensor:
-    """The place of the class of each of `rows.ravel()`, rows int64 `[way, k]`."""
-    return torch.from_numpy(labels_of(rows))

@@ -1,4 +1,4 @@
-"""Settings of the few-shot setting (Sec. 5.2, 5.5): episodes over classes that no trunk has seen."""
+"""Settings of the few-shot setting (Sec. 5.2, 5.5): episodes of classes that are new to all."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ class FewShotSettings:
         episodes: episodes that each number of shots is measured on.
         class_split: a file or folder that says which classes are base, validation and novel; drawn
             at random by --seed if not given.
-        class_shares: without a class split, how many classes are base, validation and novel, such
-            as 6 2 4; 60, 10 and 30 % of them if not given.
+        validation_classes: without a class split, how many classes are for validation: a share
+            below 1, or a number; 0 for none.
+        novel_classes: without a class split, how many are novel, likewise; the others are base.
         group_disjoint: no recording on both sides of an episode. Off as in the papers, although
             clips of one recording then tell each other's class.
         episode_file: a file of episodes to evaluate on; it is written where it is not there.
@@ -103,6 +104,8 @@ class FewShotSettings:
             are computed once for each.
         compare: evaluate without composites, with random and with selected ones, on the same
             episodes, and say how they differ.
+        interval: the formula of the 95 % interval: "normal" is 1.96 σ / √n over episodes, as in
+            TRX; "student-t" as in ARN.
         train_episodes: episodes that a method learns from.
         train_queries: clips of a class that it is asked about in training; the method's own number
             if not given.
@@ -124,7 +127,8 @@ class FewShotSettings:
     queries: int = 1
     episodes: int = 10_000
     class_split: Path | None = None
-    class_shares: tuple[int, ...] | None = None
+    validation_classes: float = 0.1
+    novel_classes: float = 0.3
     group_disjoint: bool = False
     episode_file: Path | None = None
     composites: Choice = "none"
@@ -132,6 +136,7 @@ class FewShotSettings:
     backgrounds: Backgrounds = "base"
     candidates: int = 8
     compare: bool = False
+    interval: Literal["normal", "student-t"] = "normal"
     train_episodes: int = 2_000
     train_queries: int | None = None
     episodes_per_step: int | None = None
@@ -155,27 +160,12 @@ class FewShotSettings:
             raise InputError(
                 f"shots is {shown!r}; give whole numbers from 1, each once, such as --shots 1 5."
             )
-        if self.class_shares is not None:
-            self._check_shares(self.class_shares)
         if not 1 <= self.candidates <= MOST_CANDIDATES:
             raise InputError(f"candidates is {self.candidates}; give 1 to {MOST_CANDIDATES}.")
         if self.episode_lr is not None and not 0 < self.episode_lr < math.inf:
             raise InputError(f"episode_lr is {self.episode_lr}; it must be above 0.")
         if self.validate_every < 0:
             raise InputError(f"validate_every is {self.validate_every}; give 0 (never) or more.")
-
-    def _check_shares(self, shares: tuple[int, ...]) -> None:
-        if len(shares) != 3 or min(shares) < 0 or not (shares[0] and shares[2]):
-            shown = " ".join(map(str, shares))
-            raise InputError(
-                f"class_shares is {shown!r}; give three whole numbers, of base, validation and "
-                "novel classes, such as --class-shares 6 2 4."
-            )
-        if self.class_split is not None:
-            raise InputError(
-                "--class-shares draws classes at random, and --class-split names them; leave one "
-                "of the two out."
-            )
 
     @property
     def choices(self) -> tuple[Choice, ...]:
