@@ -13,7 +13,12 @@ from pathlib import Path
 from l2a.errors import InputError
 from l2a.files import fingerprint
 
-SPLITS = ("train", "val", "test", "unused")
+SPLITS = ("train", "val", "test", "unlabelled", "unused")
+"""What a video is for. An unlabelled one is material for training whose class nothing that trains
+may know; an unused one is for nothing."""
+
+TRAIN_SIDE = ("train", "unlabelled")
+"""The splits that training sees."""
 
 TEST_SHARE = 0.3
 """Share of the videos that become the test split of a data set that has none, as in HMDB51."""
@@ -26,7 +31,8 @@ class Video:
     Attributes:
         id: the path relative to the data set's folder, with forward slashes; unique.
         file: the file itself; a string, because making a `Path` takes longer than listing a file.
-        label: the class name, as the data set spells it.
+        label: the class name, as the data set spells it; "" of an unlabelled video, whatever its
+            files tell (`VideoSet.truths`).
         group: clips cut from one recording share it. A split that is carved here never divides a
             group; an official split that does is kept as it is, and noted.
         split: one of `SPLITS`.
@@ -46,6 +52,10 @@ class Video:
     def moved_to(self, split: str) -> Video:
         """The video in another split."""
         return Video(self.id, self.file, self.label, self.group, split)
+
+    def unlabelled(self) -> Video:
+        """The video without its class."""
+        return Video(self.id, self.file, "", self.group, "unlabelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,8 @@ class VideoSet:
         left_out: ids of video files that no list or class folder of the layout has.
         lists: the list files that were read, or belong to another split.
         unread: files that look like lists and were not read, each with the reason.
+        truths: id of an unlabelled video ─► the class that its files tell, where they tell one. For
+            reports of how right pseudo-labels are, and for nothing that trains.
     """
 
     root: Path
@@ -83,6 +95,7 @@ class VideoSet:
     left_out: tuple[str, ...] = field(default=())
     lists: tuple[Path, ...] = field(default=())
     unread: tuple[Skipped, ...] = field(default=())
+    truths: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if len(set(map(attrgetter("id"), self.videos))) != len(self.videos):
@@ -116,7 +129,8 @@ class VideoSet:
         return replace(self, notes=self.notes + notes)
 
     def fingerprint(self) -> str:
-        """Changes when a video, its class, its group or its split changes."""
+        """Changes when a video, its class, its group or its split changes, and so when other videos
+        are labelled; what is told of unlabelled ones has no part in it."""
         rows = [(v.id, v.label, v.group, v.split) for v in self.videos]
         return fingerprint([list(self.classes), rows])
 
@@ -127,14 +141,24 @@ def counted(number: int, one: str, more: str = "") -> str:
 
 
 def shared_groups(videos: VideoSet) -> Mapping[str, tuple[str, ...]]:
-    """Groups with videos in more than one of train, val and test ─► those splits, by group name."""
+    """Groups with videos in more than one of train, val and test ─► those splits, by group name.
+
+    Unlabelled videos are on the side of train.
+    """
     first: dict[str, str] = {}
     splits: dict[str, set[str]] = {}
+    unlabelled: set[str] = set()
     for video in videos.videos:
         if video.split != "unused":
-            split = first.setdefault(video.group, video.split)
-            if split != video.split:
-                splits.setdefault(video.group, {split}).add(video.split)
+            side = video.split
+            if side == "unlabelled":
+                unlabelled.add(video.group)
+                side = "train"
+            split = first.setdefault(video.group, side)
+            if split != side:
+                splits.setdefault(video.group, {split}).add(side)
+    for group in unlabelled & splits.keys():
+        splits[group].add("unlabelled")
     return {
         group: tuple(split for split in SPLITS if split in splits[group])
         for group in sorted(splits)

@@ -79,6 +79,7 @@ class Trainer(Generic[B]):
         self._settings, self._seed, self._state = settings, seed, state
         self._loading = loading or Loading()
         self._tally = _Tally(torch.zeros((), device=network.device))
+        self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
         parameters = [*network.parameters(), *objective.parameters()]
         self._optimiser = (optimiser or make_optimiser)(parameters, settings)
         self.step = self._restore()
@@ -89,6 +90,11 @@ class Trainer(Generic[B]):
         """The next epoch to be reported."""
         return self.step // max(1, self._batches.steps_per_epoch)
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """Steps taken, clips that went through the network, and seconds, over all tries."""
+        return {"steps": self.step, "clips": self._clips, "seconds": round(self._seconds, 2)}
+
     def train(self, on_epoch: OnEpoch = lambda epoch, figures: None) -> None:
         """Train to the end.
 
@@ -97,7 +103,7 @@ class Trainer(Generic[B]):
         """
         device, per_epoch = self.network.device, self._batches.steps_per_epoch
         self.network.train()
-        saved = self._tally.started = time.monotonic()
+        saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for batch in load_steps(self._batches, self._loading, self.step):
@@ -105,6 +111,9 @@ class Trainer(Generic[B]):
                 rate = float(self._schedule.get_last_lr()[0])
                 self._tally.add(self._learn(batch.to(device)), len(batch))
                 self.step += 1
+                self._clips += len(batch)
+                counted, before = time.monotonic(), counted
+                self._seconds += counted - before
                 if self.step % per_epoch == 0:
                     on_epoch(self.epoch - 1, self._figures(rate))
                     self._tally = _Tally(torch.zeros((), device=device))
@@ -141,7 +150,10 @@ class Trainer(Generic[B]):
             | optimizer_tensors(self._optimiser, "optimiser.")
             | with_prefix("tally.", self._tally.sums)
         )
-        values = {"layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps}
+        values = {
+            "layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps,
+            "seconds": self._seconds, "clips": self._clips,
+        }  # fmt: skip
         save_tensors(self._state, tensors, values)
 
     def _restore(self) -> int:
@@ -158,6 +170,7 @@ class Trainer(Generic[B]):
         device = self.network.device
         self._tally.sums = {name: value.to(device) for name, value in sums.items()}
         self._tally.steps = values["steps_in_tally"]
+        self._seconds, self._clips = values.get("seconds", 0.0), values.get("clips", 0)
         return int(values["step"])
 
     def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:

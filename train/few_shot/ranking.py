@@ -23,6 +23,7 @@ from selector.agreement import label_agreement
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
+from train.batches import UNLABELLED
 from train.features import all_features
 from train.few_shot.composites import ScorePairs
 from train.few_shot.opening import FewShotData
@@ -60,7 +61,7 @@ def base_view(data: FewShotData, val_share: float, seed: int) -> PreparedData:
     rows["unlabelled"] = np.empty(0, np.int64)
     numbers = {number: names.index(name) for number, name in enumerate(prepared.videos.classes)
                if name in names}  # fmt: skip
-    labels = np.array([numbers.get(label, 0) for label in prepared.source.labels.tolist()])
+    labels = np.array([numbers.get(label, UNLABELLED) for label in prepared.source.labels.tolist()])
     source = replace(prepared.source, labels=labels, num_classes=len(names))
     train = {video.id for video in videos.of_split("train")}
     records = {id_: record for id_, record in prepared.records.items() if id_ in train}
