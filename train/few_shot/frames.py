@@ -59,7 +59,7 @@ class FrameBank(FeatureBank):
 
     def unkept(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, ...]` of real clips, as `centre` gives them, but not kept."""
-        return self.of(self._source.real(rows).clips)
+        return self.of(self._source.clips(rows))
 
     def _draws(self, stream: int, *rows: int, view: int) -> Augment:
         return super()._draws(stream, *rows, view=view) if self._placed else CENTRE
