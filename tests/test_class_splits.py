@@ -101,7 +101,8 @@ def test_hyrsm_lists_have_a_folder_before_the_class_and_a_suffix_behind_the_clip
         {
             "train_few_shot.txt": "train0//videos/kick/a_1.avi\ntrain1//videos/wave/b.avi\n",
             "val_few_shot.txt": "val0//videos/brush_hair/x.y.avi\n",
-            "test_few_shot.txt": "test0//videos/kick_ball/c.avi\ntest1//videos/climb_stairs/d.avi\n",
+            "test_few_shot.txt": "test0//videos/kick_ball/c.avi\n"
+            "test1//videos/climb_stairs/d.avi\n",
         },
     )
     split = read_class_split(folder, HMDB)
@@ -127,8 +128,12 @@ def test_cmn_lists_name_classes_in_words_and_clips_that_begin_with_a_dash(tmp_pa
 
 
 def test_something_something_classes_are_sentences(tmp_path: Path) -> None:
-    names = ("Twisting [something] wet until water comes out", "Opening [something]",
-             "Pretending to pour [something] out, but [something] is empty", "Poking [it]")  # fmt: skip
+    names = (
+        "Twisting [something] wet until water comes out",
+        "Opening [something]",
+        "Pretending to pour [something] out, but [something] is empty",
+        "Poking [it]",
+    )
     folder = write(
         tmp_path / "smsm-100",
         {

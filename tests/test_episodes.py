@@ -111,7 +111,7 @@ def test_recordings_are_on_one_side_wherever_that_can_be(
         for chosen in combinations(sizes, count)
     )
     if not possible:
-        with pytest.raises(InputError, match="too few|cannot be parted"):
+        with pytest.raises(InputError, match=r"too few|cannot be parted"):
             check_enough(of, asked)
         return
     check_enough(of, asked)
@@ -141,7 +141,7 @@ def test_what_cannot_be_drawn() -> None:
     with pytest.raises(InputError, match="Episodes of 5 classes cannot be drawn from 4 classes"):
         DrawnEpisodes(clips(), EpisodeSettings(way=5), 1)
     with pytest.raises(
-        InputError, match="'jump' has 5 clips .and 3 other classes.*too few for 5 shots and 1 query"
+        InputError, match=r"'jump' has 5 clips \(and 3 other .*, too few for 5 shots and 1 query"
     ):
         DrawnEpisodes(clips(5), EpisodeSettings(way=2, shot=5), 1)
     with pytest.raises(InputError, match="come from 1 recording, which cannot be parted"):

@@ -123,7 +123,9 @@ def test_prototypes_are_means_and_scores_squared_distances() -> None:
     logits = of(support[:, None], torch.tensor([0, 1, 0]), torch.tensor([[[1.0, 1.0]]]), 2)
     assert logits.tolist() == [[-1.0, -5.0]]
     # log(1 + e^-4): the mean negative log-probability.
-    assert of.loss(logits, torch.tensor([0])).item() == pytest.approx(math.log1p(math.exp(-4)))
+    assert of.loss(logits, torch.tensor([0])).item() == pytest.approx(
+        math.log1p(math.exp(-4)), rel=1e-5
+    )
 
 
 def test_distances_of_near_points_far_from_the_origin() -> None:
@@ -214,7 +216,7 @@ def test_arn_learns_scores_by_their_squared_error() -> None:
 
 
 def test_arn_says_at_once_that_it_needs_16_frames() -> None:
-    with pytest.raises(InputError, match="16 frames or more.* these have 8"):
+    with pytest.raises(InputError, match=r"16 frames or more.* these have 8"):
         make_method("arn", FeatureShape(6, 8, 3, 2, num_frames=8))
 
 
