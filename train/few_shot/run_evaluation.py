@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compositing.records import unfit_rows
 from l2a.class_splits import ClassSplit, write_class_split
 from l2a.errors import InputError
-from l2a.files import write_json, write_text
+from l2a.files import read_json, write_json, write_text
 from l2a.progress import say
 from l2a.runs import Run
 from train.few_shot.bench import (
@@ -48,6 +48,9 @@ from train.settings.few_shot import Choice
 from train.trained_selector import SelectorWithTrunk
 
 Rows = NDArray[np.int64]
+
+SPEEDS = "speed.json"
+"""A run's file of how many episodes a second each of its parts took."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,7 @@ def _measure(
 ) -> dict[tuple[Choice, int], Measured]:
     """The accuracy of each episode, for each choice of composites and each number of shots."""
     few, found = plan.few, {}
+    speeds = read_json(run.path(SPEEDS)) if run.path(SPEEDS).is_file() else {}
     for choice in few.choices:
         for shot in few.shots:
             compositor = compositors.get(choice)
@@ -254,6 +258,8 @@ def _measure(
             )  # fmt: skip
             if measured.per_second is not None:
                 say(f"{title}: {measured.per_second:.0f} episodes a second")
+                speeds[f"{choice}-{shot}"] = round(measured.per_second, 1)
+                write_json(run.path(SPEEDS), speeds)
     return found
 
 
