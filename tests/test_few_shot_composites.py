@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from train.few_shot.composites import (
     Candidates,
     Compositor,
+    KnownScores,
     draw_candidates,
     refuse_leaks,
 )
@@ -125,3 +128,20 @@ def test_candidates_follow_from_a_clip_s_own_name() -> None:
         scores = nearest(np.stack([np.full_like(scenes, actor), scenes], axis=1))
         assert (np.diff(scores) <= 0).all()
         assert sorted(scenes) == sorted(among.scenes[actor])
+
+
+def test_each_pair_is_scored_once() -> None:
+    """And as many at a time as are known of."""
+    asked: list[int] = []
+
+    def score(pairs: np.ndarray) -> np.ndarray:
+        asked.append(len(pairs))
+        return nearest(pairs)
+
+    plain = support_compositor("selector", 3)
+    known = replace(plain, score=KnownScores(score))
+    supports = np.stack([NOVEL.reshape(4, 12)[:, start : start + 2] for start in (0, 1)])
+    known.expect(supports)
+    made = [known.pairs(support, number) for number, support in enumerate(supports)]
+    assert len(asked) == 1
+    assert all((own == plain.pairs(s, i)).all() for i, (own, s) in enumerate(zip(made, supports)))

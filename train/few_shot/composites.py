@@ -86,6 +86,24 @@ def draw_candidates(
     return Candidates({actor: scenes for actor, scenes in drawn.items() if len(scenes)})
 
 
+class KnownScores:
+    """A `ScorePairs` that asks another one about each pair once: for many pairs at a time where
+    they are named beforehand, since a Selector takes as long for one as for a thousand."""
+
+    def __init__(self, score: ScorePairs) -> None:
+        self._score = score
+        self._known: dict[tuple[int, int], float] = {}
+
+    def __call__(self, pairs: Rows) -> Scores:
+        """See `ScorePairs`."""
+        keys = [(int(actor), int(scene)) for actor, scene in pairs]
+        missing = sorted({key for key in keys if key not in self._known})
+        if missing:
+            found = self._score(np.array(missing, np.int64))
+            self._known |= dict(zip(missing, found.tolist(), strict=True))
+        return np.array([self._known[key] for key in keys], np.float32)
+
+
 @dataclass(frozen=True)
 class Compositor:
     """Which composites an episode gets.
@@ -106,6 +124,21 @@ class Compositor:
     score: ScorePairs | None
     actors: frozenset[int]
     scenes: frozenset[int]
+
+    def expect(self, supports: Rows) -> None:
+        """Score what some episodes will ask for at once.
+
+        Args:
+            supports: bank rows int64 `[E, way, n]`.
+        """
+        if self.choice != "selector" or self.candidates is not None or self.score is None:
+            return
+        asked: set[tuple[int, int]] = set()
+        for clips in supports.reshape(len(supports), -1).tolist():
+            actors, scenes = self.actors.intersection(clips), self.scenes.intersection(clips)
+            asked |= {(a, s) for a in actors for s in scenes if a != s}
+        if asked:
+            self.score(np.array(sorted(asked), np.int64))
 
     def pairs(self, support: Rows, number: int) -> Rows:
         """The composites of an episode.

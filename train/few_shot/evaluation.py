@@ -153,6 +153,7 @@ class Evaluation:
         query = np.stack([episode.query for episode in some])
         shown = np.stack([support, support], axis=-1)  # a real clip: itself on its own scene
         if compositor is not None:
+            compositor.expect(support)
             made = np.stack([compositor.pairs(e.support, e.number) for e in some])
             refuse_leaks(support, query, made, self.base)
             shown = np.concatenate([shown, made], axis=2)

@@ -30,7 +30,7 @@ from train.few_shot.bench import (
     refuse_data,
     split_facts,
 )
-from train.few_shot.composites import Candidates, Compositor, ScorePairs, draw_candidates
+from train.few_shot.composites import Candidates, Compositor, KnownScores, ScorePairs, draw_candidates
 from train.few_shot.episodes import DrawnEpisodes, EpisodeClips, Episodes
 from train.few_shot.evaluation import Codes, Evaluation, Measured
 from train.few_shot.opening import FewShotData, open_few_shot, read_every_video
@@ -198,7 +198,7 @@ def _compositors(
     if "selector" in choices:
         base = base_view(data, plan.full.data.val_share, seed)
         trained = given or train_base_selector(base, plan.full, run.folder)
-        score = pair_scores(trained, data, base, plan.full)
+        score = KnownScores(pair_scores(trained, data, base, plan.full))
     candidates: Candidates | None = None
     if few.backgrounds == "base":
         candidates = _candidates(plan, data, actors)
@@ -225,6 +225,9 @@ def _candidates(plan: FewShotPlan, data: FewShotData, actors: Rows) -> Candidate
         name: scenes[np.isin(labels[scenes], [classes.index(own) for own in bases])]
         for name, bases in lent.items()
     }
+    if alone := [name for name, rows in of_class.items() if not len(rows)]:
+        say(f"note: no base class lends scenes to {', '.join(alone)}, whose clips stay as they are; "
+            "give more --matches")  # fmt: skip
     return draw_candidates(
         actors, lambda row: of_class[classes[int(labels[row])]], prepared.bank.ids,
         plan.few.candidates, plan.full.run.seed,
