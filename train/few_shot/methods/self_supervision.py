@@ -8,6 +8,7 @@ clips are cut in four, and the permutations are as unlike each other as can be, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import permutations
@@ -104,9 +105,9 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, shape: FeatureShape, kinds: int) -> None:
         super().__init__()
         parts: list[nn.Module] = []
-        sizes = (shape.times, shape.height, shape.width)
+        sizes: tuple[int, ...] = (shape.times, shape.height, shape.width)
         for _ in range(2):
-            halving = [min(2, size) for size in sizes]
+            halving = tuple(min(2, size) for size in sizes)
             sizes = tuple(size // by for size, by in zip(sizes, halving, strict=True))
             parts += [
                 nn.Conv3d(channels, channels, 3, padding=1),
@@ -114,7 +115,7 @@ class Discriminator(nn.Module):
                 nn.ReLU(),
                 nn.MaxPool3d(halving),
             ]
-        places = sizes[0] * sizes[1] * sizes[2]
+        places = math.prod(sizes)
         self.layers = nn.Sequential(
             *parts, nn.Flatten(), nn.Linear(channels * places, 1024), nn.ReLU(),
             nn.Linear(1024, kinds),
