@@ -144,4 +144,5 @@ def test_each_pair_is_scored_once() -> None:
     known.expect(supports)
     made = [known.pairs(support, number) for number, support in enumerate(supports)]
     assert len(asked) == 1
-    assert all((own == plain.pairs(s, i)).all() for i, (own, s) in enumerate(zip(made, supports)))
+    for number, support in enumerate(supports):
+        assert (made[number] == plain.pairs(support, number)).all()

@@ -30,7 +30,13 @@ from train.few_shot.bench import (
     refuse_data,
     split_facts,
 )
-from train.few_shot.composites import Candidates, Compositor, KnownScores, ScorePairs, draw_candidates
+from train.few_shot.composites import (
+    Candidates,
+    Compositor,
+    KnownScores,
+    ScorePairs,
+    draw_candidates,
+)
 from train.few_shot.episodes import DrawnEpisodes, EpisodeClips, Episodes
 from train.few_shot.evaluation import Codes, Evaluation, Measured
 from train.few_shot.opening import FewShotData, open_few_shot, read_every_video
@@ -226,8 +232,10 @@ def _candidates(plan: FewShotPlan, data: FewShotData, actors: Rows) -> Candidate
         for name, bases in lent.items()
     }
     if alone := [name for name, rows in of_class.items() if not len(rows)]:
-        say(f"note: no base class lends scenes to {', '.join(alone)}, whose clips stay as they are; "
-            "give more --matches")  # fmt: skip
+        say(
+            f"note: no base class lends scenes to {', '.join(alone)}, whose clips stay as they "
+            "are; give more --matches"
+        )
     return draw_candidates(
         actors, lambda row: of_class[classes[int(labels[row])]], prepared.bank.ids,
         plan.few.candidates, plan.full.run.seed,
