@@ -54,6 +54,9 @@ _LAYOUT = 2
 
 B = TypeVar("B", bound=TensorBatch)
 
+MakeOptimiser = Callable[[Iterable[nn.Parameter], ClassifierSettings], Optimizer]
+"""What takes the steps, of the parameters and the settings."""
+
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 0, and the figures to show: the mean loss and the
 objective's own figures, the learning rate of the last step, and clips a second."""
@@ -69,7 +72,7 @@ class Trainer(Generic[B]):
     def __init__(
         self, network: VideoNetwork, objective: Objective[B], batches: StepBatches[B],
         settings: ClassifierSettings, *, seed: int, loading: Loading | None = None,
-        state: Path | None = None,
+        state: Path | None = None, optimiser: MakeOptimiser | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -82,6 +85,7 @@ class Trainer(Generic[B]):
             state: where to keep the state while the training runs. What an earlier call left
                 there is restored; the state of an earlier version only where its training was
                 finished, else the training starts over and says so.
+            optimiser: what takes the steps; `make_optimiser` if not given.
         """
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
@@ -90,7 +94,8 @@ class Trainer(Generic[B]):
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self._tally = _Tally(torch.zeros((), device=network.device))
         self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
-        self._optimiser = make_optimiser([*network.parameters(), *objective.parameters()], settings)
+        parameters = [*network.parameters(), *objective.parameters()]
+        self._optimiser = (optimiser or make_optimiser)(parameters, settings)
         self.step = self._restore()
         self._schedule = make_schedule(self._optimiser, len(batches), self.step)
 
