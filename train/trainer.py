@@ -129,7 +129,7 @@ class Trainer(Generic[B]):
                 rate = float(self._schedule.get_last_lr()[0])
                 self._tally.add(self._learn(part.to(device)), part.total)
                 self.step += 1
-                self._clips += len(batch)
+                self._clips += part.total
                 counted, before = time.monotonic(), counted
                 self._seconds += counted - before
                 if self.step % per_epoch == 0:
