@@ -22,18 +22,23 @@ from train.prepared import Matching, PreparedData, unlabelled_rows
 
 def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
     """Trunk features float32 `[N, D]` of the bank's training videos, labelled or not; zeros
-    elsewhere.
+    elsewhere, but where others of the bank were asked for before.
 
     Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
     """
     path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
-    if path.is_file():
-        return load_tensors(path)[0]["features"]
     # Unlabelled videos may join training later, and what is kept must serve them then.
-    rows = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
-    found = torch.from_numpy(trunk_features(trunk, prepared.source, rows))
-    features = torch.zeros(len(prepared.bank), found.shape[1])
-    features[torch.from_numpy(rows)] = found
+    missing = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
+    features: Tensor | None = None
+    if path.is_file():
+        features = load_tensors(path)[0]["features"]
+        missing = missing[~features[torch.from_numpy(missing)].any(dim=1).numpy()]
+        if not len(missing):
+            return features
+    found = torch.from_numpy(trunk_features(trunk, prepared.source, missing))
+    if features is None:
+        features = torch.zeros(len(prepared.bank), found.shape[1])
+    features[torch.from_numpy(missing)] = found
     save_tensors(path, {"features": features})
     return features
 

@@ -101,7 +101,7 @@ class Opened:
         }
         for split in self.needed:
             if len(rows[split]) == 0:
-                self._refuse(split, videos)
+                self.refuse_unreadable(split, videos)
         labels = _labels(bank, videos, self.videos.of_split("unlabelled"))
         source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
         return PreparedData(videos, bank, source, rows, records, self.store)
@@ -132,7 +132,8 @@ class Opened:
         write_json(self.folder / BANK_RECORD, {"folder": str(named)})
         return bank
 
-    def _refuse(self, split: str, videos: VideoSet) -> None:
+    def refuse_unreadable(self, split: str, videos: VideoSet) -> None:
+        """Raise `InputError`: of a split no video can be read; `videos` tells why."""
         wanted = {video.id for video in self.videos.of_split(split)}
         first = next(row for row in videos.skipped if row.id in wanted)
         raise InputError(

@@ -40,12 +40,21 @@ from l2a.options import (
     Out,
     OutDemo,
     OutPage,
+    PaperSettings,
     PreviewSettings,
 )
 from l2a.settings import ClipSettings
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.advice import AdviceSettings, EyesSettings
+from train.settings.few_shot import (
+    FewShotSettings,
+    FewShotVerb,
+    GivenSelector,
+    OfData,
+    OutFewShot,
+)
+from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
 from train.settings.frozen import FrozenSettings
 from train.settings.full import (
     ClassifierSettings,
@@ -54,6 +63,7 @@ from train.settings.full import (
     StageOneSettings,
     StageTwoSettings,
 )
+from train.settings.semi import SemiSettings
 
 
 @dataclass(frozen=True)
@@ -105,8 +115,8 @@ _TO_CHOOSE = (
 )  # fmt: skip
 _TO_TRAIN = (
     *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings, RankSettings,
-    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, ExportSettings,
-    EngineSettings, RunSettings,
+    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, SemiSettings,
+    ExportSettings, EngineSettings, RunSettings,
 )  # fmt: skip
 
 COMMANDS: Mapping[str, Command] = MappingProxyType({
@@ -132,6 +142,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         "Train variants on splits and seeds, and compare them with one of them, in pairs.",
         (*_DATA, Out, AblationSettings, *_TO_TRAIN), "ablate",
     ),
+    "paper": Command(
+        "Say what a table of the paper takes, and run it.", (PaperSettings,), "paper"
+    ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",
         (*_DATA, Out, NeedsSelector, Budget, *_TO_CHOOSE, EngineSettings, RunSettings), "select",
@@ -150,6 +163,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         "Write pairs, chosen before or now, as an augmented data set of real video files.",
         (*_DATA, Out, FromPairs, FromSelector, Budget, DryRun, ExportSettings, *_TO_CHOOSE,
          EngineSettings, RunSettings), "export",
+    ),
+    "few-shot": Command(
+        "Learn from episodes of base classes, and measure on novel classes of a few clips each.",
+        (FewShotVerb, OfData, DataSettings, OutFewShot, FewShotSettings, PrototypeSettings,
+         ArnSettings, TrxSettings, GivenSelector, *_TO_CLIPS, MatchSettings, SelectorSettings,
+         ReinforceSettings, ClassifierSettings, StageOneSettings, FrozenSettings, EngineSettings,
+         RunSettings), "few_shot",
     ),
     "report": Command(
         "Show a run as one HTML page: accuracy, curves, scores, pairs as playing video.",
