@@ -25,6 +25,7 @@ from l2a.logs import LOGGER, listening
 from l2a.options import FromClassifier, FromPairs, PreviewSettings
 from l2a.signals import Terminated, exit_code, raise_on_sigterm
 from train.commands import ALL_GROUPS, COMMANDS, Command
+from train.settings.few_shot import FewShotVerb, OfData
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -101,7 +102,11 @@ def _run(words: list[str]) -> int:
     LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
     parsed = partial(parse, name, command.about, command.groups, rest, known=ALL_GROUPS)
     arguments = parsed()
-    if defaults := _defaults_from_pairs(arguments) | _defaults_from_classifier(arguments):
+    if defaults := (
+        _defaults_from_pairs(arguments)
+        | _defaults_from_classifier(arguments)
+        | _defaults_from_episodes(arguments)
+    ):
         arguments = parsed(defaults=defaults)
     command.run(arguments)
     LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
@@ -134,6 +139,19 @@ def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
             names = {f.name for kind in (PrepareSettings, CompositeSettings) for f in fields(kind)}
             return {name: value for name, value in kept.items() if name in names}
     return {}
+
+
+def _defaults_from_episodes(arguments: Arguments) -> dict[str, Any]:
+    """The settings that a method was trained under, for its evaluation."""
+    if FewShotVerb not in arguments or arguments[FewShotVerb].verb != "evaluate":
+        return {}
+    from l2a.runs import Run
+
+    folder = arguments[OfData].data
+    if not (folder / "run.yaml").is_file():
+        return {}
+    kept = Run(folder).read()["settings"]
+    return {name: value for name, value in kept.items() if name not in ("verb", "data", "out")}
 
 
 def _overview() -> str:

@@ -18,7 +18,7 @@ import math
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,20 @@ _PACKAGES = ("l2a", "torch", "torchvision", "numpy", "av", "opencv-python-headle
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder, made by `Run.open`."""
+    """One run folder, made by `Run.open`.
+
+    Attributes:
+        folder: where it lies.
+        part: a folder inside, of a part of the run that has stages of its own: `path` leads
+            there, and its stages carry its name.
+    """
 
     folder: Path
+    part: str = ""
+
+    def within(self, part: str) -> Run:
+        """The part of the run in a folder inside, such as "rounds/1"."""
+        return replace(self, part=part)
 
     @classmethod
     def open(
@@ -133,12 +144,13 @@ class Run:
         write_text(self._record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def path(self, *parts: str) -> Path:
-        """A path inside the run folder."""
-        return self.folder.joinpath(*parts)
+        """A path inside the run folder, or of its part."""
+        return self.folder.joinpath(self.part, *parts)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Say that a stage begins, and add the seconds it takes to `stages.json`."""
+        name = f"{self.part}: {name}" if self.part else name
         LOGGER.info(f"── {name}")
         started = time.monotonic()
         try:
@@ -148,7 +160,7 @@ class Run:
             took = time.monotonic() - started
             LOGGER.debug(f"{name} took {took:.1f} s")
             seconds[name] = round(seconds.get(name, 0.0) + took, 2)
-            write_json(self.path("stages.json"), seconds)
+            write_json(self.folder / "stages.json", seconds)
 
     def _seconds(self) -> dict[str, float]:
         """Seconds that each stage has taken so far.
@@ -156,7 +168,7 @@ class Run:
         Raises:
             InputError: the file is damaged.
         """
-        path = self.path("stages.json")
+        path = self.folder / "stages.json"
         content = read_json(path) if path.is_file() else {}
         if not (isinstance(content, dict) and all(map(_is_duration, content.values()))):
             raise InputError(f"{path} holds no seconds of stages; remove it.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from l2a.augment import Augmentation, make_augmentation
 from l2a.errors import InputError
 from train.settings.full import StageTwoSettings
+from train.settings.semi import SemiSettings
 
 CHOOSING = ("selector", "random")
 """The ways to choose pairs."""
@@ -17,9 +18,27 @@ CHOOSING = ("selector", "random")
 DROP = "drop"
 """The arm on the real clips that --drop-real keeps, without composites."""
 
+SUPERVISED = "supervised"
+"""The arm on labelled clips alone, where there are pseudo-labelled ones."""
+
+PRETRAINED = "pretrained"
+"""The arm on the pairs of a Selector from before, beside one that was trained here."""
+
+METHODS = (
+    "pseudo-label", "mean-teacher", "fixmatch", "s4l", "actorcut", "actorcut-id", "videossl", "tcl",
+)  # fmt: skip
+"""Other ways to learn from unlabelled videos: `train.objectives`."""
+
+TRUNK_ONLY = ("s4l", "actorcut-id")
+"""Those that a frozen trunk leaves nothing of, or that are another one with it."""
+
+TABLE_3 = ("cutmix", "mixup", "cutout", "videomix:spatio-temporal")
+"""The augmentations of the paper's Table 3."""
+
 _TITLES = {
     "none": "no composites", "random": "random pairs", "selector": "selected pairs",
-    DROP: "real clips kept, no composites",
+    DROP: "real clips kept, no composites", SUPERVISED: "labelled clips alone",
+    PRETRAINED: "pairs of the Selector from before",
 }  # fmt: skip
 
 
@@ -32,12 +51,16 @@ class ArmPlan:
         pairs: how its pairs are chosen: "selector", "random", or "none" for no composites.
         augmentation: what is done to each of its batches; None for nothing.
         drops: whether its real clips are without those that --drop-real leaves out.
+        pseudo: whether its real clips are the pseudo-labelled ones, too, where there are any.
+        method: what it learns by besides them; "" for cross-entropy alone.
     """
 
     name: str
     pairs: str
     augmentation: Augmentation | None = None
     drops: bool = False
+    pseudo: bool = True
+    method: str = ""
 
     @property
     def needs_masks(self) -> bool:
@@ -45,8 +68,24 @@ class ArmPlan:
         return self.augmentation is not None and self.augmentation.needs_masks
 
 
-def plan_arms(stage: StageTwoSettings) -> list[ArmPlan]:
+def baseline(names: Iterable[str]) -> str | None:
+    """The arm that others are compared to: labelled clips alone, or no composites, or none."""
+    there = set(names)
+    return next((name for name in (SUPERVISED, "none") if name in there), None)
+
+
+def plan_arms(
+    stage: StageTwoSettings, semi: SemiSettings | None = None, *, frozen: bool = False
+) -> list[ArmPlan]:
     """The arms: the one asked for, what it is compared to, and one for each augmentation.
+
+    In the semi-supervised setting one on labelled clips alone stands beside them, and one for each
+    other method.
+
+    Args:
+        stage: of stage two.
+        semi: of the semi-supervised setting; None for another.
+        frozen: whether the trunk stays as it is.
 
     Raises:
         InputError: an augmentation is not known, its settings are wrong, or it is named twice; or
@@ -54,8 +93,17 @@ def plan_arms(stage: StageTwoSettings) -> list[ArmPlan]:
     """
     others = ["none", "random"] if stage.compare else []
     plain = [stage.selection, *(name for name in others if name != stage.selection)]
-    entries = augmentation_entries(stage.augment)
+    augment, semi = stage.augment, semi if semi is not None and semi.on else None
+    if semi and stage.compare and augment is None:
+        augment = TABLE_3
+    entries = augmentation_entries(augment)
     plans = [*(ArmPlan(name, name) for name in plain), *map(_augmented_arm, entries)]
+    if semi:
+        plans[1:1] = [ArmPlan(SUPERVISED, "none", pseudo=False)]
+        plans += [ArmPlan(name, "none", pseudo=False, method=name)
+                  for name in method_names(semi, stage.compare, frozen)]  # fmt: skip
+        if semi.pretrained_selector is not None:
+            plans.append(ArmPlan(PRETRAINED, PRETRAINED))
     if not stage.drop_real:
         return plans
     if all(plan.pairs != "selector" for plan in plans):
@@ -68,6 +116,29 @@ def plan_arms(stage: StageTwoSettings) -> list[ArmPlan]:
     if stage.compare:
         plans.insert(len(plain), ArmPlan(DROP, "none", drops=True))
     return plans
+
+
+def method_names(semi: SemiSettings, compare: bool, frozen: bool) -> tuple[str, ...]:
+    """The methods that --methods asks for, or "all" of them: with a frozen trunk, all that differ.
+
+    Raises:
+        InputError: one is not known, or named twice.
+    """
+    given = semi.methods
+    every = tuple(name for name in METHODS if not (frozen and name in TRUNK_ONLY))
+    if given is None:
+        return every if compare else ()
+    words = given.split() if isinstance(given, str) else list(given)
+    if words in (["all"], ["none"]):
+        return every if words == ["all"] else ()
+    for word in words:
+        if word not in METHODS:
+            raise InputError(
+                f"There is no method {word!r}; choose out of {', '.join(METHODS)}, or all or none."
+            )
+        if words.count(word) > 1:
+            raise InputError(f"--methods names {word} twice; leave one out.")
+    return tuple(words)
 
 
 def augmentation_entries(augment: Sequence[str] | str | None) -> list[str]:

@@ -29,6 +29,9 @@ Scalar = TypeVar("Scalar", np.uint8, np.bool_)
 
 Frames = NDArray[np.uint8]
 
+UNLABELLED = -1
+"""In place of the class index of a row whose video has no label."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch(TensorBatch):
@@ -71,15 +74,35 @@ class CompositeViews:
 
 
 @dataclass(frozen=True)
+class UnlabelledViews:
+    """Views of real clips whose labels nobody asks for.
+
+    Attributes:
+        clips: uint8 `[B, T, h, w, 3]`, RGB.
+        masks: bool `[B, T, h, w]` of what acts in each clip, if asked for; of a row without layers
+            empty.
+        scenes: uint8 `[B, T, h, w, 3]`, RGB: the clean backgrounds behind the same views, if asked
+            for; of a row without layers black.
+    """
+
+    clips: Tensor
+    masks: Tensor | None = None
+    scenes: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class ClipSource:
     """Real and composited clips of one bank.
 
     Attributes:
         bank: clips, masks and backgrounds at training size.
-        labels: int64 `[N]`, the class index of each row of the bank.
+        labels: int64 `[N]`, the class index of each row of the bank; `UNLABELLED` where its video
+            has none.
         num_classes: length of a soft label.
         crop: side of the square that a network sees, in pixels.
         settings: label rule and its α, the blend, and how far placements go.
+        soft: float32 `[N, num_classes]`, rows sum to 1: labels in place of one-hot ones, where
+            pseudo-labels are probabilities; None for one-hot ones.
     """
 
     bank: ClipBank
@@ -87,20 +110,51 @@ class ClipSource:
     num_classes: int
     crop: int
     settings: CompositeSettings
+    soft: NDArray[np.float32] | None = None
 
     def real(
         self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
     ) -> ClipBatch:
-        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks."""
-        clips, found = self._empty(len(rows)), self._empty_masks(len(rows)) if masks else None
+        """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks.
+
+        Raises:
+            ValueError: one has no label; `clips` and `unlabelled` do without.
+        """
+        labels = self.one_hot(rows)
+        views = self.unlabelled(rows, augment, masks=masks)
+        return ClipBatch(views.clips, labels, views.masks)
+
+    def clips(self, rows: NDArray[np.int64], augment: Augment = CENTRE) -> Tensor:
+        """Clips of rows `[B]` as `real` draws them, without their labels: uint8 `[B, T, h, w, 3]`,
+        RGB, of any videos."""
+        return self.unlabelled(rows, augment).clips
+
+    def unlabelled(
+        self, rows: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False,
+        scenes: bool = False, every: int = 1,
+    ) -> UnlabelledViews:  # fmt: skip
+        """Views of real clips of rows `[B]`, whatever their labels are.
+
+        Args:
+            rows: of any split.
+            augment: the same draws give the same crops and flips, whatever else is asked for.
+            masks, scenes: whether to give them too.
+            every: frames 0, `every`, 2 `every` … alone.
+        """
+        arrays = [self.bank.frames, *[self.bank.backgrounds] * scenes]
+        shape = (len(rows), -(-self.bank.settings.num_frames // every), self.crop, self.crop)
+        made = [np.empty((*shape, 3), np.uint8) for _ in arrays]
+        found = np.empty(shape, np.bool_) if masks else None
         for i, row in enumerate(rows):
             window, mirrored = self._view(augment)
-            clips[i] = _row(self.bank.frames, row)[:, *window]
-            _mirror(clips[i], mirrored)
+            for array, views in zip(arrays, made, strict=True):
+                views[i] = _row(array, row)[::every, *window]
+                _mirror(views[i], mirrored)
             if found is not None:
-                found[i] = _row(self.bank.masks, row)[:, *window]
+                found[i] = _row(self.bank.masks, row)[::every, *window]
                 _mirror(found[i].view(np.uint8), mirrored)
-        return ClipBatch(torch.from_numpy(clips), self.one_hot(rows), _tensor(found))
+        clips, *behind = map(torch.from_numpy, made)
+        return UnlabelledViews(clips, _tensor(found), behind[0] if scenes else None)
 
     def composites(
         self, pairs: NDArray[np.int64], augment: Augment = CENTRE, *, masks: bool = False
@@ -172,8 +226,18 @@ class ClipSource:
         )  # fmt: skip
 
     def one_hot(self, rows: NDArray[np.int64]) -> Tensor:
-        """Labels of rows `[B]` as float32 `[B, num_classes]`."""
-        classes = torch.from_numpy(self.labels[rows])
+        """Labels of rows `[B]` as float32 `[B, num_classes]`: one-hot, but for `soft` ones.
+
+        Raises:
+            ValueError: one has no label.
+        """
+        found = self.labels[rows]
+        if (found == UNLABELLED).any():
+            unlabelled = self.bank.ids[np.asarray(rows)[found == UNLABELLED][0]]
+            raise ValueError(f"{unlabelled} has no label, so nothing may learn or measure by one.")
+        if self.soft is not None:
+            return torch.from_numpy(self.soft[rows])
+        classes = torch.from_numpy(found)
         return torch.nn.functional.one_hot(classes, self.num_classes).float()
 
     def _view(self, augment: Augment) -> tuple[Window, bool]:

@@ -55,8 +55,8 @@ def _over_clips(
     parts = [rows[i : i + EVALUATION_BATCH] for i in range(0, len(rows), EVALUATION_BATCH)]
     forward: Callable[[Tensor], Tensor] = model
     outputs = [
-        forward(model.to_input(batch.to(model.device).clips)).cpu().numpy()
-        for batch in prefetch(source.real(part) for part in parts)
+        forward(model.to_input(clips.to(model.device))).cpu().numpy()
+        for clips in prefetch(source.clips(part) for part in parts)
     ]
     return np.concatenate(outputs)
 

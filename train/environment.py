@@ -77,7 +77,7 @@ class TrainedFeatures:
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Features`; with a gradient to the trunk where gradients are on."""
         unique, where = rows.unique(return_inverse=True)
-        clips = self._source.real(unique.numpy()).clips
+        clips = self._source.clips(unique.numpy())
         size = len(clips) if torch.is_grad_enabled() else EVALUATION_BATCH
         parts = (self._trunk.to_input(part.to(self._device)) for part in clips.split(size))
         own = torch.cat([self._trunk(part) for part in parts])

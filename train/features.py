@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,21 +17,28 @@ from l2a.networks import Trunk
 from selector.agreement import label_agreement
 from selector.network import SelectorConfig
 from train.classifier import trunk_features
-from train.prepared import Matching, PreparedData
+from train.prepared import Matching, PreparedData, unlabelled_rows
 
 
 def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
-    """Trunk features float32 `[N, D]` of the bank's training videos; zeros elsewhere.
+    """Trunk features float32 `[N, D]` of the bank's training videos, labelled or not; zeros
+    elsewhere, but where others of the bank were asked for before.
 
     Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
     """
     path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
+    # Unlabelled videos may join training later, and what is kept must serve them then.
+    missing = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
+    features: Tensor | None = None
     if path.is_file():
-        return load_tensors(path)[0]["features"]
-    rows = prepared.rows["train"]
-    found = torch.from_numpy(trunk_features(trunk, prepared.source, rows))
-    features = torch.zeros(len(prepared.bank), found.shape[1])
-    features[torch.from_numpy(rows)] = found
+        features = load_tensors(path)[0]["features"]
+        missing = missing[~features[torch.from_numpy(missing)].any(dim=1).numpy()]
+        if not len(missing):
+            return features
+    found = torch.from_numpy(trunk_features(trunk, prepared.source, missing))
+    if features is None:
+        features = torch.zeros(len(prepared.bank), found.shape[1])
+    features[torch.from_numpy(missing)] = found
     save_tensors(path, {"features": features})
     return features
 

@@ -27,13 +27,16 @@ from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
 from l2a.runs import Run
-from l2a.videos import Skipped, Video, VideoSet, carve_validation
-from train.batches import ClipSource
+from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation
+from train.batches import UNLABELLED, ClipSource
 from train.prepared import PreparedData
 from train.settings.full import RunSettings
 
 NEEDED = ("train", "test")
 """The splits without which nothing can be trained and measured."""
+
+BANKED = ("train", "val", "test", "unlabelled")
+"""The splits whose videos become clips."""
 
 BANK_RECORD = "bank.json"
 """A run's file that says where its clips lie."""
@@ -51,7 +54,7 @@ class Opened:
         shared_banks: where clips are looked for and kept for other runs too; None keeps them in
             the run.
         needed: the splits of which at least one video must be readable.
-        layered: the split whose videos get layers: those of training, or in the scene test, whose
+        layered: the splits whose videos get layers: those of training, or in the scene test, whose
             store and bank lie apart, those of test.
     """
 
@@ -61,15 +64,15 @@ class Opened:
     engine: Engine
     shared_banks: Path | None = None
     needed: Sequence[str] = NEEDED
-    layered: str = "train"
+    layered: tuple[str, ...] = TRAIN_SIDE
 
     def prepare(
         self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True
     ) -> PreparedData:
         """Make layers of the training videos, and fill a bank with the clips of all; resumable.
 
-        Only videos of one split get layers: to train, those of training, so that no composite can
-        ever use another split's video.
+        Only videos of `layered` get layers: to train, those of training, labelled or not, so that
+        no composite can ever use a video of validation or test.
         A bank is found by the fingerprint of all that its contents depend on, and never removed:
         other runs may read it.
 
@@ -82,11 +85,11 @@ class Opened:
             InputError: of a split that is needed no video can be read, or another command is
                 filling the same bank.
         """
-        used = self.videos.of_split("train", "val", "test")
+        used = self.videos.of_split(*BANKED)
         records: dict[str, LayerRecord] = {}
         skipped: tuple[Skipped, ...] = ()
         if layers:
-            layered = self.videos.of_split(self.layered)
+            layered = self.videos.of_split(*self.layered)
             records, skipped = prepare_layers(self.store, layered, self.engine)
         bank = self._bank(used, clips, records)
         with progress("clips", "videos") as report:
@@ -94,12 +97,12 @@ class Opened:
         videos = self.videos.without(dict.fromkeys(skipped))
         rows = {
             split: np.array([bank.row(v.id) for v in videos.of_split(split)], dtype=np.int64)
-            for split in ("train", "val", "test")
+            for split in BANKED
         }
         for split in self.needed:
             if len(rows[split]) == 0:
                 self.refuse_unreadable(split, videos)
-        labels = _labels(bank, videos)
+        labels = _labels(bank, videos, self.videos.of_split("unlabelled"))
         source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
         return PreparedData(videos, bank, source, rows, records, self.store)
 
@@ -162,7 +165,7 @@ def open_data(
     """
     worker = make_engine(engine)
     videos = open_videos(data, settings, run.seed, needed)
-    store = open_store(run, prepare, engine, videos.of_split("train"), out)
+    store = open_store(run, prepare, engine, videos.of_split(*TRAIN_SIDE), out)
     return Opened(out, videos, store, worker, run.bank, needed)
 
 
@@ -234,7 +237,8 @@ def open_videos(
         InputError: it is not a data set, or has no video of a split that is needed.
     """
     videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
-    counts = ", ".join(f"{len(videos.of_split(s))} {s}" for s in ("train", "val", "test"))
+    found = {split: len(videos.of_split(split)) for split in BANKED}
+    counts = ", ".join(f"{n} {split}" for split, n in found.items() if n or split != "unlabelled")
     say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")
     for note in videos.notes:
         say(f"note: {note}")
@@ -269,10 +273,13 @@ def prepare_layers(
     return {record.id: record for record in done.records}, done.skipped
 
 
-def _labels(bank: ClipBank, videos: VideoSet) -> NDArray[np.int64]:
-    """The class index of each row of the bank; 0 where its video was skipped."""
+def _labels(bank: ClipBank, videos: VideoSet, unlabelled: Sequence[Video]) -> NDArray[np.int64]:
+    """The class index of each row of the bank; `UNLABELLED` where its video has no class, 0 where
+    another was skipped."""
     index_of = {name: index for index, name in enumerate(videos.classes)}
     labels = np.zeros(len(bank), dtype=np.int64)
     for video in videos.of_split("train", "val", "test"):
         labels[bank.row(video.id)] = index_of[video.label]
+    for video in unlabelled:
+        labels[bank.row(video.id)] = UNLABELLED
     return labels

@@ -41,10 +41,10 @@ class PreparedData:
 
     Attributes:
         videos: the data set with its validation split, without the videos that were skipped.
-        bank: every video's clip; training videos also with mask and background.
+        bank: every video's clip; training videos, labelled or not, also with mask and background.
         source: batches of the bank's clips and composites.
-        rows: split ─► bank rows of its readable videos, int64.
-        records: id ─► what the layer store says of a training video.
+        rows: split ─► bank rows of its readable videos, int64: train, val, test, unlabelled.
+        records: id ─► what the layer store says of a training video, labelled or not.
     """
 
     videos: VideoSet
@@ -92,6 +92,20 @@ class PreparedData:
         """`rows`, apart by class, in the order of the classes."""
         labels = self.source.labels[rows]
         return [rows[labels == index] for index in range(len(self.videos.classes))]
+
+
+def unlabelled_rows(prepared: PreparedData, which: Literal["all", "rest"]) -> NDArray[np.int64]:
+    """Bank rows of what methods take for unlabelled videos, ascending, int64.
+
+    Args:
+        prepared: a data set; whatever of it got a pseudo-label is unlabelled still.
+        which: `DataSettings.unlabelled_set`: with the labelled training videos, or without.
+    """
+    rest = prepared.rows.get("unlabelled", np.empty(0, dtype=np.int64))
+    if which == "rest":
+        return np.unique(rest)
+    labelled = prepared.rows.get("labelled", prepared.rows["train"])
+    return np.union1d(labelled, rest)
 
 
 @dataclass(frozen=True)

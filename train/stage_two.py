@@ -19,17 +19,23 @@ from numpy.typing import NDArray
 from l2a.devices import pick_device
 from l2a.files import read_json, write_json
 from l2a.progress import Report, progress
-from train.arms import ArmPlan, arm_title
+from train.arms import ArmPlan, arm_title, baseline
 from train.classifier import make_classifier, predict, save_classifier
+from train.learning import Learns, Supervises, real_rows
 from train.loading import Loading
 from train.metrics import measure
-from train.mix import NO_PAIRS, MixedBatches, TrainingMix
-from train.objectives.supervised import Supervised
+from train.mix import NO_PAIRS, TrainingMix
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
 from train.trainer import Trainer
+
+CLASSIFIER = "classifier.safetensors"
+"""The classifier of a training, in its folder."""
+
+COST = "cost.json"
+"""What a training took: steps, clips that went through the network, seconds."""
 
 # Far apart, so that the repeats of neighbouring seeds share no stream of random numbers.
 _SEED_STRIDE = 1_000
@@ -106,6 +112,8 @@ class StageTwo:
             make batches.
         dropped: bank rows of the real clips that arms with `ArmPlan.drops` are trained without,
             int64.
+        learns: gives objective and batches of each arm; None for cross-entropy alone.
+        clips_per_epoch: real clips that an epoch draws, where that is more than an arm has.
     """
 
     prepared: PreparedData
@@ -115,6 +123,8 @@ class StageTwo:
     seed: int
     workers: int = 0
     dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    learns: Learns | None = None
+    clips_per_epoch: int = 0
 
     def run(
         self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
@@ -160,21 +170,18 @@ class StageTwo:
         settings, prepared, plan = self.classifier, self.prepared, training.plan
         place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
-        rows = prepared.rows["train"]
+        rows = real_rows(prepared, plan, self.dropped)
         mix = TrainingMix(
-            rows[~np.isin(rows, self.dropped)] if plan.drops else rows, training.pairs,
-            self.stage.composites_per_batch or settings.batch_size, self.stage.replace_real,
-            plan.augmentation, clips_per_epoch=len(rows),
+            rows, training.pairs, self.stage.composites_per_batch or settings.batch_size,
+            self.stage.replace_real, plan.augmentation,
+            clips_per_epoch=max(len(prepared.rows["train"]), self.clips_per_epoch),
         )  # fmt: skip
         network = make_classifier(settings, len(classes), seed, device)
-        objective = Supervised()
+        learns = self.learns or Supervises(prepared.source, settings)
+        objective, batches = learns(plan, network, mix, seed)
         trainer = Trainer(
-            network, objective,
-            MixedBatches(
-                prepared.source, mix, settings.batch_size, settings.flip, seed, settings.epochs
-            ),
-            settings, seed=seed, loading=Loading.of(self.workers, device),
-            state=place / "state.safetensors",
+            network, objective, batches, settings, seed=seed,
+            loading=Loading.of(self.workers, device), state=place / "state.safetensors",
         )  # fmt: skip
         with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
 
@@ -188,6 +195,7 @@ class StageTwo:
             predict(network, prepared.source, rows), prepared.source.labels[rows], classes
         )
         save_classifier(place / "classifier.safetensors", network, classes, prepared.bank.settings)
+        write_json(place / COST, trainer.cost)
         write_json(self._done(training), metrics.to_json())
         (place / "state.safetensors").unlink(missing_ok=True)
 
@@ -218,17 +226,36 @@ def table(arms: list[Arm], clips: int) -> str:
     Args:
         clips: test clips, from which the standard error of one accuracy is given.
     """
-    base = next((arm.mean for arm in arms if arm.name == "none"), None)
+    named = baseline(arm.name for arm in arms)
+    base = next((arm.mean for arm in arms if arm.name == named), None)
     titles = [arm_title(arm.name) for arm in arms]
     width = max(16, *(len(title) + 2 for title in titles))
     lines = [f"{'':<{width}}{'top-1':>8}{'sd':>8}{'gain':>8}   seeds"]
     for arm, title in zip(arms, titles, strict=True):
-        gain = "" if base is None or arm.name == "none" else f"{100 * (arm.mean - base):+.1f}"
+        gain = "" if base is None or arm.name == named else f"{100 * (arm.mean - base):+.1f}"
         top1s = " ".join(f"{100 * result['top1']:.1f}" for result in arm.results)
         lines.append(
             f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
         )
     lines.append(_uncertainty(arms, clips))
+    return "\n".join(lines)
+
+
+def costs_of(folders: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, float]]:
+    """Arm ─► steps, clips and seconds of its first training; arms without such a file left out."""
+    files = {name: place[0] / COST for name, place in folders.items()}
+    return {name: read_json(path) for name, path in files.items() if path.is_file()}
+
+
+def table_of_costs(costs: Mapping[str, Mapping[str, float]]) -> str:
+    """What one training of each arm took, for the terminal."""
+    titles = [arm_title(name) for name in costs]
+    width = max(16, *(len(title) + 2 for title in titles))
+    lines = [f"{'one training':<{width}}{'steps':>8}{'clips':>10}{'seconds':>10}"]
+    for title, cost in zip(titles, costs.values(), strict=True):
+        lines.append(
+            f"{title:<{width}}{cost['steps']:>8}{cost['clips']:>10}{cost['seconds']:>10.1f}"
+        )
     return "\n".join(lines)
 
 
@@ -238,7 +265,8 @@ def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
     Args:
         arms, clips: as `table` takes them.
     """
-    base = next((arm.mean for arm in arms if arm.name == "none"), None)
+    named = baseline(arm.name for arm in arms)
+    base = next((arm.mean for arm in arms if arm.name == named), None)
     titles = [arm_title(arm.name) for arm in arms]
     width = max(16, *(len(title) + 2 for title in titles))
     heads = "".join(f"{head:>8}" for head in ("top-1", "sd", "se", "gain", "loss", "draws"))
@@ -246,7 +274,7 @@ def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
     for arm, title in zip(arms, titles, strict=True):
         several = len(arm.results) > 1
         sd, se = (f"{100 * value:.1f}" if several else "-" for value in (arm.spread, arm.error))
-        gain = "" if base is None or arm.name == "none" else f"{100 * (arm.mean - base):+.1f}"
+        gain = "" if base is None or arm.name == named else f"{100 * (arm.mean - base):+.1f}"
         lines.append(
             f"{title:<{width}}{100 * arm.mean:>7.1f}%{sd:>8}{se:>8}{gain:>8}{arm.loss:>8.3f}"
             f"{len(arm.results):>8}"

@@ -54,6 +54,9 @@ _LAYOUT = 2
 
 B = TypeVar("B", bound=TensorBatch)
 
+MakeOptimiser = Callable[[Iterable[nn.Parameter], ClassifierSettings], Optimizer]
+"""What takes the steps, of the parameters and the settings."""
+
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 0, and the figures to show: the mean loss and the
 objective's own figures, the learning rate of the last step, and clips a second."""
@@ -69,7 +72,7 @@ class Trainer(Generic[B]):
     def __init__(
         self, network: VideoNetwork, objective: Objective[B], batches: StepBatches[B],
         settings: ClassifierSettings, *, seed: int, loading: Loading | None = None,
-        state: Path | None = None,
+        state: Path | None = None, optimiser: MakeOptimiser | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -82,6 +85,7 @@ class Trainer(Generic[B]):
             state: where to keep the state while the training runs. What an earlier call left
                 there is restored; the state of an earlier version only where its training was
                 finished, else the training starts over and says so.
+            optimiser: what takes the steps; `make_optimiser` if not given.
         """
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
@@ -89,7 +93,9 @@ class Trainer(Generic[B]):
         if settings.sync_batchnorm and world() > 1 and network.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self._tally = _Tally(torch.zeros((), device=network.device))
-        self._optimiser = make_optimiser([*network.parameters(), *objective.parameters()], settings)
+        self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
+        parameters = [*network.parameters(), *objective.parameters()]
+        self._optimiser = (optimiser or make_optimiser)(parameters, settings)
         self.step = self._restore()
         self._schedule = make_schedule(self._optimiser, len(batches), self.step)
 
@@ -97,6 +103,11 @@ class Trainer(Generic[B]):
     def epoch(self) -> int:
         """The next epoch to be reported."""
         return self.step // max(1, self._batches.steps_per_epoch)
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Steps taken, clips that went through the network, and seconds, over all tries."""
+        return {"steps": self.step, "clips": self._clips, "seconds": round(self._seconds, 2)}
 
     def train(self, on_epoch: OnEpoch = lambda epoch, figures: None) -> None:
         """Train to the end.
@@ -110,7 +121,7 @@ class Trainer(Generic[B]):
         meet()  # all have read the state by now: process 0 may write another one
         parts = Parts(self._batches, rank(), world())
         self.network.train()
-        saved = self._tally.started = time.monotonic()
+        saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for part in load_steps(parts, self._loading, self.step):
@@ -118,6 +129,9 @@ class Trainer(Generic[B]):
                 rate = float(self._schedule.get_last_lr()[0])
                 self._tally.add(self._learn(part.to(device)), part.total)
                 self.step += 1
+                self._clips += part.total
+                counted, before = time.monotonic(), counted
+                self._seconds += counted - before
                 if self.step % per_epoch == 0:
                     if rank() == 0:
                         on_epoch(self.epoch - 1, self._figures(rate))
@@ -171,7 +185,10 @@ class Trainer(Generic[B]):
             | optimizer_tensors(self._optimiser, "optimiser.")
             | with_prefix("tally.", self._tally.sums)
         )
-        values = {"layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps}
+        values = {
+            "layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps,
+            "seconds": self._seconds, "clips": self._clips,
+        }  # fmt: skip
         save_tensors(self._state, tensors, values)
 
     def _restore(self) -> int:
@@ -188,6 +205,7 @@ class Trainer(Generic[B]):
         device = self.network.device
         self._tally.sums = {name: value.to(device) for name, value in sums.items()}
         self._tally.steps = values["steps_in_tally"]
+        self._seconds, self._clips = values.get("seconds", 0.0), values.get("clips", 0)
         return int(values["step"])
 
     def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:

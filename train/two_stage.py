@@ -7,7 +7,7 @@ where it stopped, with the same result.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ from l2a.videos import Video, VideoSet
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
-from train.arms import ArmPlan, check_arms, plan_arms
+from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
+from train.chosen import with_classes
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -53,11 +54,23 @@ from train.records import (
 )
 from train.report import NAME, write_report
 from train.scene_test.stage import SceneTest, run_scene_test
+from train.semi_supervised.checks import check_semi, refuse_unlabelled
+from train.semi_supervised.learning import SemiLearns
+from train.semi_supervised.opening import semi_learns
+from train.semi_supervised.rounds import label_in_rounds
 from train.settings.full import ClassifierSettings, FullSettings, StageOneSettings
 from train.stage_one import run_stage_one
-from train.stage_two import Arm, StageTwo, table, table_of_draws
+from train.stage_two import (
+    CLASSIFIER,
+    Arm,
+    StageTwo,
+    costs_of,
+    table,
+    table_of_costs,
+    table_of_draws,
+)
 from train.trained_selector import SelectorWithTrunk
-from train.transfer import NOT_REUSED, Reuse, open_selector
+from train.transfer import NOT_REUSED, Reuse, Reused, open_selector
 from train.video_table import VIDEOS, dropped_videos
 
 
@@ -95,7 +108,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
             found after preparation, which the mended command then reuses.
         L2AError: the work failed.
     """
-    plans = plan_arms(settings.stage_two)
+    plans = plan_arms(settings.stage_two, settings.semi, frozen=settings.classifier.freeze_trunk)
     kinds = {plan.pairs for plan in plans}
     if reuse and reuse.finetune and "selector" not in kinds:
         raise InputError(
@@ -107,55 +120,93 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     settings = replace(settings, prepare=opened.store.settings)
     given, facts = None, NOT_REUSED
     if reuse:
-        reused = open_selector(reuse, SelectorRecipe.of(settings), settings.clips,
-                               settings.match.embedder, opened.videos.classes)  # fmt: skip
+        reused = _reused(reuse, settings, opened)
         given, facts = reused.trained, reused.facts
         settings = replace(settings, selector=reused.settings)
     if kinds != {"none"}:
         check_matches(opened.videos, settings.match)
+    if PRETRAINED in kinds:
+        before = _reused(Reuse(str(settings.semi.pretrained_selector)), settings, opened)
+        facts = {**facts, "pretrained_selector_weights": before.facts["selector_weights"]}
     run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
     refuse_other_layers(run, opened.store)
     layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
     )
-    pairs = ChosenPairs({})
-    if kinds != {"none"}:
-        further = reuse is not None and reuse.finetune
-        recipe = SelectorRecipe.of(settings) if given is None or further else None
-        pairs = _pairs(run, prepared, settings, Origin.of(settings, data), kinds, given, recipe)
+    further = reuse is not None and reuse.finetune
+    recipe = SelectorRecipe.of(settings) if given is None or further else None
+    choosing = Choosing(Origin.of(settings, data), given, recipe)
+    learns = None
+    if settings.semi.on:
+        prepared, learns = _pseudo_labelled(run, prepared, settings, plans, choosing)
+    pairs = choosing.pairs(run, prepared, settings, kinds)
     run.fix_settings()
     with run.stage("stage two"):
-        arms, folders = _arms(run, prepared, settings, plans, pairs)
+        arms, folders = _arms(run, prepared, settings, plans, pairs, learns)
     if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
                        settings.engine)  # fmt: skip
     tested = run_scene_test(run, opened, settings, folders)
-    summary = summarise(run, arms, prepared, tested)
+    summary = summarise(run, arms, prepared, tested, folders if settings.semi.on else None)
     with run.stage("report"):
         write_report(run.folder)
     return summary
 
 
+def _reused(reuse: Reuse, settings: FullSettings, opened: Opened) -> Reused:
+    """A Selector from before, which fits the data set."""
+    return open_selector(reuse, SelectorRecipe.of(settings), settings.clips,
+                         settings.match.embedder, opened.videos.classes)  # fmt: skip
+
+
+def _pseudo_labelled(
+    run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
+    choosing: Choosing,
+) -> tuple[PreparedData, SemiLearns]:  # fmt: skip
+    """The rounds of the semi-supervised setting, up to what stage two of the last one works on."""
+    run.fix_settings()
+    learns = semi_learns(run, prepared, settings, plans)
+    once = replace(settings, stage_two=replace(settings.stage_two, repeats=1))
+
+    def labeller() -> Path:
+        plan = next(plan for plan in plans if plan.name == SUPERVISED)
+        with run.stage("labeller"):
+            _, folders = _arms(run, prepared, once, (plan,), ChosenPairs({}), learns)
+        return folders[plan.name][0] / CLASSIFIER
+
+    def train_round(part: Run, material: PreparedData) -> Path:
+        pairs = choosing.pairs(part, material, settings, {plans[0].pairs})
+        with part.stage("stage two"):
+            _, folders = _arms(part, material, once, plans[:1], pairs, learns)
+        return folders[plans[0].name][0] / CLASSIFIER
+
+    labelled = label_in_rounds(run, prepared, settings, labeller, train_round)
+    return labelled.prepared, learns.with_targets(labelled.found)
+
+
 def _arms(
     run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
-    pairs: ChosenPairs,
+    pairs: ChosenPairs, learns: SemiLearns | None = None,
 ) -> tuple[tuple[Arm, ...], dict[str, list[Path]]]:  # fmt: skip
     """Stage two, by training, or with a frozen trunk by fitting heads: what came of it, and each
     arm's folders."""
     folder, seed = run.path("stage_two"), settings.run.seed
     dropped = _dropped(run, prepared, settings.stage_two.drop_real)
+    learns = learns.on(prepared.source) if learns else None
     if settings.classifier.freeze_trunk:
         frozen = FrozenStageTwo(
             prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed,
-            dropped,
+            dropped, learns,
         )  # fmt: skip
         arms = frozen.run(plans, lambda kind: pairs.draws(kind, settings.frozen.draws))
         return arms, frozen.folders(plans)
+    # Every arm of the semi-supervised setting draws as many clips as there are, labelled or not.
+    clips = len(prepared.videos.of_split("train", "unlabelled")) if learns else 0
     stage = StageTwo(
         prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers,
-        dropped,
+        dropped, learns, clips,
     )  # fmt: skip
     return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
 
@@ -164,6 +215,8 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     """Open all that a training works on, and check what else can be known of it now."""
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)
+    if settings.semi.on:
+        check_semi(settings, plans)
     if settings.classifier.freeze_trunk:
         check_frozen(settings.classifier, settings.stage_one.trunk_lr)
     SelectorRecipe.of(settings)  # refuses what does not go together
@@ -177,38 +230,62 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     make_embedder(settings.match.embedder)
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))
-    return opened
+    refuse_unlabelled(opened.videos, settings.semi, data)
+    return opened if settings.semi.on else replace(opened, layered=("train",))
 
 
-def _pairs(
-    run: Run,
-    prepared: PreparedData,
-    settings: FullSettings,
-    origin: Origin,
-    kinds: Collection[str],
-    given: SelectorWithTrunk | None,
-    recipe: SelectorRecipe | None,
-) -> ChosenPairs:
-    """The stages from matching to the chosen pairs of each of `kinds`.
+@dataclass(frozen=True)
+class Choosing:
+    """How a run comes to its pairs.
 
-    From here on the run takes no other settings. `given` and `recipe` are those of `choose_run`.
+    Attributes:
+        origin: what the pairs file says of itself.
+        given: a Selector from before.
+        recipe: how a new one is trained, or `given` further; None takes `given` as it is.
     """
-    matching = match_run(run, prepared, settings.match)
-    budget = resolve_budget(settings.stage_two.budget, prepared, matching)
-    run.fix_settings()
-    chooser = Chooser(
-        prepared, matching, settings.rank, budget, settings.run.seed, settings.stage_two.drop_real
-    )
-    pairs = {"random": chooser.at_random()} if "random" in kinds else {}
-    if "selector" not in kinds:
-        write_random(run.path("pairs.parquet"), pairs["random"], prepared, origin)
-        draw_composites(run, prepared)
-        return ChosenPairs(pairs, chooser)
-    pairs["selector"] = choose_run(run, chooser, origin, settings.engine, given, recipe)
-    return ChosenPairs(
-        pairs, chooser, lambda: _selector(run, chooser, given, recipe),
-        lambda: _dropped(run, prepared, settings.stage_two.drop_real),
-    )  # fmt: skip
+
+    origin: Origin
+    given: SelectorWithTrunk | None
+    recipe: SelectorRecipe | None
+
+    def pairs(
+        self, run: Run, prepared: PreparedData, settings: FullSettings, kinds: Collection[str]
+    ) -> ChosenPairs:
+        """The stages from matching to the chosen pairs of each of `kinds`.
+
+        From here on the run takes no other settings.
+        """
+        if set(kinds) == {"none"}:
+            return ChosenPairs({})
+        matching = match_run(run, prepared, settings.match)
+        budget = resolve_budget(settings.stage_two.budget, prepared, matching)
+        run.fix_settings()
+        chooser = Chooser(
+            prepared, matching, settings.rank, budget, settings.run.seed,
+            settings.stage_two.drop_real,
+        )  # fmt: skip
+        pairs = {"random": chooser.at_random()} if "random" in kinds else {}
+        others: dict[str, Callable[[], SelectorWithTrunk]] = {}
+        if PRETRAINED in kinds:
+            before = open_selector(
+                Reuse(str(settings.semi.pretrained_selector)), SelectorRecipe.of(settings),
+                settings.clips, settings.match.embedder, prepared.videos.classes,
+            ).trained  # fmt: skip
+            pairs[PRETRAINED] = chooser.best(before, settings.engine).selection.pairs
+            others[PRETRAINED] = lambda: before
+        if "selector" not in kinds:
+            first = pairs.get("random", pairs.get(PRETRAINED))
+            if first is not None:
+                write_random(run.path("pairs.parquet"), first, prepared, self.origin)
+                draw_composites(run, prepared)
+            return ChosenPairs(pairs, chooser, others)
+        given, recipe = self.given, self.recipe
+        pairs["selector"] = choose_run(run, chooser, self.origin, settings.engine, given, recipe)
+        others["selector"] = lambda: _selector(run, chooser, given, recipe)
+        return ChosenPairs(
+            pairs, chooser, others,
+            lambda: _dropped(run, prepared, settings.stage_two.drop_real),
+        )  # fmt: skip
 
 
 def _dropped(run: Run, prepared: PreparedData, share: float) -> NDArray[np.int64]:
@@ -312,7 +389,8 @@ def export_run(
 ) -> ExportReport:  # fmt: skip
     """Write the run's pairs as an augmented data set to RUN/export."""
     path = run.path("pairs.parquet")
-    pairs, meta = read_pairs(path)
+    (pairs, meta), spares = read_pairs(path), read_spares(path)
+    by_id = {video.id: video for video in prepared.videos.videos}
     originals: tuple[Video, ...] = ()
     if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
@@ -321,9 +399,9 @@ def export_run(
         originals = tuple(video for video in videos if video.id not in dropped)
     with progress("export", "clips") as report:
         done = export_pairs(
-            PairList(pairs, meta, read_spares(path)),
+            PairList(pairs, meta, spares),
             Material(
-                {video.id: video for video in prepared.videos.videos}, prepared.videos.classes,
+                by_id | with_classes([*pairs, *spares], by_id), prepared.videos.classes,
                 prepared.store, originals,
             ),
             run.path("export"), composite, export, engine=make_engine(engine), progress=report,
@@ -333,9 +411,15 @@ def export_run(
 
 
 def summarise(
-    run: Run, arms: Sequence[Arm], prepared: PreparedData, tested: SceneTest | None = None
-) -> Summary:
-    """Write metrics.json, the classifier, the confusion matrix; make the tables."""
+    run: Run, arms: Sequence[Arm], prepared: PreparedData, tested: SceneTest | None = None,
+    folders: Mapping[str, Sequence[Path]] | None = None,
+) -> Summary:  # fmt: skip
+    """Write metrics.json, the classifier, the confusion matrix; make the tables.
+
+    Args:
+        run, arms, prepared, tested: of the run.
+        folders: arm ─► the folders of its trainings, where a table shall say what each took.
+    """
     main = run.path("stage_two", f"{arms[0].name}-0")
     with atomic_write(run.path("classifier.safetensors")) as aside:
         shutil.copyfile(main / "classifier.safetensors", aside)
@@ -350,6 +434,10 @@ def summarise(
     if frozen:
         content["repeats_are"] = "draws of pairs"
     text = table_of_draws(arms, first.n) if frozen else table(list(arms), first.n)
+    if folders is not None and (costs := costs_of(folders)):
+        for name, cost in costs.items():
+            content["arms"][name]["cost"] = cost
+        text += f"\n\n{table_of_costs(costs)}"
     if tested is not None:
         tested.add_to(content)
         text += f"\n\n{tested.text}"

@@ -47,6 +47,14 @@ from l2a.settings import ClipSettings
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.advice import AdviceSettings, EyesSettings
+from train.settings.few_shot import (
+    FewShotSettings,
+    FewShotVerb,
+    GivenSelector,
+    OfData,
+    OutFewShot,
+)
+from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
 from train.settings.frozen import FrozenSettings
 from train.settings.full import (
     ClassifierSettings,
@@ -55,6 +63,7 @@ from train.settings.full import (
     StageOneSettings,
     StageTwoSettings,
 )
+from train.settings.semi import SemiSettings
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,8 @@ _TO_CHOOSE = (
 )  # fmt: skip
 _TO_TRAIN = (
     *_TO_CLIPS, MatchSettings, SelectorSettings, ReinforceSettings, RankSettings,
-    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, ExportSettings,
-    EngineSettings, RunSettings,
+    ClassifierSettings, StageOneSettings, StageTwoSettings, FrozenSettings, SemiSettings,
+    ExportSettings, EngineSettings, RunSettings,
 )  # fmt: skip
 
 COMMANDS: Mapping[str, Command] = MappingProxyType({
@@ -154,6 +163,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         "Write pairs, chosen before or now, as an augmented data set of real video files.",
         (*_DATA, Out, FromPairs, FromSelector, Budget, DryRun, ExportSettings, *_TO_CHOOSE,
          EngineSettings, RunSettings), "export",
+    ),
+    "few-shot": Command(
+        "Learn from episodes of base classes, and measure on novel classes of a few clips each.",
+        (FewShotVerb, OfData, DataSettings, OutFewShot, FewShotSettings, PrototypeSettings,
+         ArnSettings, TrxSettings, GivenSelector, *_TO_CLIPS, MatchSettings, SelectorSettings,
+         ReinforceSettings, ClassifierSettings, StageOneSettings, FrozenSettings, EngineSettings,
+         RunSettings), "few_shot",
     ),
     "report": Command(
         "Show a run as one HTML page: accuracy, curves, scores, pairs as playing video.",

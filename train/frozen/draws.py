@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ class ChosenPairs:
     Attributes:
         first: `ArmPlan.pairs` ─► the pairs that the run's files hold, int64 `[m, 2]`.
         chooser: draws others under the same budget and caps; None where nothing is composited.
-        trained: gives the Selector of the run; None where there is none.
+        trained: for each kind that a Selector chooses, what gives it.
         dropped: gives the bank rows of videos that no pair of the Selector may use, int64.
     """
 
     first: Mapping[str, NDArray[np.int64]]
     chooser: Chooser | None = None
-    trained: Callable[[], SelectorWithTrunk] | None = None
+    trained: Mapping[str, Callable[[], SelectorWithTrunk]] = field(default_factory=dict)
     dropped: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
 
     def draws(self, kind: str, count: int) -> Sequence[NDArray[np.int64]]:
@@ -35,9 +35,9 @@ class ChosenPairs:
             return (NO_PAIRS,)
         if kind == "random":
             return self.chooser.draws(count)
-        if self.trained is None:
+        if kind not in self.trained:
             raise ValueError("There is no Selector to choose by.")
-        trained = self.trained()
+        trained = self.trained[kind]()
         if not self.chooser.sharpness(trained).share:
             return (self.first[kind],)
         return self.chooser.without(self.dropped()).draws(count, trained)

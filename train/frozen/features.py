@@ -106,7 +106,7 @@ class FeatureBank:
         keys = self._key(rows, rows, np.zeros_like(rows))
 
         def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
-            return self._source.real(self._parts(missing)[0]).clips, {}
+            return self._source.clips(self._parts(missing)[0]), {}
 
         self._fill(self._centre, keys, compute)
         return self._centre.take(keys, "features") if len(keys) else torch.empty(0, self.dim)
@@ -118,7 +118,7 @@ class FeatureBank:
         def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
             made, _, views = self._parts(missing)
             clips = [
-                self._source.real(np.array([row]), self._draws(_REAL, row, view=view)).clips
+                self._source.clips(np.array([row]), self._draws(_REAL, row, view=view))
                 for row, view in zip(made.tolist(), views.tolist(), strict=True)
             ]
             return torch.cat(clips), {}

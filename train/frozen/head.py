@@ -58,16 +58,17 @@ class LinearHead:
         weight: float64 `[C, D]`, for features as the trunk gives them.
         bias: float64 `[C]`.
         l2: the strength that it was fitted with.
-        loss: what was minimised, at the end: nats, with the penalty.
-        gradient_norm: of the loss at the end, as a share of its norm at W = 0, b = 0.
+        loss: what was minimised, at the end: nats, with the penalty; None where that was no
+            convex problem.
+        gradient_norm: of the loss at the end, as a share of its norm at W = 0, b = 0; likewise.
         steps: evaluations of loss and gradient.
     """
 
     weight: Tensor
     bias: Tensor
     l2: float
-    loss: float
-    gradient_norm: float
+    loss: float | None
+    gradient_norm: float | None
     steps: int
 
     def logits(self, features: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ from l2a.files import read_json, write_json
 from l2a.logs import LOGGER
 from l2a.networks import VideoNetwork
 from l2a.progress import progress, say
-from train.arms import ArmPlan
+from train.arms import SUPERVISED, ArmPlan
+from train.batches import ClipBatch
 from train.classifier import make_classifier, save_classifier
 from train.frozen.features import FeatureBank
 from train.frozen.head import (
@@ -31,15 +32,20 @@ from train.frozen.head import (
     LinearHead,
     Strength,
     choose_l2,
+    load_heads,
     save_heads,
 )
-from train.frozen.training_set import SetMaker
+from train.frozen.training_set import SetMaker, real_set
+from train.learning import real_rows
 from train.metrics import measure
 from train.mix import NO_PAIRS
+from train.objectives.table import find_method
 from train.prepared import PreparedData
+from train.semi_supervised.learning import SemiLearns
+from train.semi_supervised.on_features import FeatureViews, train_on_features
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, Training
+from train.stage_two import COST, Arm, Training
 from train.tracking import Tracker
 
 DRAWS_FILE = "draws.json"
@@ -65,6 +71,7 @@ class FrozenStageTwo:
         seed: views and draws follow from it.
         dropped: bank rows of the real clips that heads of arms with `ArmPlan.drops` are fitted
             without, int64.
+        learns: what other methods of the semi-supervised setting learn by; None in others.
     """
 
     prepared: PreparedData
@@ -74,6 +81,7 @@ class FrozenStageTwo:
     folder: Path
     seed: int
     dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    learns: SemiLearns | None = None
 
     def run(self, plans: Sequence[ArmPlan], draws: Draws) -> tuple[Arm, ...]:
         """Fit and test the heads of each arm; what an earlier call has finished is read.
@@ -109,6 +117,9 @@ class FrozenStageTwo:
 
     def _fit_arm(self, plan: ArmPlan, drawn: Sequence[NDArray[np.int64]]) -> None:
         """Fit and test a head for each draw, and write the results."""
+        if plan.method:
+            self._train_method(plan)
+            return
         if plan.augmentation is not None:
             # Features of augmented batches serve once: --repeats says how often they are made.
             drawn = [drawn[draw % len(drawn)] for draw in range(self.stage.repeats)]
@@ -130,6 +141,33 @@ class FrozenStageTwo:
                 heads.append(maker.make(plan, pairs, draw).problem().fit(strength.l2, heads[0]))
                 report(draw + 1, len(drawn))
         self._write(plan, strength, heads)
+
+    @cached_property
+    def _views(self) -> FeatureViews:
+        """Of unlabelled clips, made once for all methods."""
+        if self.learns is None:
+            raise ValueError("only the semi-supervised setting has unlabelled clips")
+        return FeatureViews(
+            self._bank, self.prepared.source, self.learns.unlabelled, self.classifier.flip,
+            self.seed, self.frozen.views,
+        )  # fmt: skip
+
+    def _train_method(self, plan: ArmPlan) -> None:
+        """Train a head by another method, from the optimum of the labelled clips, and test it."""
+        views, learns = self._views, self.learns
+        assert learns is not None
+        alone = self.folder / Training(ArmPlan(SUPERVISED, "none"), NO_PAIRS, 0).folder
+        start = load_heads(alone / HEADS_FILE)[0]
+        labelled = real_set(self._bank, self.prepared, real_rows(self.prepared, plan, self.dropped))
+        with progress(f"train {plan.name}", "heads") as report:
+            report(0, 1)
+            head, cost = train_on_features(
+                find_method(plan.method), views,
+                ClipBatch(labelled.features, labelled.labels), start, self.classifier, learns.semi,
+            )  # fmt: skip
+            report(1, 1)
+        write_json(self._place(plan) / COST, cost)
+        self._write(plan, Strength(start.l2, {}, (head,)), [head])
 
     def _write(self, plan: ArmPlan, strength: Strength, heads: Sequence[LinearHead]) -> None:
         """Test the heads and write all that an arm leaves; what says that it is finished last."""

@@ -13,6 +13,7 @@ from l2a.progress import progress
 from train.arms import ArmPlan
 from train.frozen.features import FeatureBank
 from train.frozen.head import HeadProblem
+from train.learning import real_rows
 from train.loading import prefetch
 from train.mix import MixedBatches, TrainingMix
 from train.prepared import PreparedData
@@ -97,9 +98,8 @@ class SetMaker:
             pairs: drawn for it, int64 `[m, 2]`.
             draw: from 0; augmentations draw anew in each.
         """
-        rows = self.prepared.rows["train"]
         mix = TrainingMix(
-            rows[~np.isin(rows, self.dropped)] if plan.drops else rows, pairs,
+            real_rows(self.prepared, plan, self.dropped), pairs,
             self.stage.composites_per_batch or self.classifier.batch_size,
             self.stage.replace_real, plan.augmentation,
         )  # fmt: skip

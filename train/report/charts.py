@@ -164,6 +164,77 @@ def scene_chart(arms: Mapping[str, Mapping[str, tuple[float, float]]]) -> Chart:
     return drawing.chart(f"Accuracy in each form of the test clips: {said}")
 
 
+def lines_chart(
+    title: str, across: str, places: Sequence[float], lines: Mapping[str, Sequence[float | None]]
+) -> Chart:
+    """Shares, 0..1, over rounds or thresholds, in per cent; None where there is no such share.
+
+    Args:
+        title: above it.
+        across: what the axis below it is.
+        places: on that axis, [n].
+        lines: what a line is called ─► its n values.
+    """
+    few = len(places) <= _FEW
+    with _Drawing(title, across) as drawing:
+        for number, (name, values) in enumerate(lines.items()):
+            shown = [np.nan if value is None else 100 * value for value in values]
+            drawing.axes.plot(
+                places, shown, color=_SERIES[number], ls=_DASHES[number], lw=1.6,
+                marker="o" if few else None, ms=4, label=name,
+            )  # fmt: skip
+        drawing.axes.set_ylim(0, 102)
+        drawing.axes.set_ylabel("%")
+        if few:
+            drawing.axes.set_xticks(places)
+        drawing.legend(len(lines))
+    said = "; ".join(f"{name} {_ends(values)}" for name, values in lines.items())
+    return drawing.chart(f"{title}: {said}")
+
+
+_FEW = 12
+"""Points of a line up to which each is marked."""
+_HATCHES = (None, "////", "....", "xxxx")
+
+
+def _ends(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    return f"from {known[0]:.1f} to {known[-1]:.1f} %" if known else "unknown"
+
+
+def stacked_chart(
+    title: str, across: str, parts: Mapping[str, NDArray[np.float64]], threshold: float | None
+) -> Chart:
+    """Histogram of values 0..1, of several kinds on top of each other.
+
+    Args:
+        title: above it.
+        across: what the values are.
+        parts: what a kind is called ─► its values, float64 [n]; at most four.
+        threshold: drawn as a line; None for none.
+    """
+    edges = np.linspace(0, 1, 21)
+    below = np.zeros(len(edges) - 1)
+    with _Drawing(title, across) as drawing:
+        for number, (name, values) in enumerate(parts.items()):
+            counts = np.histogram(values, edges)[0]
+            drawing.axes.bar(
+                edges[:-1], counts, np.diff(edges), below, align="edge", label=name, alpha=0.75,
+                color=_SERIES[number], hatch=_HATCHES[number], edgecolor=_INK, lw=0.4,
+            )  # fmt: skip
+            below += counts
+        if threshold is not None:
+            drawing.axes.axvline(threshold, color=_INK, lw=1, ls="--", label="threshold")
+        drawing.axes.yaxis.get_major_locator().set_params(integer=True)
+        drawing.axes.set_ylabel("videos")
+        drawing.legend(len(parts) + 1)
+    said = "; ".join(
+        f"{name} {len(values)}, mean {values.mean():.2f}" if len(values) else f"{name} none"
+        for name, values in parts.items()
+    )
+    return drawing.chart(f"{title}: {said}")
+
+
 class _Drawing:
     """One figure, drawn under the page's style; use as a context manager, then ask for `chart`."""
 

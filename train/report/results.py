@@ -12,7 +12,7 @@ from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
 from l2a.devices import pick_device
 from l2a.errors import InputError
-from train.arms import arm_title
+from train.arms import arm_title, baseline
 from train.batches import ClipSource
 from train.classifier import load_classifier
 from train.report.activation import activations
@@ -34,15 +34,16 @@ def accuracy(source: Source) -> Section:
     arms = {name: arm["repeats"] for name, arm in metrics["arms"].items()}
     top1s = {name: [result["top1"] for result in results] for name, results in arms.items()}
     means = {name: statistics.fmean(values) for name, values in top1s.items()}
-    main, base = next(iter(arms)), means.get("none")
-    compared = base is not None and main != "none"
+    main, named = next(iter(arms)), baseline(arms)
+    base = None if named is None else means[named]
+    compared = named is not None and main != named
     return {
         "arms": [
             {
                 "title": arm_title(name),
                 "mean": means[name],
                 "sd": statistics.stdev(values) if len(values) > 1 else None,
-                "gain": None if base is None or name == "none" else means[name] - base,
+                "gain": None if base is None or name == named else means[name] - base,
                 "top1s": values,
             }
             for name, values in top1s.items()
@@ -53,13 +54,13 @@ def accuracy(source: Source) -> Section:
         "drawn": "repeats_are" in metrics,
         "chart": arms_chart({arm_title(name): values for name, values in top1s.items()}),
         "titles": [arm_title(name) for name in arms],
-        "classes": _by_class(metrics["classes"], arms, main, compared),
-        "compared": compared,
+        "classes": _by_class(metrics["classes"], arms, main, named if compared else None),
+        "compared": arm_title(named) if compared and named else "",
     }
 
 
 def _by_class(
-    classes: Sequence[str], arms: Mapping[str, Sequence[Any]], main: str, compared: bool
+    classes: Sequence[str], arms: Mapping[str, Sequence[Any]], main: str, base: str | None
 ) -> list[dict[str, Any]]:
     """Each class that has test clips, with its accuracy in every arm; what gained most first."""
     counts = np.sum(arms[main][0]["confusion"], axis=1).tolist()
@@ -75,12 +76,12 @@ def _by_class(
             "name": label,
             "clips": count,
             "accuracies": [means[name][label] for name in arms],
-            "change": means[main][label] - means["none"][label] if compared else None,
+            "change": means[main][label] - means[base][label] if base else None,
         }
         for label, count in zip(classes, counts, strict=True)
         if count
     ]
-    return sorted(rows, key=lambda row: -row["change"]) if compared else rows
+    return sorted(rows, key=lambda row: -row["change"]) if base else rows
 
 
 def confusion(source: Source) -> Section:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from train.arms import arm_title
+from train.arms import arm_title, baseline
 from train.report.charts import scene_chart
 from train.report.films import picture_uri
 from train.report.source import Section, Source
@@ -22,14 +22,14 @@ def scene_test(source: Source) -> Section:
     if metrics is None or "scene_test" not in metrics:
         return None
     kept = {name: arm["scene_test"] for name, arm in metrics["arms"].items() if "scene_test" in arm}
-    rows, charted = [], {}
+    rows, charted, base = [], {}, baseline(kept)
     for name, found in kept.items():
         for kind in ("mean", "change"):
             if kind not in found:
                 continue
             figures = {figure: Estimate.from_json(found[kind][figure]) for figure in FIGURES}
             signed = kind == "change"
-            title = "− no composites" if signed else arm_title(name)
+            title = f"− {arm_title(base)}" if signed and base else arm_title(name)
             cells = [in_percent(figures[f], signed or f == GAP) for f in FIGURES]
             rows.append({"title": title, "cells": cells, "is_change": signed})
             if not signed:

@@ -13,6 +13,7 @@ from compositing.pictures import plain
 from l2a.errors import L2AError
 from semantic_match.tied import SceneTie, scene_tie
 from train.report.choice import scores, shown_pairs, stage_one
+from train.report.pseudo import pseudo_labels
 from train.report.results import accuracy, confusion, maps
 from train.report.scenes import scene_test
 from train.report.source import Section, Source
@@ -34,6 +35,7 @@ def gather(folder: Path) -> dict[str, Any]:
         "accuracy": accuracy,
         "confusion": confusion,
         "scene_test": scene_test,
+        "pseudo": pseudo_labels,
         "stage_one": stage_one,
         "scores": scores,
         "pairs": shown_pairs,
@@ -75,7 +77,11 @@ def _ran(source: Source) -> Section:
         data = {
             "format": videos.format,
             "classes": len(videos.classes),
-            "splits": [(split, counts[split]) for split in ("train", "val", "test")],
+            "splits": [
+                (split, counts[split])
+                for split in ("train", "val", "test", "unlabelled")
+                if counts[split] or split != "unlabelled"
+            ],
             "notes": videos.notes,
         }
     except L2AError as error:

@@ -188,7 +188,7 @@ def open_apart(
     own = folder / FOLDER
     store = LayerMaker(_beside(run.layers) or own / "layers", prepare)
     return Opened(
-        own, videos.only("test"), store, engine, _beside(run.bank), ("test",), layered="test"
+        own, videos.only("test"), store, engine, _beside(run.bank), ("test",), layered=("test",)
     )
 
 

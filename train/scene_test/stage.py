@@ -17,7 +17,7 @@ from l2a.logs import LOGGER
 from l2a.networks import VideoNetwork
 from l2a.progress import say
 from l2a.runs import Run
-from train.arms import arm_title
+from train.arms import arm_title, baseline
 from train.classifier import load_classifier
 from train.frozen.head import HEADS_FILE, load_heads
 from train.opening import Opened
@@ -47,8 +47,9 @@ class SceneTest:
     @property
     def text(self) -> str:
         """A table for the terminal."""
+        base = arm_title(baseline(self.scores) or "none")
         rows = [
-            ("  − no composites" if is_change else arm_title(name), figures)
+            (f"  − {base}" if is_change else arm_title(name), figures)
             for name, figures, is_change in arm_rows(self.scores)
         ]
         return scene_table(rows, self.on)

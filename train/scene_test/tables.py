@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from train.arms import baseline
 from train.scene_test.cast import SCENES
 from train.scene_test.clips import SceneClips
 from train.scene_test.scores import FIGURES, Estimate, SceneScores
@@ -66,7 +67,8 @@ class Sample:
 def arm_rows(
     scores: Mapping[str, Sequence[SceneScores]],
 ) -> list[tuple[str, dict[str, Estimate], bool]]:
-    """Each arm's mean over its repeats, followed by its difference to "none" where that is there.
+    """Each arm's mean over its repeats, followed by its difference to the one that others are
+    compared to, where that is there (`train.arms.baseline`).
 
     Args:
         scores: arm ─► its repeats.
@@ -75,10 +77,11 @@ def arm_rows(
         (arm, figure ─► estimate, whether it is a difference), in the order of the arms.
     """
     means = {name: SceneScores.mean(repeats) for name, repeats in scores.items()}
-    base, rows = means.get("none"), []
+    named, rows = baseline(means), []
+    base = None if named is None else means[named]
     for name, mean in means.items():
         rows.append((name, {figure: mean.estimate(figure) for figure in FIGURES}, False))
-        if base is not None and name != "none":
+        if base is not None and name != named:
             change = {figure: mean.difference(base, figure) for figure in FIGURES}
             rows.append((name, change, True))
     return rows
@@ -111,7 +114,7 @@ def in_percent(estimate: Estimate, signed: bool = False) -> str:
 
 def metrics_of(scores: Mapping[str, Sequence[SceneScores]]) -> dict[str, dict[str, Any]]:
     """What `metrics.json` keeps of each arm: figures of its mean, of each repeat, and of its
-    difference to "none"."""
+    difference to the one that others are compared to."""
     kept: dict[str, dict[str, Any]] = {}
     for name, figures, is_change in arm_rows(scores):
         plain = {figure: estimate.to_json() for figure, estimate in figures.items()}

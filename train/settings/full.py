@@ -19,6 +19,7 @@ from l2a.settings import ClipSettings, flat, setting
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.frozen import FrozenSettings
+from train.settings.semi import SemiSettings
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,7 @@ class FullSettings:
     stage_one: StageOneSettings = field(default_factory=StageOneSettings)
     stage_two: StageTwoSettings = field(default_factory=StageTwoSettings)
     frozen: FrozenSettings = field(default_factory=FrozenSettings)
+    semi: SemiSettings = field(default_factory=SemiSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
     run: RunSettings = field(default_factory=RunSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)

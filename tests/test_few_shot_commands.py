@@ -1,0 +1,125 @@
+"""`l2a few-shot` on a tiny data set: both verbs, going on after a stop, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_data import write_tiny
+
+from l2a.cli import main
+from train.few_shot.evaluation import Evaluation
+
+CLASSES = ("Bend", "Climb", "Dive", "Jump", "Kick", "Wave")
+SMALL: dict[str, Any] = {
+    "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d",
+    "segmenter": "motion", "min_gamma": 0.005, "workers": 1, "selector_steps": 2,
+    "selector_batch": 8, "hidden": [16], "validation_clips": 4, "frozen_pairs": 20,
+    "freeze_trunk": True, "way": 2, "shots": [1, 2], "episodes": 30, "chunk": 8, "candidates": 2,
+    "validation_classes": 2, "novel_classes": 2, "validation_episodes": 6,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few-shot")
+    write_tiny(folder / "data", CLASSES, train_groups=2)
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    return folder
+
+
+def words(place: Path, verb: str, target: str, *more: str) -> list[str]:
+    return ["few-shot", verb, str(place / target), "--config", str(place / "small.yaml"), *more]
+
+
+def test_a_stopped_comparison_goes_on_to_the_same_results(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = ("--layers", str(place / "layers"), "--bank", str(place / "bank"))
+    whole = words(place, "evaluate", "data", "--compare", "--out", str(place / "whole"), *layers)
+    assert main(whole) == 0
+    shown = capsys.readouterr().out
+    assert "prototype + L2A (selected)" in shown
+    assert "Differences are over the same episodes" in shown
+    split = yaml.safe_load((place / "whole" / "classes.yaml").read_text())
+    assert [len(split[side]) for side in ("base", "validation", "novel")] == [2, 2, 2]
+
+    given = ("--selector", str(place / "whole" / "selector"))
+    part = words(
+        place, "evaluate", "data", "--compare", "--out", str(place / "part"), *layers, *given
+    )
+    true, calls = Evaluation.values, 0
+
+    def stops(self: Evaluation, *of: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 11:  # within the third of six parts
+            raise KeyboardInterrupt
+        return true(self, *of)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "values", stops)
+        assert main(part) == 130
+    assert not (place / "part" / "metrics.json").exists()
+    assert main(part) == 0
+    for name in ("metrics.json", "table.txt", "episodes/selector-2.npy", "episodes/random-1.npy"):
+        assert (place / "part" / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+
+
+def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(place: Path) -> None:
+    out = ("--out", str(place / "trained"))
+    train = words(
+        place, "train", "data", *out, "--no-freeze-trunk", "--train-episodes", "4",
+        "--validate-every", "2", "--episodes-per-step", "1", "--train-queries", "1",
+    )  # fmt: skip
+    assert main(train) == 0
+    learned = (place / "trained" / "method.safetensors").read_bytes()
+    assert main(train) == 0  # nothing is left to do
+    assert (place / "trained" / "method.safetensors").read_bytes() == learned
+    history = json.loads((place / "trained" / "training" / "validation.json").read_text())
+    assert list(history) == ["2", "4"]
+    episodes = place / "episodes.jsonl"
+    evaluate = ["few-shot", "evaluate", str(place / "trained"), "--episode-file", str(episodes)]
+    assert main(evaluate) == 0
+    found = json.loads((place / "trained" / "evaluation" / "metrics.json").read_text())
+    assert found["accuracy"]["none"]["2"]["episodes"] == SMALL["episodes"]
+    again = [*evaluate, "--out", str(place / "again")]
+    assert main(again) == 0  # the same episodes, from the file
+    assert json.loads((place / "again" / "metrics.json").read_text()) == found
+    assert main([*again[:-1], str(place / "other"), "--seed", "1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--shots", "9"], "too few for 9 shots and 1 query; give fewer shots"),
+        (["--method", "trix"], "no few-shot method 'trix'; choose one of: prototype, arn, trx."),
+        (["--method", "arn"], "ARN needs clips of 16 frames or more"),
+        (["--method", "arn", "--num-frames", "8"], "these have 8; give --num-frames 16."),
+        (["--method", "arn", "--num-frames", "16"], "has weights that are learned"),
+        (["--way", "3"], "Episodes of 3 classes cannot be drawn from 2 classes"),
+        (["--novel-classes", "5"], "leave 0 base classes"),
+        (["--shots", "0"], "shots is '0'; give whole numbers from 1"),
+        (["--class-split", "SPLIT"], "'Jmup' (nearest: 'Jump'"),
+    ],
+)
+def test_what_is_refused(
+    more: list[str], sentence: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = place / "split.yaml"
+    split.write_text("base: [Bend, Climb]\nnovel: [Jmup, Kick]\n")
+    more = [str(split) if word == "SPLIT" else word for word in more]
+    assert main(words(place, "evaluate", "data", "--out", str(place / "none"), *more)) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (place / "none").exists()
+
+
+def test_without_a_folder_nothing_is_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("train", "evaluate"):
+        assert main(words(place, verb, "data")) == 2
+        assert "needs --out" in capsys.readouterr().err
+    assert main(["few-shot", "measure", str(place / "data")]) == 2
+    assert "train, evaluate" in capsys.readouterr().err

@@ -1,0 +1,162 @@
+"""A Selector that knows the base classes, and ranks the scenes of novel clips.
+
+It learns from base classes alone: their clips, their validation part, their pairs. What it is then
+asked about are an actor of a class that it has never seen, by its feature and the name of its
+class, and scenes of base clips. How far look-alikes carry a novel clip's label is left out (0, the
+mean): it would be known from clips that no episode may use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l2a.errors import InputError
+from l2a.videos import VideoSet, carve_validation
+from selector.agreement import label_agreement
+from semantic_match.embed import embed_classes, make_embedder
+from semantic_match.match import match_classes
+from semantic_match.settings import MatchSettings
+from train.batches import UNLABELLED
+from train.features import all_features
+from train.few_shot.composites import ScorePairs
+from train.few_shot.opening import FewShotData
+from train.prepared import PreparedData, build_matching
+from train.recipe import SelectorRecipe
+from train.settings.full import FullSettings
+from train.stage_one import run_stage_one
+from train.trained_selector import SelectorWithTrunk
+from train.transfer import Reuse, open_selector
+
+Rows = NDArray[np.int64]
+
+
+def base_view(data: FewShotData, val_share: float, seed: int) -> PreparedData:
+    """The base classes alone, as `l2a train` would see them: numbered from 0, with a validation
+    part of their own, and no test split.
+
+    Args:
+        data: all classes.
+        val_share: of each base class's clips, by recording.
+        seed: of that choice.
+
+    Raises:
+        InputError: every base class is one recording.
+    """
+    prepared, classes = data.prepared, data.split.base
+    names = tuple(sorted(classes))
+    own = tuple(v for v in prepared.videos.videos if v.label in set(names))
+    videos = VideoSet(prepared.videos.root, prepared.videos.format, names, own)
+    videos = carve_validation(videos, val_share, seed)
+    rows = {
+        split: np.array([prepared.bank.row(v.id) for v in videos.of_split(split)], np.int64)
+        for split in ("train", "val", "test")
+    }
+    rows["unlabelled"] = np.empty(0, np.int64)
+    numbers = {number: names.index(name) for number, name in enumerate(prepared.videos.classes)
+               if name in names}  # fmt: skip
+    labels = np.array([numbers.get(label, UNLABELLED) for label in prepared.source.labels.tolist()])
+    source = replace(prepared.source, labels=labels, num_classes=len(names))
+    train = {video.id for video in videos.of_split("train")}
+    records = {id_: record for id_, record in prepared.records.items() if id_ in train}
+    return replace(prepared, videos=videos, source=source, rows=rows, records=records)
+
+
+def given_selector(reuse: str, settings: FullSettings) -> SelectorWithTrunk:
+    """A Selector from before.
+
+    Raises:
+        InputError: it cannot be had, does not fit, or knows its own classes alone.
+    """
+    recipe = SelectorRecipe.of(settings)
+    # The classes that it is asked about are new to it: those of embeddings may be any.
+    found = open_selector(Reuse(reuse), recipe, settings.clips, settings.match.embedder, ())
+    return found.trained
+
+
+def train_base_selector(base: PreparedData, settings: FullSettings, out: Path) -> SelectorWithTrunk:
+    """Train a Selector on the base classes; one that an earlier call has finished is read.
+
+    Args:
+        base: of `base_view`.
+        settings: of matching, stage one and the Selector.
+        out: gets `stage_one/` and `selector/`.
+
+    Raises:
+        InputError: its labels are one-hot: they say nothing of novel classes.
+    """
+    if settings.selector.labels == "one-hot":
+        raise InputError(
+            "labels is one-hot, and a Selector that knows classes by number cannot rank scenes of "
+            "novel ones; give --labels embedding."
+        )
+    recipe = SelectorRecipe.of(settings)
+    matching = build_matching(base, settings.match)
+    return run_stage_one(base, matching, recipe, out / "stage_one", out / "selector")
+
+
+def pair_scores(
+    trained: SelectorWithTrunk, data: FewShotData, base: PreparedData, settings: FullSettings
+) -> ScorePairs:
+    """What ranks pairs of any rows of base and novel classes: the Selector's ω, as a logit.
+
+    Args:
+        trained: the Selector.
+        data: all classes.
+        base: those that it learned from, or of the same split.
+        settings: of matching.
+    """
+    embedder = make_embedder(settings.match.embedder)
+    classes = data.prepared.videos.classes
+    trained.check(embedder, classes)
+    vectors = torch.from_numpy(embed_classes(classes, embedder))
+    labels = vectors[torch.from_numpy(data.source.labels)]
+    features = all_features(trained.trunk, data.prepared)
+    if trained.card.config.agreement_scale:
+        features = torch.cat([features, _agreement(features, base)[:, None]], dim=1)
+    scorer = trained.scorer(features, labels, settings.rank.scoring)
+
+    def score(pairs: Rows) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = scorer(np.arange(len(pairs)), pairs).cpu().float().numpy()
+        return found
+
+    return score
+
+
+def _agreement(features: Tensor, base: PreparedData) -> Tensor:
+    """Label agreement float32 `[N]` among the fit base clips; 0 of all others."""
+    fit = np.union1d(base.usable_rows("foreground"), base.usable_rows("background"))
+    used, column = torch.from_numpy(fit), torch.zeros(len(features))
+    labels = torch.from_numpy(base.source.labels)[used]
+    column[used] = label_agreement(features[used], labels)
+    return column
+
+
+def partners(
+    novel: Sequence[str], base: Sequence[str], settings: MatchSettings
+) -> dict[str, tuple[str, ...]]:
+    """Novel class ─► the base classes that lend it their scenes (Semantic Matching, Sec. 3.2).
+
+    Each novel class is matched with the base classes as if it were one of them.
+
+    Raises:
+        InputError: the specification is wrong, or leaves a class without a partner.
+    """
+    embedder = make_embedder(settings.embedder)
+    vectors = embed_classes((*base, *novel), embedder)
+    found = {}
+    for number, name in enumerate(novel):
+        own = np.concatenate([vectors[: len(base)], vectors[len(base) + number][None]])
+        matches = match_classes((*base, name), own, settings.matches)
+        found[name] = tuple(
+            base[m.background]
+            for m in matches
+            if m.foreground == len(base) and m.background < len(base)
+        )
+    return found

@@ -1,0 +1,175 @@
+"""Episodes in a file, so that several methods, runs and people see the same ones.
+
+JSON lines. The first is the header: what an episode is, the names of the classes and the ids of the
+videos. Each other line is an episode, `[classes, support, query]`: places in these two lists,
+`[way]`, `[way, shot]` and `[way, queries]`. Rows of a bank are in no file: a bank is one machine's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2a.errors import InputError
+from l2a.files import atomic_write
+from train.few_shot.episodes import Episode, EpisodeClips, Episodes, EpisodeSettings, Rows
+
+_KIND = "l2a episodes"
+_VERSION = 1
+_PLURAL = {"class": "classes", "video": "videos"}
+
+
+def write_episodes(path: Path, episodes: Episodes) -> None:
+    """Write all episodes, one after the other; the file appears whole or not at all."""
+    clips, settings = episodes.clips, episodes.settings
+    place_of = dict(zip(clips.rows.tolist(), range(len(clips.rows)), strict=True))
+
+    def places(rows: Rows) -> list[list[int]]:
+        return [[place_of[row] for row in of_class] for of_class in rows.tolist()]
+
+    header = {
+        "kind": _KIND,
+        "version": _VERSION,
+        "episodes": len(episodes),
+        "way": settings.way,
+        "shot": settings.shot,
+        "queries": settings.queries,
+        "group_disjoint": settings.group_disjoint,
+        "seed": settings.seed,
+        "classes": list(clips.classes),
+        "videos": list(clips.ids),
+    }
+    with atomic_write(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(_line(header))
+        for number in range(len(episodes)):
+            one = episodes[number]
+            file.write(_line([one.classes.tolist(), places(one.support), places(one.query)]))
+
+
+class SavedEpisodes:
+    """The episodes of a file, read when they are asked for: in memory there is one number for each.
+
+    Attributes:
+        settings: of the draw that made them.
+        clips: what the rows of episodes are of.
+    """
+
+    def __init__(self, path: Path, clips: EpisodeClips) -> None:
+        """
+        Args:
+            path: what `write_episodes` wrote.
+            clips: the clips here, with all that the file names among them.
+
+        Raises:
+            InputError: it is no such file, or names videos or classes that are not here.
+        """
+        self.clips = clips
+        self._path = path
+        header, self._starts = _indexed(path)
+        self.settings = _settings(path, header)
+        if len(self._starts) != header.get("episodes"):
+            raise InputError(
+                f"{path} holds {len(self._starts)} of {header.get('episodes')} episodes; copy it "
+                "again, or write it again."
+            )
+        self._classes = _places(path, "class", header.get("classes"), clips.classes)
+        self._videos = _places(path, "video", header.get("videos"), clips.ids)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> Episode:
+        """Episode `number`, from 0.
+
+        Raises:
+            InputError: its line is damaged.
+        """
+        if not 0 <= number < len(self._starts):
+            raise IndexError(number)
+        with self._path.open("rb") as file:
+            file.seek(self._starts[number])
+            line = file.readline()
+        try:
+            classes, support, query = (np.array(part) for part in json.loads(line))
+            found = self._checked(number, classes, support, query)
+        except (ValueError, TypeError, IndexError, RecursionError):
+            found = None
+        if found is None:
+            raise InputError(
+                f"Episode {number} of {self._path} (line {number + 2}) is damaged; write the file "
+                "again."
+            )
+        return found
+
+    def _checked(self, number: int, classes: Rows, support: Rows, query: Rows) -> Episode | None:
+        """The episode of its places in the header; None where it is none."""
+        said, way = self.settings, self.settings.way
+        shapes = ((way,), (way, said.shot), (way, said.queries))
+        parts = (classes, support, query)
+        if any(part.dtype != np.int64 or part.min() < 0 for part in parts):
+            return None
+        if tuple(part.shape for part in parts) != shapes:
+            return None
+        both = np.concatenate([self._videos[support], self._videos[query]], axis=1)
+        labels = self._classes[classes]
+        if len(np.unique(both)) < both.size or len(np.unique(labels)) < way:
+            return None
+        if (self.clips.labels[both] != labels[:, None]).any():
+            return None
+        rows = self.clips.rows[both]
+        return Episode(number, labels, rows[:, : said.shot], rows[:, said.shot :])
+
+
+def _indexed(path: Path) -> tuple[dict[str, Any], Rows]:
+    """The header, and where each episode's line starts, in bytes."""
+    if not path.is_file():
+        raise InputError(f"There is no file of episodes {path}; check the path.")
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.readline())
+            starts = [file.tell()]
+            starts += [file.tell() for _ in iter(file.readline, b"")]
+    except (ValueError, RecursionError, OSError):
+        header = None
+    if not isinstance(header, dict) or header.get("kind") != _KIND:
+        raise InputError(f"{path} is no file of episodes; give one that l2a has written.")
+    if header.get("version") != _VERSION:
+        raise InputError(
+            f"{path} is of version {header.get('version')}, and this l2a reads version {_VERSION}; "
+            "write it again."
+        )
+    return header, np.array(starts[:-1], dtype=np.int64)
+
+
+def _settings(path: Path, header: dict[str, Any]) -> EpisodeSettings:
+    numbers = [header.get(name) for name in ("way", "shot", "queries", "seed")]
+    if not all(type(number) is int for number in numbers):
+        raise InputError(f"{path} does not say what its episodes are; write it again.")
+    way, shot, queries, seed = (int(str(number)) for number in numbers)
+    return EpisodeSettings(way, shot, queries, bool(header.get("group_disjoint")), seed)
+
+
+def _places(path: Path, what: str, named: Any, here: tuple[str, ...]) -> Rows:
+    """For each name of the header its place here.
+
+    Raises:
+        InputError: it is not here.
+    """
+    place_of = {name: place for place, name in enumerate(here)}
+    if not isinstance(named, list):
+        raise InputError(f"{path} names no {what}; write it again.")
+    missing = [name for name in named if not isinstance(name, str) or name not in place_of]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(named)} {_PLURAL[what]} that {path} names are not among "
+            f"the clips here, such as {missing[0]!r}; use the data and the class split that it was "
+            "drawn from, or draw others."
+        )
+    return np.array([place_of[name] for name in named], dtype=np.int64)
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"

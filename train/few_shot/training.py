@@ -1,0 +1,258 @@
+"""Learning from episodes of the base classes: a method's weights, and with them the trunk's.
+
+With a frozen trunk an episode is a few rows of features that were computed once. Without, it is
+clips, which are cropped and mirrored at random, and the trunk learns too. Either way the trainer,
+its schedule and its state are those of `train.trainer`.
+
+The stop rule: every `validate_every` episodes the same episodes of the validation classes are
+measured, and what did best there is kept (the first of equals).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from l2a.checkpoints import load_tensors, save_tensors, with_prefix, without_prefix
+from l2a.files import read_json, write_json
+from l2a.networks import VideoNetwork
+from l2a.progress import progress
+from train.batches import Augment, ClipSource
+from train.few_shot.episodes import Episode, Episodes
+from train.few_shot.frames import Kind, features_of
+from train.few_shot.methods import FewShotMethod
+from train.loading import Loading, TensorBatch
+from train.objectives import Loss
+from train.settings.few_shot import FewShotSettings
+from train.settings.full import ClassifierSettings
+from train.trainer import Trainer
+
+_VIEWS = 3
+"""A stream of random numbers: crops and flips of training episodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeBatch(TensorBatch):
+    """The clips of some episodes, of each the support first: uint8 `[E, way·(n + q), T, h, w, 3]`
+    RGB, or in place of clips float32 features `[E, way·(n + q), ...]` of a frozen trunk."""
+
+    clips: Tensor
+
+    def __len__(self) -> int:
+        return self.clips.shape[0] * self.clips.shape[1]
+
+
+@dataclass(frozen=True)
+class EpisodeBatches:
+    """Episodes of training, `per_step` in each step, as `train.loading.StepBatches`.
+
+    Attributes:
+        episodes: by number, as many as steps ask for.
+        count: episodes of the whole training.
+        per_step: episodes in a step.
+        per_epoch: episodes between two measurements.
+        source: where clips come from.
+        features: float32 `[N, ...]` by row of the bank, of a frozen trunk; None gives clips.
+        flip: mirror clips at random.
+        seed: of crops and flips.
+    """
+
+    episodes: Episodes
+    count: int
+    per_step: int
+    per_epoch: int
+    source: ClipSource
+    features: Tensor | None
+    flip: bool
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps between two measurements."""
+        return max(1, self.per_epoch // self.per_step)
+
+    def __len__(self) -> int:
+        return max(1, self.count // self.per_step)
+
+    def __getitem__(self, step: int) -> EpisodeBatch:
+        first = step * self.per_step
+        made = [self._clips(self.episodes[first + i]) for i in range(self.per_step)]
+        return EpisodeBatch(torch.stack(made))
+
+    def _clips(self, episode: Episode) -> Tensor:
+        rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
+        if self.features is not None:
+            return self.features[torch.from_numpy(rows)]
+        rng = np.random.default_rng([self.seed, _VIEWS, episode.number])
+        return self.source.real(rows, Augment(rng, self.flip)).clips
+
+
+class EpisodeObjective:
+    """A method's loss on episodes, as a `train.objectives.Objective`."""
+
+    def __init__(self, method: FewShotMethod, way: int, shot: int, kind: Kind) -> None:
+        """
+        Args:
+            method: on the network's device; it is trained in place.
+            way, shot: of the episodes.
+            kind: what the method is given of a trunk's maps.
+        """
+        self.method, self._way, self._shot, self._kind = method.train(), way, shot, kind
+
+    def loss(self, network: VideoNetwork, batch: EpisodeBatch, step: int) -> Loss:
+        """The mean over the batch's episodes of the method's loss; `right` is the share of queries
+        that is named right."""
+        given = batch.clips
+        if given.dtype == torch.uint8:
+            maps = network.forward_features(network.to_input(given.flatten(0, 1)))
+            features = features_of(maps, self._kind)
+        else:
+            features = given.flatten(0, 1)
+        self.method.train()
+        codes = self.method.encode(features).unflatten(0, given.shape[:2])
+        support = self._way * self._shot
+        asked = given.shape[1] - support
+        places = torch.arange(self._way, device=given.device)
+        known = places.repeat_interleave(self._shot)
+        truth = places.repeat_interleave(asked // self._way)
+        losses, right = [], []
+        for episode in codes:
+            logits = self.method.compare(episode[:support], known, episode[support:], self._way)
+            losses.append(self.method.loss(logits, truth))
+            right.append((logits.argmax(dim=1) == truth).float().mean())
+        return Loss(torch.stack(losses).mean(), {"right": torch.stack(right).mean().detach()})
+
+    def after_step(self, network: VideoNetwork, step: int) -> None:
+        """Nothing follows."""
+
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        """The network itself."""
+        return network
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The method's."""
+        return self.method.parameters()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The method's weights."""
+        return self.method.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Objective`."""
+        self.method.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class EpisodeTraining:
+    """One training on episodes.
+
+    Attributes:
+        network: whose trunk gives the features; it learns unless `batches.features` are given.
+        method: what learns.
+        batches: of the base classes.
+        kind: what the method is given.
+        settings: of episodes.
+        classifier: of momentum and weight decay.
+        validate: network ─► mean accuracy on the validation episodes; None where there are no
+            validation classes.
+        folder: of the state, the best weights so far and `validation.json`.
+        seed: of dropout.
+    """
+
+    network: VideoNetwork
+    method: FewShotMethod
+    batches: EpisodeBatches
+    kind: Kind
+    settings: FewShotSettings
+    classifier: ClassifierSettings
+    validate: Callable[[], float] | None
+    folder: Path
+    seed: int
+
+    def run(self, loading: Loading) -> Mapping[int, float]:
+        """Train to the end and put the best weights back; resumes where an earlier call stopped.
+
+        Returns:
+            Number of episodes ─► accuracy on the validation episodes after so many.
+        """
+        own = self.batches.features is not None
+        self.network.requires_grad_(not own)
+        self.network.head.requires_grad_(False)  # a method takes its place
+        self.method.requires_grad_(True)
+        objective = EpisodeObjective(
+            self.method, self.settings.way, max(self.settings.shots), self.kind
+        )
+        learned = [*self._learned()]
+        if not learned:
+            return {}
+        trainer = Trainer(
+            self.network, objective, self.batches, self._optimiser_settings(), seed=self.seed,
+            loading=loading, state=self.folder / "training.safetensors",
+            optimiser=lambda parameters, settings: self._optimiser(learned, settings),
+        )  # fmt: skip
+        epochs = len(self.batches) // self.batches.steps_per_epoch
+        with progress("episodes", "measurements") as report:
+
+            def after(epoch: int, figures: dict[str, float]) -> None:
+                self._measure(epoch)
+                report(epoch + 1, max(1, epochs))
+
+            trainer.train(after)
+        return self._put_best_back()
+
+    def _learned(self) -> Iterable[nn.Parameter]:
+        parameters = (*self.network.parameters(), *self.method.parameters())
+        return (one for one in parameters if one.requires_grad)
+
+    def _optimiser_settings(self) -> ClassifierSettings:
+        return replace(self.classifier, lr=self.settings.episode_lr or self.method.recipe.lr)
+
+    def _optimiser(
+        self, parameters: Sequence[nn.Parameter], settings: ClassifierSettings
+    ) -> Optimizer:
+        if self.method.recipe.optimiser == "adam":
+            return Adam(parameters, lr=settings.lr)
+        return SGD(parameters, lr=settings.lr)
+
+    def _measure(self, epoch: int) -> None:
+        """Measure on the validation episodes, and keep the weights if they are the best so far."""
+        if self.validate is None:
+            return
+        modes = self.network.training
+        found = self.validate()
+        self.network.train(modes)
+        episodes = (epoch + 1) * self.batches.steps_per_epoch * self.batches.per_step
+        before = {n: value for n, value in self._history().items() if n < episodes}
+        write_json(self.folder / "validation.json", {**before, episodes: found})
+        if found > max(before.values(), default=-1.0):
+            save_tensors(self._best, self.weights(), episodes)
+
+    def _put_best_back(self) -> Mapping[int, float]:
+        history = self._history()
+        if history:
+            tensors = load_tensors(self._best)[0]
+            self.network.load_state_dict(without_prefix("network.", tensors), strict=False)
+            self.method.load_state_dict(without_prefix("method.", tensors))
+        return history
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that was learned, by name."""
+        found = with_prefix("method.", self.method.state_dict())
+        if self.batches.features is None:
+            found |= with_prefix("network.", self.network.state_dict())
+        return found
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def _history(self) -> dict[int, float]:
+        path = self.folder / "validation.json"
+        content = read_json(path) if path.is_file() else {}
+        return {int(key): float(value) for key, value in content.items()}

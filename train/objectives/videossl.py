@@ -1,0 +1,65 @@
+"""VideoSSL (Jing et al. 2021): pseudo-labels given once, and distillation from an image network.
+
+    loss = H(labelled) + λ 1/U Σ_i H(ŷ_i, p_i) + distillation(weak clips)
+
+ŷ_i are the pseudo-labels that a classifier of the labelled clips gave beforehand
+(`SemiBatch.targets`), no term where it was not confident. There is no public code; threshold,
+weights, temperature and that unlabelled clips alone are distilled are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from l2a.networks import VideoNetwork
+from train.objectives import Loss
+from train.objectives.confidence import masked_cross_entropy
+from train.objectives.distillation import Distillation
+from train.objectives.parts import ObjectiveSettings, Training, features_of, given
+from train.objectives.supervised import soft_cross_entropy
+from train.semi_supervised.batches import SemiBatch
+
+
+class VideoSSL:
+    """See above; as a `train.objectives.Objective`."""
+
+    def __init__(self, settings: ObjectiveSettings, training: Training) -> None:
+        self._weight = settings.unlabelled_weight
+        self._distillation = Distillation(settings, training)
+
+    def loss(self, network: VideoNetwork, batch: SemiBatch, step: int) -> Loss:
+        """See `train.objectives.Objective.loss`."""
+        labelled, weak = features_of(network, batch.labelled.clips, batch.weak)
+        supervised = soft_cross_entropy(network.head(labelled), batch.labelled.labels)
+        targets = given(batch.targets)
+        kept = (targets.sum(1) > 0).float()
+        unlabelled = masked_cross_entropy(network.head(weak), targets, kept)
+        distilled = self._distillation.loss(weak, batch.teacher)
+        figures = {
+            "labelled": supervised.detach(),
+            "unlabelled": unlabelled.detach(),
+            "utilisation": kept.mean(),
+            "distillation": distilled.detach(),
+        }
+        return Loss(supervised + self._weight * unlabelled + distilled, figures)
+
+    def after_step(self, network: VideoNetwork, step: int) -> None:
+        """Nothing follows."""
+
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        """The network itself."""
+        return network
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Those of distillation."""
+        return self._distillation.parameters()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """That of distillation."""
+        return self._distillation.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `train.objectives.Objective.load_state_dict`."""
+        self._distillation.load_state_dict(state)

@@ -1,0 +1,225 @@
+"""Methods that learn from unlabelled clips, where the trunk stays as it is: on features alone.
+
+The views of a few passes over the unlabelled clips (`--views`) are made as a training on clips
+would see them, and become features once. A method then trains the last layer on them with the
+trainer and the objective of every other training.
+
+Its gradient begins at the optimum of the labelled clips alone, with the same penalty and with all
+labelled views in each step: a method whose loss on unlabelled clips weighed nothing would stay
+there, so that what it changes is what that loss adds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l2a.networks import Trunk, VideoNetwork
+from l2a.progress import progress
+from train.batches import ClipBatch, ClipSource
+from train.frozen.features import FeatureBank
+from train.frozen.head import LinearHead
+from train.loading import prefetch
+from train.objectives.parts import Training
+from train.objectives.table import Method
+from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
+from train.semi_supervised.learning import objective_settings
+from train.settings.full import ClassifierSettings
+from train.settings.semi import SemiSettings
+from train.trainer import Trainer
+
+RATE, MOMENTUM = 1.0, 0.9
+"""Of gradient descent on features whose mean square norm is 1: the curvature of the loss is at most
+a half (Böhning 1992), so that it is stable, and some hundred steps go far."""
+
+_CLIPS = ("weak", "weak_again", "strong", "slow", "cut")
+
+
+class FeatureTrunk(Trunk):
+    """In place of a trunk where clips are features already: it standardises them."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        """
+        Args:
+            features: float32 `[n, D]`, whose mean becomes 0 and mean square norm 1.
+        """
+        super().__init__(nn.Sequential(), features.shape[1])
+        centre = features.mean(0)
+        scale = (features - centre).square().sum(1).mean().sqrt()
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale if scale > 0 else torch.ones(()))
+
+    def to_input(self, clips: Tensor) -> Tensor:
+        """Features float32 `[B, D]`, standardised."""
+        return (clips - self.centre) / self.scale
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """The same as maps `[B, D, 1, 1, 1]`."""
+        return clips[:, :, None, None, None]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.centre.device
+
+
+@dataclass
+class FeatureViews:
+    """Views of unlabelled clips as features, made once for all methods of a run.
+
+    Attributes:
+        bank: computes features.
+        source: of the clips.
+        unlabelled: which they are.
+        flip, seed, passes: how views are drawn, and how often each clip is.
+    """
+
+    bank: FeatureBank
+    source: ClipSource
+    unlabelled: Unlabelled
+    flip: bool
+    seed: int
+    passes: int
+    _kept: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps in which each clip is drawn once."""
+        return math.ceil(len(self.unlabelled.rows) / self.unlabelled.per_batch)
+
+    def steps(self, needs: frozenset[str]) -> list[SemiBatch]:
+        """The batches of all passes, without labelled clips, float32 `[U, D]` each view.
+
+        Args:
+            needs: the views besides the weak one. "teacher" gives the outputs of a teacher of one
+                class, who says nothing: a frozen trunk learns from none.
+        """
+        wanted = {"weak", *needs} - {"teacher", "targets"}
+        for name in sorted(wanted - self._kept.keys()):
+            self._kept[name] = self._make(name)
+        found = []
+        for step in range(self.passes * self.steps_per_pass):
+            tensors: dict[str, Tensor] = {}
+            for name in wanted:
+                tensors |= self._kept[name][step]
+            count = len(tensors["weak"])
+            if "targets" in needs and self.unlabelled.targets is not None:
+                tensors["targets"] = self.unlabelled.targets[self._kept["weak"][step]["rows"]]
+            if "teacher" in needs:
+                tensors["teacher"] = torch.ones(count, 1)
+            tensors.pop("rows", None)
+            found.append(SemiBatch(_no_clips(self.source), **tensors))
+        return found
+
+    def _make(self, name: str) -> list[dict[str, Tensor]]:
+        """One view of all steps; what belongs to it is kept beside it."""
+        needs = frozenset({name} - {"weak"})
+        batches = SemiBatches(
+            _Nothing(self.steps_per_pass, self.passes, _no_clips(self.source)), self.source,
+            replace(self.unlabelled, teacher=None, targets=None), self.flip, self.seed, needs,
+        )  # fmt: skip
+        made = []
+        with progress(f"features of {name.replace('_', ' ')} views", "batches") as report:
+            for step, batch in enumerate(prefetch(batches[i] for i in range(len(batches)))):
+                own: dict[str, Tensor] = {name: self.bank.of(getattr(batch, name))}
+                if name == "weak":
+                    own["rows"] = torch.from_numpy(batches.rows(step))
+                if name == "cut":
+                    for beside in ("partners", "cut_weight"):
+                        own[beside] = getattr(batch, beside)
+                made.append(own)
+                report(step + 1, len(batches))
+        return made
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """Steps without a labelled clip: what `SemiBatches` counts by."""
+
+    steps_per_epoch: int
+    epochs: int
+    empty: ClipBatch
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    def __getitem__(self, step: int) -> ClipBatch:
+        return self.empty
+
+
+@dataclass(frozen=True)
+class _Cycled:
+    """Stored steps, again and again, each beside all labelled views."""
+
+    labelled: ClipBatch
+    stored: list[SemiBatch]
+    steps_per_epoch: int
+    epochs: int
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    def __getitem__(self, step: int) -> SemiBatch:
+        return replace(self.stored[step % len(self.stored)], labelled=self.labelled)
+
+
+def train_on_features(
+    method: Method, views: FeatureViews, labelled: ClipBatch, start: LinearHead,
+    settings: ClassifierSettings, semi: SemiSettings,
+) -> tuple[LinearHead, Mapping[str, Any]]:  # fmt: skip
+    """The head that a method trains.
+
+    Args:
+        method: not one that teaches the trunk alone.
+        views: of unlabelled clips.
+        labelled: features float32 `[n, D]` in place of clips, and soft labels.
+        start: the optimum of the labelled clips, whose penalty is kept.
+        settings: of which epochs are used: passes over the unlabelled clips.
+        semi: thresholds and weights.
+
+    Returns:
+        The head, and steps, clips and seconds.
+    """
+    trunk = FeatureTrunk(labelled.clips)
+    network = VideoNetwork("features", trunk, labelled.labels.shape[1])
+    _put(network, start)
+    batches = _Cycled(
+        labelled, views.steps(method.views), views.steps_per_pass, settings.epochs
+    )  # fmt: skip
+    training = Training(network, len(batches), 1 if "teacher" in method.views else 0, views.seed)
+    objective = method.make(objective_settings(semi), training)
+    how = replace(settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2)
+    trainer = Trainer(network, objective, batches, how, seed=views.seed)
+    trainer.train()
+    return _head_of(objective.final(network), start.l2), trainer.cost
+
+
+@torch.no_grad()
+def _put(network: VideoNetwork, head: LinearHead) -> None:
+    """Begin with a head that was fitted to features as they come."""
+    trunk = network.trunk
+    assert isinstance(trunk, FeatureTrunk)
+    network.head.weight.copy_(head.weight * trunk.scale)
+    network.head.bias.copy_(head.bias + head.weight @ trunk.centre.double())
+
+
+@torch.no_grad()
+def _head_of(network: VideoNetwork, l2: float) -> LinearHead:
+    """The last layer, for features as they come."""
+    trunk = network.trunk
+    assert isinstance(trunk, FeatureTrunk)
+    weight = network.head.weight.double() / trunk.scale
+    bias = network.head.bias.double() - weight @ trunk.centre.double()
+    return LinearHead(weight.clone(), bias, l2, None, None, 0)
+
+
+def _no_clips(source: ClipSource) -> ClipBatch:
+    return ClipBatch(torch.empty(0, 0), torch.empty(0, source.num_classes))
