@@ -94,6 +94,7 @@ def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
         print("NETWORK", event, arguments[-1], flush=True)
 sys.addaudithook(watch)
+import importlib
 for name in sys.argv[1:]:
     importlib.import_module(name)
 print("imported", len(sys.argv) - 1)
@@ -154,8 +155,8 @@ def build(source: Path, out: Path) -> tuple[Path, Path]:
     """The wheel and the sdist of a source tree, without a network."""
     out.mkdir()
     code = (
-        "import setuptools.build_meta as backend, sys;"
-        "backend.build_wheel(sys.argv[1]); backend.build_sdist(sys.argv[1])"
+        "import setuptools.build_meta as backend, sys; out = sys.argv[1];"
+        "backend.build_wheel(out); backend.build_sdist(out)"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(out)], cwd=source, check=True, capture_output=True,

@@ -45,6 +45,10 @@ class ClipBatch(TensorBatch):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, index: int, of: int) -> ClipBatch:
+        """See `TensorBatch.part`."""
+        return self._divided(index, of)
+
 
 @dataclass(frozen=True)
 class Augment:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from l2a.errors import InputError
+
 T = TypeVar("T")
 
 MOST_WORKERS = 8
@@ -49,8 +51,21 @@ class TensorBatch:
     def part(self, index: int, of: int) -> Self:
         """Clips `index`, `index` + `of`, `index` + 2 `of`, …: one of `of` parts of the batch.
 
-        A batch with tensors that are not one row a clip must say itself how it is divided.
+        For several processes and micro-batches. Only a batch of one row a clip can be divided so,
+        whose loss is a mean over clips; it says so by `_divided`. Others are whole.
+
+        Raises:
+            InputError: it is divided, and cannot be.
         """
+        if of == 1:
+            return self
+        raise InputError(
+            "Only supervised training can be divided among processes or into micro-batches; start "
+            "one process, and leave --micro-batch out."
+        )
+
+    def _divided(self, index: int, of: int) -> Self:
+        """What `part` gives where every tensor has one row a clip."""
         return self if of == 1 else self._each(lambda tensor: tensor[index::of].contiguous())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
