@@ -230,7 +230,8 @@ def _disjoint(
     Each recording falls on a side by a coin, as long as both sides can still have enough.
     """
     sizes = _sizes(clips, places)
-    groups = [sorted(sizes)[at] for at in rng.permutation(len(sizes))]
+    by_name = sorted(sizes)
+    groups = [by_name[at] for at in rng.permutation(len(by_name))]
     reachable = [1]  # bit s: s clips can be had from the recordings behind
     for group in reversed(groups):
         reachable.append(reachable[-1] | reachable[-1] << sizes[group])
@@ -257,7 +258,8 @@ def _sizes(clips: EpisodeClips, places: Rows) -> Counter[str]:
 
 def _window(clips: int, settings: EpisodeSettings) -> int:
     """Bit s: with s clips for queries, both sides have enough."""
-    return sum(1 << asked for asked in range(settings.queries, clips - settings.shot + 1))
+    most = clips - settings.shot
+    return max(0, (1 << (most + 1)) - (1 << settings.queries)) if most >= 0 else 0
 
 
 def _possible(sizes: Counter[str], settings: EpisodeSettings) -> bool:
