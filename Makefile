@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: help demo test test-ray test-browser docs docs-serve lint types format check benchmarks clean
+.PHONY: help demo test test-ray test-browser test-slow docs docs-serve lint types format check benchmarks clean
 
 help:
 	@echo "make demo          set up, generate a small data set, run everything on it (OUT=$(OUT))"
 	@echo "make test          set up and run the tests"
 	@echo "make test-ray      the tests of the engine ray, which sets up Ray too"
 	@echo "make test-browser  the report and exported clips in Chromium, which must be installed"
+	@echo "make test-slow     several processes, and what is built from the package: minutes"
 	@echo "make docs          build the pages into site/; make docs-serve shows them"
 	@echo "make check         tests, lint and types: what CI runs"
 	@echo "make benchmarks    run the benchmarks"
@@ -28,6 +29,9 @@ test-ray: .venv/installed-ray
 
 test-browser: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+test-slow: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ from l2a.errors import InputError, L2AError
 from l2a.files import fingerprint
 from l2a.pairs import ScoredPair
 from l2a.progress import Report
-from l2a.videos import Video
+from l2a.videos import TRAIN_SIDE, Video
 
 Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]
 """Makes the layers that pairs lack; gives back video id ─► why it can have none."""
@@ -79,7 +79,8 @@ class Material:
     """What clips are made of.
 
     Attributes:
-        videos: id ─► video; all that the pairs name.
+        videos: id ─► video; all that the pairs name, unlabelled ones with the class that the pairs
+            give them.
         classes: all class names of the data set, in the order of their indices.
         store: holds the layers of all these videos, or `prepare` makes them.
         originals: the videos that `include_real` adds.
@@ -406,7 +407,7 @@ def _check_video(
             f"The pairs name the video {video_id}, which the data set lacks; "
             f"give the data set they were selected from."
         )
-    if video.split != "train":
+    if video.split not in TRAIN_SIDE:
         raise InputError(
             f"The pairs name the video {video_id} of the {video.split} split; only "
             f"training videos may be composited, so select again with this split."

@@ -49,7 +49,7 @@ def draw_contact_sheet(
     """
     rows = []
     for one in layers:
-        text = f"{plain(one.video.label)}    {one.video.id}"
+        text = f"{plain(one.video.label or one.video.split)}    {one.video.id}"
         counts = f"{len(one.frames)} frames, {one.fps:.3g} fps"
         rows.append((text, counts, (unfit or {}).get(one.video.id, ""), _row(one, moments, height)))
     width = max(picture.shape[1] for *_, row in rows for picture in row)

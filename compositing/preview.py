@@ -163,7 +163,7 @@ def preview_layers(
     cells: list[tuple[UInt8, UInt8]] = []
     for number, video in enumerate(shown, 1):
         one = store.load(video)
-        clips.append(folder / f"{number:02}-{_slug(video.label)}.mp4")
+        clips.append(folder / f"{number:02}-{_slug(video.label or video.split)}.mp4")
         _write_layers(clips[-1], one)
         _, outlined, background = parts_at(one, np.array([len(one.frames) // 2]), _SMALL)
         cells.append((outlined[0], background[0]))
@@ -402,7 +402,7 @@ def _draw_index(
     for shelf, count in zip(shelves, lines, strict=True):
         for column, i in enumerate(shelf):
             left = GAP + column * step
-            title = f"{names[i]}    {plain(videos[i].label)}"
+            title = f"{names[i]}    {plain(videos[i].label or videos[i].split)}"
             pen.text((left, top), truncated(title, face, inner), INK, face)
             pen.text((left, top + LINE), truncated(Path(videos[i].id).name, face, inner), INK, face)
             for half, picture in enumerate(cells[i]):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 # Given by position, not by name.
-POSITIONAL = frozenset({"verb", "data", "run"})
+POSITIONAL = frozenset({"verb", "data", "run", "cells"})
 
 
 class Arguments:

@@ -29,13 +29,15 @@ KINDS = {
     "in no list": "videos that no list or class folder of the data set has",
     "in no split": "videos that the split does not use",
     "one class": "nothing to tell apart",
+    "another class": "lines of the list of labelled videos whose class is not their folder's",
     "incomplete class": "classes without train or test videos",
     "two sides": "groups with videos on two sides of the split",
 }
 """Kind of finding ─► its heading, in the order of the report."""
 
-SOUND = frozenset({"in no split", "listed twice"})
-"""Kinds that are worth knowing and break nothing: the data set's own lists say so."""
+SOUND = frozenset({"in no split", "listed twice", "another class"})
+"""Kinds that are worth knowing and break nothing: the data set's own lists say so, or
+its folders are right where a list is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,11 @@ def report_json(report: CheckReport) -> dict[str, object]:
         "data": str(videos.root),
         "format": videos.format,
         "classes": list(videos.classes),
-        "videos": {split: len(videos.of_split(split)) for split in SPLITS},
+        "videos": {
+            split: len(videos.of_split(split))
+            for split in SPLITS
+            if split != "unlabelled" or videos.of_split(split)
+        },
         "notes": list(videos.notes),
         "broken": report.broken,
         "findings": [
@@ -156,6 +162,8 @@ def _from_reading(videos: VideoSet) -> Iterator[Finding]:
     for id in videos.left_out:
         if id not in kept:
             yield Finding("in no list", id, f"not used in the layout {videos.format}")
+    for row in videos.disputed:
+        yield Finding("another class", row.id, row.reason)
     for video in videos.of_split("unused"):
         yield Finding("in no split", video.id, f"a video of {video.label}")
 
@@ -182,11 +190,13 @@ def _on_two_sides(videos: VideoSet) -> Iterator[Finding]:
 def _classes(videos: VideoSet) -> Iterator[Finding]:
     if len(videos.classes) == 1:
         yield Finding("one class", videos.classes[0], "all videos are of this class")
+    unlabelled = bool(videos.of_split("unlabelled"))
     for split in ("train", "test"):
         present = {video.label for video in videos.of_split(split)}
+        kind = "labelled train" if split == "train" and unlabelled else split
         for label in videos.classes:
             if label not in present:
-                yield Finding("incomplete class", label, f"no {split} video")
+                yield Finding("incomplete class", label, f"no {kind} video")
 
 
 def _copies(videos: VideoSet) -> Iterator[Finding]:

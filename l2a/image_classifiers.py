@@ -272,7 +272,7 @@ def _torchvision(name: str) -> Kind:
         state = torchvision_state(weights, f"The ImageNet weights of {name}")
         return _renamed(state) if name.startswith("densenet") else state
 
-    cubic = "bicubic" in str(transform.interpolation)
+    cubic = transform.interpolation.value == "bicubic"
     preset = Preset(
         transform.resize_size[0], transform.crop_size[0], _three(transform.mean),
         _three(transform.std), "bicubic" if cubic else "bilinear",

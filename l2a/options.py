@@ -146,6 +146,37 @@ class AblationSettings:
 
 
 @dataclass(frozen=True)
+class PaperSettings:
+    """Which table of the paper, and where its data lie.
+
+    Attributes:
+        cells: the table: 1, 2 or 5, the last fully supervised.
+        data_root: the folder that holds ucf101, hmdb51 and kinetics400, as they are unpacked.
+        out: the folder of all runs.
+        seeds: each cell is trained with each of them.
+        sports1m: a state dict of r2plus1d_18 that was trained on Sports-1M, for the cells that
+            begin with it; none is published for torchvision's network.
+        start: run what is not finished; else only the plan is printed.
+    """
+
+    GROUP: ClassVar[str] = "paper"
+
+    cells: str
+    data_root: Path
+    out: Path = Path("runs/paper")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sports1m: Path | None = None
+    start: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            shown = " ".join(map(str, self.seeds))
+            raise InputError(
+                f"seeds is {shown!r}; give whole numbers from 0, each once, such as --seeds 0 1 2."
+            )
+
+
+@dataclass(frozen=True)
 class MapPicture:
     """Where the map goes.
 
@@ -219,6 +250,8 @@ class FromClassifier:
     Attributes:
         classifier: a classifier.safetensors that `l2a train` wrote.
         subset: the split to measure on: test, val or train.
+        views: CLIPSxCROPS, such as 10x3: how many clips spread over a video's time, and how many
+            squares along the longer side of each, are looked at; their softmax is averaged.
         scene_test: also ask about test videos whose actors and scenes were exchanged. Layers are
             made of them, for this alone, with the settings of the classifier's run unless given.
     """
@@ -227,6 +260,7 @@ class FromClassifier:
 
     classifier: Path
     subset: Literal["test", "val", "train"] = "test"
+    views: str = setting("1x1", added=True)
     scene_test: bool = False
 
 

@@ -81,6 +81,8 @@ class VideoSet:
         left_out: ids of video files that no list or class folder of the layout has.
         lists: the list files that were read, or belong to another split.
         unread: files that look like lists and were not read, each with the reason.
+        disputed: labelled videos to which the list that names them gives another class than their
+            folder does, each with what it says.
         truths: id of an unlabelled video ─► the class that its files tell, where they tell one. For
             reports of how right pseudo-labels are, and for nothing that trains.
     """
@@ -95,6 +97,7 @@ class VideoSet:
     left_out: tuple[str, ...] = field(default=())
     lists: tuple[Path, ...] = field(default=())
     unread: tuple[Skipped, ...] = field(default=())
+    disputed: tuple[Skipped, ...] = field(default=())
     truths: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -168,8 +171,9 @@ def shared_groups(videos: VideoSet) -> Mapping[str, tuple[str, ...]]:
 def carve_validation(videos: VideoSet, share: float, seed: int) -> VideoSet:
     """Set aside part of the train videos for validation, group by group.
 
-    Whole groups move, so that no recording is on both sides; groups that reach over several classes
-    move whole, too. Every class comes as close to the share as its groups allow, every class that
+    Whole groups of labelled videos move, so that no recording is on both sides; groups that reach
+    over several classes move whole, too, and what is unlabelled of these groups is not used then.
+    Every class comes as close to the share as its groups allow, every class that
     can gives at least one video, and every class keeps at least one. The choice depends on `seed`
     and on the train videos alone. A set that has validation videos already is returned unchanged.
 
@@ -189,13 +193,15 @@ def carve_validation(videos: VideoSet, share: float, seed: int) -> VideoSet:
     train = videos.of_split("train")
     if not train:
         raise InputError(f"There is no train video in {videos.root}; check its split files.")
-    moved = _choose_groups(train, share, f"validation {seed}")
+    moved = choose_groups(train, share, f"validation {seed}")
     if not moved:
+        labelled = "labelled " if videos.of_split("unlabelled") else ""
+        more = "label more of them" if labelled else "add videos"
         raise InputError(
-            f"No class of {videos.root} has train videos of two groups, so none can be set aside"
-            " for validation; add videos, or say by group_pattern which belong together."
+            f"No class of {videos.root} has {labelled}train videos of two groups, so none can be"
+            f" set aside for validation; {more}, or say by group_pattern which belong together."
         )
-    return _move(videos, moved, "val")
+    return _without_recordings(_move(videos, moved, "val"), moved)
 
 
 def carve_test(videos: VideoSet) -> VideoSet:
@@ -205,7 +211,7 @@ def carve_test(videos: VideoSet) -> VideoSet:
     their names), so that everybody who reads the same files tests on the same videos. Where no
     class has two groups the set stays without a test split, and a note says so.
     """
-    moved = _choose_groups(videos.of_split("train"), TEST_SHARE, "test")
+    moved = choose_groups(videos.of_split("train"), TEST_SHARE, "test")
     if not moved:
         return videos.noting("There is no test split, and no class has two groups to carve one.")
     return _move(videos, moved, "test")
@@ -232,8 +238,29 @@ def _move(videos: VideoSet, groups: frozenset[str], split: str) -> VideoSet:
     return carved.noting(*notes)
 
 
-def _choose_groups(videos: Sequence[Video], share: float, key: str) -> frozenset[str]:
+def _without_recordings(videos: VideoSet, groups: frozenset[str]) -> VideoSet:
+    """The set without unlabelled videos of `groups`: validation measures nothing if training has
+    seen its recordings."""
+    seen = [v for v in videos.of_split("unlabelled") if v.group in groups]
+    if not seen:
+        return videos
+    ids = {video.id for video in seen}
+    kept = tuple(v.moved_to("unused") if v.id in ids else v for v in videos.videos)
+    return replace(videos, videos=kept).noting(
+        f"Unlabelled videos of recordings that validation has, which are not used: {len(seen)}."
+    )
+
+
+def choose_groups(
+    videos: Sequence[Video], share: float, key: str, *, of_every_class: bool = True
+) -> frozenset[str]:
     """The groups to move so that each class gives nearest to `share` and keeps at least one video.
+
+    Args:
+        videos: to choose from.
+        share: of each class's videos, 0..1.
+        key: another text, another choice.
+        of_every_class: let each class that can give at least one video, even where none is nearer.
 
     Groups of one class can be chosen class by class and exactly, as a subset sum. Those that reach
     over several classes tie the classes together; they come first, give their own share, and leave
@@ -242,7 +269,8 @@ def _choose_groups(videos: Sequence[Video], share: float, key: str) -> frozenset
     choice = _Choice(videos, key)
     choice.from_spanning(share)
     choice.from_own(share)
-    choice.at_least_one(share)
+    if of_every_class:
+        choice.at_least_one(share)
     return frozenset(choice.chosen)
 
 

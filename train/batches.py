@@ -118,7 +118,7 @@ class ClipSource:
         """Real clips of rows `[B]`, with one-hot labels and, if asked for, their masks.
 
         Raises:
-            ValueError: one has no label; `clips` gives clips alone.
+            ValueError: one has no label; `clips` and `unlabelled` do without.
         """
         labels = self.one_hot(rows)
         views = self.unlabelled(rows, augment, masks=masks)

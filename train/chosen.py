@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from compositing.making import LayerMaker
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
-from l2a.pairs import ScoredPair, read_pairs
+from l2a.pairs import ScoredPair, read_pairs, read_spares
 from l2a.progress import say
-from l2a.videos import Skipped, Video
+from l2a.videos import TRAIN_SIDE, Skipped, Video
 from train.opening import open_store, prepare_layers
 from train.settings.full import RunSettings
 
@@ -26,7 +26,8 @@ class Chosen:
     Attributes:
         rows: the pairs, best first.
         meta: of the pairs file.
-        videos: id ─► training video of the data set.
+        videos: id ─► training video of the data set; an unlabelled one with the class that the
+            pairs give it.
         classes: all class names of the data set, also of those without a training video: an index
             is the same class here, in training and in testing.
         store: the layers that lie next to the pairs file, that the settings name, or new ones.
@@ -40,6 +41,11 @@ class Chosen:
     store: LayerMaker
     engine: Engine
 
+    @property
+    def labelled(self) -> tuple[Video, ...]:
+        """The training videos that have a class of their own: the originals of an export."""
+        return tuple(video for video in self.videos.values() if video.split == "train")
+
     def prepare(self, rows: Sequence[ScoredPair]) -> tuple[Skipped, ...]:
         """Make the layers that some pairs lack; returns the videos that can have none."""
         used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
@@ -47,6 +53,33 @@ class Chosen:
         for row in skipped:
             say(f"skipped {row.id}: {row.reason}")
         return skipped
+
+
+def with_classes(rows: Sequence[ScoredPair], videos: Mapping[str, Video]) -> dict[str, Video]:
+    """The unlabelled videos of some pairs, each with the class that the pairs give it: the
+    pseudo-label under which it was chosen.
+
+    Args:
+        rows: the pairs, with the class of each side.
+        videos: id ─► video; others than unlabelled ones keep their own class, and are left out.
+
+    Raises:
+        InputError: the pairs give one video two classes.
+    """
+    found: dict[str, Video] = {}
+    for row in rows:
+        for id_, label in (
+            (row.foreground, row.foreground_class), (row.background, row.background_class)
+        ):  # fmt: skip
+            video = videos.get(id_)
+            if video is None or video.split != "unlabelled":
+                continue
+            if found.setdefault(id_, replace(video, label=label)).label != label:
+                raise InputError(
+                    f"The pairs give the unlabelled video {id_} two classes, {found[id_].label} and"
+                    f" {label}; choose them again."
+                )
+    return found
 
 
 def open_chosen(
@@ -72,13 +105,14 @@ def open_chosen(
     """
     rows, meta = read_pairs(pairs)
     found = read_videos(data, settings)
-    videos = {video.id: video for video in found.of_split("train")}
+    videos = {video.id: video for video in found.of_split(*TRAIN_SIDE)}
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
         raise InputError(
             f"{pairs} names {strange[0]}, which is not a training video of {data}; "
             f"give the data set and the split that the pairs were chosen from."
         )
+    videos |= with_classes([*rows, *read_spares(pairs)], videos)
     places = pairs.parent / "layers", out.with_name(out.name + "-layers")
     store = open_store(run, prepare, engine, [videos[id_] for id_ in used], pairs.parent, *places)
     return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))

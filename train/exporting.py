@@ -60,7 +60,7 @@ def export_chosen(
         return export_pairs(
             PairList(rows, chosen.meta, spares, chooser(pairs)),
             Material(
-                chosen.videos, chosen.classes, chosen.store, tuple(chosen.videos.values()),
+                chosen.videos, chosen.classes, chosen.store, chosen.labelled,
                 _Preparing(chosen),
             ),
             out, settings.composite, settings.export, budget=count, engine=chosen.engine,
@@ -89,14 +89,15 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
         store = open_store(
             settings.run, settings.prepare, settings.engine, used, _first_selection(out)
         )
-        rows, count = _stand_ins(used), budget or len(videos)
+        rows, count, originals = _stand_ins(used), budget or len(videos), tuple(used)
     else:
         chosen = _opened(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
+        originals = chosen.labelled
         count = met_budget(chosen.rows, budget)
         rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)
-    material = Material(videos, (), store.store, tuple(videos.values()))  # it makes no layers
+    material = Material(videos, (), store.store, originals)  # it makes no layers
     return forecast_export(
         rows, material, out, settings.composite, settings.export, count=count, workers=workers
     )

@@ -46,6 +46,13 @@ class TensorBatch:
         """The same in memory from which a GPU can copy by itself."""
         return self._each(Tensor.pin_memory)
 
+    def part(self, index: int, of: int) -> Self:
+        """Clips `index`, `index` + `of`, `index` + 2 `of`, …: one of `of` parts of the batch.
+
+        A batch with tensors that are not one row a clip must say itself how it is divided.
+        """
+        return self if of == 1 else self._each(lambda tensor: tensor[index::of].contiguous())
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():

@@ -101,8 +101,8 @@ class Opened:
         }
         for split in self.needed:
             if len(rows[split]) == 0:
-                self._refuse(split, videos)
-        labels = _labels(bank, videos)
+                self.refuse_unreadable(split, videos)
+        labels = _labels(bank, videos, self.videos.of_split("unlabelled"))
         source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
         return PreparedData(videos, bank, source, rows, records, self.store)
 
@@ -132,7 +132,8 @@ class Opened:
         write_json(self.folder / BANK_RECORD, {"folder": str(named)})
         return bank
 
-    def _refuse(self, split: str, videos: VideoSet) -> None:
+    def refuse_unreadable(self, split: str, videos: VideoSet) -> None:
+        """Raise `InputError`: of a split no video can be read; `videos` tells why."""
         wanted = {video.id for video in self.videos.of_split(split)}
         first = next(row for row in videos.skipped if row.id in wanted)
         raise InputError(
@@ -272,13 +273,13 @@ def prepare_layers(
     return {record.id: record for record in done.records}, done.skipped
 
 
-def _labels(bank: ClipBank, videos: VideoSet) -> NDArray[np.int64]:
+def _labels(bank: ClipBank, videos: VideoSet, unlabelled: Sequence[Video]) -> NDArray[np.int64]:
     """The class index of each row of the bank; `UNLABELLED` where its video has no class, 0 where
-    it was skipped."""
+    another was skipped."""
     index_of = {name: index for index, name in enumerate(videos.classes)}
     labels = np.zeros(len(bank), dtype=np.int64)
     for video in videos.of_split("train", "val", "test"):
         labels[bank.row(video.id)] = index_of[video.label]
-    for video in videos.of_split("unlabelled"):
+    for video in unlabelled:
         labels[bank.row(video.id)] = UNLABELLED
     return labels

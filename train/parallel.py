@@ -20,6 +20,7 @@ import torch
 from compositing.engines.process import prepare_child
 from l2a.errors import L2AError
 from l2a.signals import defer_signals
+from train.distributed import world
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,10 +43,10 @@ class TrainingPool:
     def of(cls, workers: int, trainings: int, device: torch.device) -> TrainingPool:
         """What `--workers` (0: one per core) means for some trainings on a device.
 
-        A GPU takes them one by one.
+        A GPU takes them one by one, and so do several processes that train together.
         """
         cores = _cores()
-        if device.type != "cpu":
+        if device.type != "cpu" or world() > 1:
             return cls(1, torch.get_num_threads())
         processes = max(1, min(workers or cores, trainings))
         if processes == 1:

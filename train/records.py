@@ -22,7 +22,7 @@ from l2a.files import read_json, write_json
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
 from l2a.progress import say
 from l2a.runs import Run
-from l2a.videos import Video, VideoSet
+from l2a.videos import TRAIN_SIDE, Video, VideoSet
 from selector.rank import Selection
 from selector.sharpness import Sharpness
 from semantic_match.match import without_partner
@@ -157,15 +157,23 @@ def write_matching(run: Run, prepared: PreparedData, matching: Matching) -> None
 def draw_sheet(
     path: Path, store: LayerSource, videos: VideoSet, records: Mapping[str, LayerRecord]
 ) -> None:
-    """Draw a contact sheet: a training video of each class, for at most 12 classes.
+    """Draw a contact sheet: a training video of each class, for at most 12 classes, and a few
+    unlabelled ones in the last rows.
 
     The first that is fit stands for its class; where none is, an unfit one does, with its reason.
     """
     best: dict[str, Video] = {}
-    prepared = [video for video in videos.of_split("train") if video.id in records]
-    for video in sorted(prepared, key=lambda video: _flaws(records[video.id])):
+    labelled, unlabelled = (
+        sorted(
+            (video for video in videos.of_split(split) if video.id in records),
+            key=lambda video: _flaws(records[video.id]),
+        )
+        for split in TRAIN_SIDE
+    )
+    for video in labelled:
         best.setdefault(video.label, video)
-    shown = pick_evenly_by_class(best.values(), VIDEOS)
+    few = unlabelled[: VIDEOS // 4 if best else VIDEOS]
+    shown = [*pick_evenly_by_class(best.values(), VIDEOS - len(few)), *few]
     unfit = {video.id: why_unfit(records[video.id]) for video in shown}
     if shown:
         draw_contact_sheet(path, map(store.load, shown), unfit=unfit, **SHEET)

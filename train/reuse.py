@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,22 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import atomic_write, write_json
+from l2a.networks import VideoNetwork
 from l2a.options import FromClassifier
+from l2a.progress import progress
 from l2a.runs import Run
 from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
 from train.metrics import Metrics, draw_confusion, measure
-from train.opening import open_data, refuse_other_layers
+from train.opening import Opened, open_data, refuse_other_layers
 from train.origin import Origin
 from train.recipe import SelectorRecipe
 from train.scene_test.stage import open_tested, refuse_other_split, scene_test_of_one
 from train.settings.full import FullSettings
 from train.transfer import Reuse, open_selector
 from train.two_stage import check_matches, check_networks, choose_run, match_run, prepare_run
+from train.views import ReadViews, Viewed, Views, predict_views
 
 
 def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
@@ -98,7 +102,7 @@ def evaluate(data: Path, out: Path, source: FromClassifier, settings: FullSettin
     Raises:
         InputError: the classifier or the data are wrong, or do not go together.
     """
-    classifier, subset = source.classifier, source.subset
+    classifier, subset, views = source.classifier, source.subset, Views.parse(source.views)
     if source.scene_test:
         refuse_other_split(subset)
     network, card = load_classifier(classifier)
@@ -118,24 +122,46 @@ def evaluate(data: Path, out: Path, source: FromClassifier, settings: FullSettin
         settings = replace(settings, prepare=apart.store.settings)
     run = Run.open(
         out, "evaluate",
-        settings.groups(), {"data": data, "classifier": classifier, "subset": subset},
+        settings.groups(),
+        {"data": data, "classifier": classifier, "subset": subset, "views": source.views},
     )  # fmt: skip
-    prepared = opened.prepare(ClipSettings(**card["clips"]), CompositeSettings(), layers=False)
-    run.write_skipped(prepared.videos.skipped)
-    rows = prepared.rows[subset]
     network.move_to(device, settings.classifier.precision)
-    logits = predict(network, prepared.source, rows)
-    here = np.array([classes.index(name) for name in prepared.videos.classes], dtype=np.int64)
-    labels = here[prepared.source.labels[rows]]
+    geometry = ClipSettings(**card["clips"])
+    asked = _one_view if views.count == 1 else partial(_many_views, views=views)
+    viewed = asked(network, opened, geometry)
+    run.write_skipped((*opened.videos.skipped, *viewed.skipped))
+    logits = viewed.scores
+    labels = np.array([classes.index(video.label) for video in viewed.videos], dtype=np.int64)
     metrics = measure(logits, labels, classes)
     write_json(run.path("metrics.json"), metrics.to_json())
     draw_confusion(run.path("confusion.png"), metrics, classes)
     with atomic_write(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("video", "class", "predicted"))
-        for row, label, guess in zip(rows, labels, logits.argmax(axis=1), strict=True):
-            writer.writerow((prepared.bank.ids[row], classes[label], classes[guess]))
+        for video, label, guess in zip(viewed.videos, labels, logits.argmax(axis=1), strict=True):
+            writer.writerow((video.id, classes[label], classes[guess]))
     scenes = (
         "" if apart is None else scene_test_of_one(run, apart, settings.composite, network, card)
     )
     return Evaluated(metrics, scenes)
+
+
+def _one_view(network: VideoNetwork, opened: Opened, geometry: ClipSettings) -> Viewed:
+    """One centre crop of one clip of each video, by way of a bank."""
+    prepared = opened.prepare(geometry, CompositeSettings(), layers=False)
+    videos = prepared.videos.videos
+    rows = np.array([prepared.bank.row(video.id) for video in videos], dtype=np.int64)
+    return Viewed(videos, predict(network, prepared.source, rows), tuple(prepared.bank.skipped))
+
+
+def _many_views(
+    network: VideoNetwork, opened: Opened, geometry: ClipSettings, views: Views
+) -> Viewed:
+    """Several views of each video, decoded once and kept nowhere."""
+    how = opened.store.settings
+    read = ReadViews(views, geometry, how.max_frames, how.max_side)
+    with progress("views", "videos") as report:
+        viewed = predict_views(network, opened.videos.videos, read, opened.engine, report)
+    if not viewed.videos:
+        opened.refuse_unreadable(opened.needed[0], opened.videos.without(viewed.skipped))
+    return viewed

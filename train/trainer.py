@@ -1,7 +1,8 @@
 """The trainer: loop, optimiser, schedule and the state to resume from, whatever is learned.
 
 Everything that is random follows from (seed, step), so that a training that was killed and resumed
-ends with the bytes of one that was not.
+ends with the bytes of one that was not. Where several processes train together
+(`train.distributed`), process 0 calls the others to the same training, and writes alone.
 """
 
 from __future__ import annotations
@@ -30,8 +31,19 @@ from l2a.checkpoints import (
 from l2a.errors import L2AError
 from l2a.networks import VideoNetwork
 from l2a.progress import say
+from train.distributed import (
+    Part,
+    Parts,
+    average,
+    average_gradients,
+    call_all,
+    meet,
+    rank,
+    refuse_other_gpu,
+    world,
+)
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
-from train.objectives import Loss, Objective
+from train.objectives import Objective
 from train.settings.full import ClassifierSettings
 
 SECONDS_BETWEEN_STATES = 20.0
@@ -78,6 +90,8 @@ class Trainer(Generic[B]):
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
         self._loading = loading or Loading()
+        if settings.sync_batchnorm and world() > 1 and network.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self._tally = _Tally(torch.zeros((), device=network.device))
         self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
         parameters = [*network.parameters(), *objective.parameters()]
@@ -102,35 +116,56 @@ class Trainer(Generic[B]):
             L2AError: the loss is no longer a number.
         """
         device, per_epoch = self.network.device, self._batches.steps_per_epoch
+        refuse_other_gpu(device)
+        call_all(self._joining(), device)
+        meet()  # all have read the state by now: process 0 may write another one
+        parts = Parts(self._batches, rank(), world())
         self.network.train()
         saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for batch in load_steps(self._batches, self._loading, self.step):
-                torch.manual_seed(_mixed(self._seed, self.step))
+            for part in load_steps(parts, self._loading, self.step):
+                torch.manual_seed(_mixed(self._seed, self.step, rank()))
                 rate = float(self._schedule.get_last_lr()[0])
-                self._tally.add(self._learn(batch.to(device)), len(batch))
+                self._tally.add(self._learn(part.to(device)), part.total)
                 self.step += 1
-                self._clips += len(batch)
+                self._clips += part.total
                 counted, before = time.monotonic(), counted
                 self._seconds += counted - before
                 if self.step % per_epoch == 0:
-                    on_epoch(self.epoch - 1, self._figures(rate))
+                    if rank() == 0:
+                        on_epoch(self.epoch - 1, self._figures(rate))
                     self._tally = _Tally(torch.zeros((), device=device))
                 done = self.step == len(self._batches)
                 if done or time.monotonic() - saved > SECONDS_BETWEEN_STATES:
                     self._save()
                     saved = time.monotonic()
 
-    def _learn(self, batch: B) -> Loss:
-        """One step of gradient descent."""
-        loss = self.objective.loss(self.network, batch, self.step)
+    def _learn(self, part: Part[B]) -> dict[str, Tensor]:
+        """One step of gradient descent; returns the figures of the whole batch."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
+        figures: dict[str, Tensor] = {}
+        for piece, weight in part.pieces(self._settings.micro_batch):
+            loss = self.objective.loss(self.network, piece, self.step)
+            (loss.total if weight == 1 else loss.total * weight).backward()
+            for name, value in {"loss": loss.total, **loss.figures}.items():
+                weighted = value.detach() * weight
+                figures[name] = figures[name] + weighted if name in figures else weighted
+        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        average_gradients(parameters, *figures.values())
         self._optimiser.step()
         self._schedule.step()
+        # Each process has seen its own part: with the mean, all keep the same statistics.
+        average([one for one in self.network.buffers() if one.is_floating_point()])
         self.objective.after_step(self.network, self.step)
-        return loss
+        return figures
+
+    def _joining(self) -> Joining[B]:
+        """What other processes need to take part."""
+        return Joining(
+            self.network, self.objective, self._batches, self._settings, self._seed, self._loading,
+            self._state,
+        )  # fmt: skip
 
     def _figures(self, rate: float) -> dict[str, float]:
         means = self._tally.means()
@@ -142,7 +177,7 @@ class Trainer(Generic[B]):
         return means | {"lr": rate, "clips_per_second": self._tally.clips_per_second()}
 
     def _save(self) -> None:
-        if self._state is None:
+        if self._state is None or rank():
             return
         tensors = (
             with_prefix("network.", self.network.state_dict())
@@ -185,6 +220,27 @@ class Trainer(Generic[B]):
         return len(self._batches)
 
 
+@dataclass(frozen=True)
+class Joining(Generic[B]):
+    """A training, as process 0 sends it to those that train it together with it."""
+
+    network: VideoNetwork
+    objective: Objective[B]
+    batches: StepBatches[B]
+    settings: ClassifierSettings
+    seed: int
+    loading: Loading
+    state: Path | None
+
+    def __call__(self, device: torch.device) -> None:
+        """Take part; `device` is where the tensors lie already."""
+        trainer = Trainer(
+            self.network, self.objective, self.batches, self.settings, seed=self.seed,
+            loading=self.loading, state=self.state,
+        )  # fmt: skip
+        trainer.train()
+
+
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: ClassifierSettings) -> SGD:
     """Stochastic gradient descent with momentum and weight decay (Sec. 5.1)."""
     return SGD(
@@ -223,10 +279,10 @@ class _Tally:
     clips: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, loss: Loss, clips: int) -> None:
+    def add(self, figures: Mapping[str, Tensor], clips: int) -> None:
         """Add a step's figures."""
-        for name, value in {"loss": loss.total, **loss.figures}.items():
-            self.sums[name] = self.sums.get(name, self.zero) + value.detach()
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, self.zero) + value
         self.steps += 1
         self.clips += clips
 
@@ -239,6 +295,8 @@ class _Tally:
         return self.clips / max(time.monotonic() - self.started, 1e-9)
 
 
-def _mixed(seed: int, step: int) -> int:
-    """A seed of the global generator; SeedSequence keeps neighbouring seeds and steps apart."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def _mixed(seed: int, step: int, rank: int = 0) -> int:
+    """A seed of the global generator; SeedSequence keeps neighbouring seeds and steps apart. Of
+    several processes each has its own, and the first that of a single one."""
+    numbers = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

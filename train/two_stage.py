@@ -35,6 +35,7 @@ from semantic_match.match import match_classes
 from semantic_match.settings import MatchSettings
 from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
+from train.chosen import with_classes
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -193,6 +194,7 @@ def _arms(
     arm's folders."""
     folder, seed = run.path("stage_two"), settings.run.seed
     dropped = _dropped(run, prepared, settings.stage_two.drop_real)
+    learns = learns.on(prepared.source) if learns else None
     if settings.classifier.freeze_trunk:
         frozen = FrozenStageTwo(
             prepared, settings.classifier, settings.stage_two, settings.frozen, folder, seed,
@@ -387,7 +389,8 @@ def export_run(
 ) -> ExportReport:  # fmt: skip
     """Write the run's pairs as an augmented data set to RUN/export."""
     path = run.path("pairs.parquet")
-    pairs, meta = read_pairs(path)
+    (pairs, meta), spares = read_pairs(path), read_spares(path)
+    by_id = {video.id: video for video in prepared.videos.videos}
     originals: tuple[Video, ...] = ()
     if export.include_real != "no":
         # Validation that was carved out for the Selector is training video to everybody else.
@@ -396,9 +399,9 @@ def export_run(
         originals = tuple(video for video in videos if video.id not in dropped)
     with progress("export", "clips") as report:
         done = export_pairs(
-            PairList(pairs, meta, read_spares(path)),
+            PairList(pairs, meta, spares),
             Material(
-                {video.id: video for video in prepared.videos.videos}, prepared.videos.classes,
+                by_id | with_classes([*pairs, *spares], by_id), prepared.videos.classes,
                 prepared.store, originals,
             ),
             run.path("export"), composite, export, engine=make_engine(engine), progress=report,

@@ -17,9 +17,11 @@ from l2a.errors import InputError
 from l2a.formats import folder as folders
 from l2a.formats import hmdb51, kinetics, lists, ucf101
 from l2a.formats.groups import plain
+from l2a.formats.labelled import with_labels
 from l2a.formats.listing import examples
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, Tree
+from l2a.formats.unlabelled import check_folder, with_unlabelled
 from l2a.formats.unread import sentence, unread_lists
 from l2a.videos import VideoSet, carve_test, shared_groups
 
@@ -51,14 +53,16 @@ def read_videos(folder: Path, settings: DataSettings) -> VideoSet:
     set with a val split but no test split (Kinetics, most lists) is reported on its val split, as
     everybody does: that becomes the test split. A set with neither gets a test split by group
     (`l2a.videos.carve_test`). Validation is not carved here (`l2a.videos.carve_validation`).
+    Where settings say which training videos are labelled, the others are unlabelled.
 
     Args:
         folder: the data set's folder, as its makers unpack it.
-        settings: layout, official split, annotations, groups.
+        settings: layout, official split, annotations, groups; what is labelled.
 
     Raises:
         InputError: no such folder, an unknown format, annotations or a split that do not exist,
-            lists that cannot be read, no video at all, or one class only.
+            lists that cannot be read, no video at all, or one class only; what is labelled is said
+            wrongly.
     """
     videos = read_any(folder, settings)
     if len(videos.classes) == 1:
@@ -81,14 +85,20 @@ def read_any(folder: Path, settings: DataSettings) -> VideoSet:
 
 
 def _read(folder: Path, settings: DataSettings) -> VideoSet:
-    tree = Tree(folder)
+    if settings.unlabelled is not None:
+        check_folder(folder, settings.unlabelled)
+    tree = Tree(folder, settings.unlabelled)
     videos = _reader(tree, settings).read(tree, settings)
-    unread = unread_lists(tree, videos)
+    of_labels = () if settings.labelled is None else (settings.labelled,)
+    unread = unread_lists(tree, replace(videos, lists=(*videos.lists, *of_labels)))
     if not videos.videos:
         raise InputError(_nothing_found(folder, videos))
     if unread:
         videos = replace(videos, unread=unread).noting(sentence(unread))
     videos = _alike(_with_test(_regrouped(videos, settings.group_pattern)))
+    if settings.unlabelled is not None:
+        videos = with_unlabelled(videos, settings.unlabelled, settings.group_pattern)
+    videos = with_labels(videos, settings)
     shared = shared_groups(videos)
     if shared:
         videos = videos.noting(

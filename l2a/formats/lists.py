@@ -128,6 +128,8 @@ def _lists(root: Path, settings: DataSettings) -> list[Path]:
     if settings.annotations is not None and settings.annotations.is_file():
         return [settings.annotations]
     files = annotation_files(root, settings.annotations, _is_list, _LIST_PLACES)
+    if settings.labelled is not None:  # it can lie among them, and is no list of a split
+        files = [path for path in files if path.absolute() != settings.labelled.absolute()]
     if any("rawframes" in path.name for path in files):
         # Lists of extracted frames lie next to the lists of the same videos.
         files = [path for path in files if "rawframes" not in path.name]
@@ -158,12 +160,12 @@ def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
 def _lines(path: Path, root: Path) -> Iterator[_Line]:
     in_name = SPLIT_IN_NAME.search(path.stem.lower())
     split = in_name[1] if in_name else "train"
-    base = _below(path.parent, root)
+    base = below(path.parent, root)
     for row in rows_of(path):
-        yield _Line(_parts(row.path, root, base), row.label, row.split or split, row.path)
+        yield _Line(parts_of(row.path, root, base), row.label, row.split or split, row.path)
 
 
-def _parts(written: str, root: Path, base: str | None) -> tuple[str, ...]:
+def parts_of(written: str, root: Path, base: str | None) -> tuple[str, ...]:
     """The parts of a listed path, composed and without `.` and `..`.
 
     `..` counts from the folder of the list or from the data set's folder, whichever it stays in.
@@ -197,7 +199,7 @@ def _resolved(parts: Iterable[str]) -> tuple[str, ...] | None:
     return tuple(way)
 
 
-def _below(folder: Path, root: Path) -> str | None:
+def below(folder: Path, root: Path) -> str | None:
     """A folder relative to the root, with forward slashes; None where it is the root or outside."""
     folder, root = folder.absolute(), root.absolute()
     if folder == root or not folder.is_relative_to(root):
@@ -207,7 +209,7 @@ def _below(folder: Path, root: Path) -> str | None:
 
 def _places(root: Path, lists: Sequence[Path]) -> list[str]:
     """Where listed paths can start, relative to the root, each with a slash at its end."""
-    bases = [_below(path.parent, root) for path in lists]
+    bases = [below(path.parent, root) for path in lists]
     return list(dict.fromkeys((*_PLACES, *(f"{nfc(base)}/" for base in bases if base))))
 
 

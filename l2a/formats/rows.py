@@ -66,6 +66,11 @@ def holds_rows(path: Path) -> bool:
     return any(_parsed(text) for _, text in zip(range(2), texts, strict=False))
 
 
+def names_columns(path: Path) -> bool:
+    """Whether a list's first line is a header that names a column of paths and one of classes."""
+    return _columns(path) is not None
+
+
 def class_number(text: str) -> int | None:
     """A class number, `1` or `1.0`; None when it is negative, broken or has too many digits."""
     whole, _, rest = text.partition(".")

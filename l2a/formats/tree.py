@@ -105,8 +105,10 @@ class Tree:
         texts: ids of files that may be lists: `train.csv`, `labels/classes.txt`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: Path | None = None) -> None:
+        """Walk `root`, but not into the folder `without`, whichever way leads there."""
         self.root = root
+        self._without = None if without is None else os.path.realpath(without)
         self.skipped: list[Skipped] = []
         self.runs: list[str] = []
         self.texts: list[str] = []
@@ -194,6 +196,8 @@ class Tree:
         """The folder of an entry, unless it leads in a circle or its name cannot be used."""
         if not is_printable(entry.name):
             self._skip(folder, entry.name, ODD_NAME)
+            return
+        if self._without is not None and os.path.realpath(entry.path) == self._without:
             return
         # Only the folders in which a link was followed can be met again by another link.
         above = (*folder.above[:-1], f"{folder.above[-1]}/{entry.name}")

@@ -23,7 +23,7 @@ from train.two_stage import train
 Train = Callable[[Path, Path, FullSettings], object]
 """What makes a run: `train.two_stage.train`."""
 
-_DONE = "report.html"
+DONE = "report.html"
 """What a run writes last."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -85,7 +85,7 @@ def one(plan: Plan, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
 
 def finished(run: PlannedRun) -> bool:
     """Whether a run has written all that it writes."""
-    return (run.folder / _DONE).is_file()
+    return (run.folder / DONE).is_file()
 
 
 def share_masks(store: Path, masks: Path) -> None:

@@ -40,6 +40,7 @@ from l2a.options import (
     Out,
     OutDemo,
     OutPage,
+    PaperSettings,
     PreviewSettings,
 )
 from l2a.settings import ClipSettings
@@ -140,6 +141,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "ablate": Command(
         "Train variants on splits and seeds, and compare them with one of them, in pairs.",
         (*_DATA, Out, AblationSettings, *_TO_TRAIN), "ablate",
+    ),
+    "paper": Command(
+        "Say what a table of the paper takes, and run it.", (PaperSettings,), "paper"
     ),
     "select": Command(
         "Choose the best pairs of a data set with a trained Selector.",

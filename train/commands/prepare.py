@@ -1,4 +1,4 @@
-"""`l2a prepare`: layers of all training videos, or a look at a few of them."""
+"""`l2a prepare`: layers of all training videos, labelled or not, or a look at a few of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from l2a.arguments import Arguments
 from l2a.options import Data, LookFirst, Out
 from l2a.progress import progress
 from l2a.runs import Run
-from l2a.videos import VideoSet
+from l2a.videos import TRAIN_SIDE, VideoSet
 from train.commands import full_settings, show
 from train.opening import open_data, prepare_layers
 from train.records import draw_sheet
@@ -32,7 +32,7 @@ def run(arguments: Arguments) -> None:
         _look(folder, store, opened.engine, videos)
         return
     with folder.stage("prepare"):
-        records, skipped = prepare_layers(store, videos.of_split("train"), opened.engine)
+        records, skipped = prepare_layers(store, videos.of_split(*TRAIN_SIDE), opened.engine)
     folder.write_skipped(videos.skipped + skipped)
     folder.write_unfit(unfit_rows(records.values()))
     sheet = folder.path("contact_sheet.png")
@@ -42,7 +42,7 @@ def run(arguments: Arguments) -> None:
 
 def _look(opened: Run, store: LayerMaker, engine: Engine, videos: VideoSet) -> None:
     """A dozen videos, as sheets and short clips; they are the beginning of the whole."""
-    train, folder = videos.of_split("train"), opened.path("preview")
+    train, folder = videos.of_split(*TRAIN_SIDE), opened.path("preview")
     sheet = opened.path("contact_sheet.png")
     with opened.stage("preview"), progress("preview", "videos") as report:
         done = preview_layers(store, train, sheet, folder, engine=engine, progress=report)

@@ -1,15 +1,21 @@
-"""`l2a train`: both stages, from a data set to a trained classifier."""
+"""`l2a train`: both stages, from a data set to a trained classifier, by one process or several."""
 
 from __future__ import annotations
 
 from l2a.arguments import Arguments
 from l2a.options import Data, FromSelector, Out
 from train.commands import full_settings, show
+from train.distributed import run_together
 from train.transfer import Reuse
 from train.two_stage import train
 
 
 def run(arguments: Arguments) -> None:
+    """Train, together with the other processes that a launcher started, if it did."""
+    run_together(lambda: _train(arguments))
+
+
+def _train(arguments: Arguments) -> None:
     """Train, and print the table of results."""
     given = arguments[FromSelector]
     reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None

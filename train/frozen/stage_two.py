@@ -153,7 +153,7 @@ class FrozenStageTwo:
         )  # fmt: skip
 
     def _train_method(self, plan: ArmPlan) -> None:
-        """Train a head by another method, from the optimum of the labelled clips on, and test it."""
+        """Train a head by another method, from the optimum of the labelled clips, and test it."""
         views, learns = self._views, self.learns
         assert learns is not None
         alone = self.folder / Training(ArmPlan(SUPERVISED, "none"), NO_PAIRS, 0).folder

@@ -1,6 +1,6 @@
 """Contrast of two views' class probabilities, one by one and by groups (TCL, Singh et al. 2021).
 
-As `simclr_loss`, `get_group` and `compute_group_consistency_loss` in `main.py` of
+As `simclr_loss`, `get_group` and `compute_group_contrastive_loss` in `main.py` of
 github.com/CVIR/TCL, 661076c, compute it: on probabilities, not on features.
 """
 

@@ -193,6 +193,8 @@ def lines_chart(
 
 
 _FEW = 12
+"""Points of a line up to which each is marked."""
+_HATCHES = (None, "////", "....", "xxxx")
 
 
 def _ends(values: Sequence[float | None]) -> str:
@@ -212,12 +214,15 @@ def stacked_chart(
         threshold: drawn as a line; None for none.
     """
     edges = np.linspace(0, 1, 21)
-    hatches = ("", "////", "....", "xxxx")[: len(parts)]
+    below = np.zeros(len(edges) - 1)
     with _Drawing(title, across) as drawing:
-        drawing.axes.hist(
-            list(parts.values()), edges, stacked=True, color=list(_SERIES[: len(parts)]),
-            label=list(parts), hatch=hatches, edgecolor=_INK, lw=0.4, alpha=0.75,
-        )  # fmt: skip
+        for number, (name, values) in enumerate(parts.items()):
+            counts = np.histogram(values, edges)[0]
+            drawing.axes.bar(
+                edges[:-1], counts, np.diff(edges), below, align="edge", label=name, alpha=0.75,
+                color=_SERIES[number], hatch=_HATCHES[number], edgecolor=_INK, lw=0.4,
+            )  # fmt: skip
+            below += counts
         if threshold is not None:
             drawing.axes.axvline(threshold, color=_INK, lw=1, ls="--", label="threshold")
         drawing.axes.yaxis.get_major_locator().set_params(integer=True)

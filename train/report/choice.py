@@ -8,6 +8,7 @@ import numpy as np
 
 from compositing.preview import best_pairs
 from compositing.settings import CompositeSettings
+from l2a.videos import TRAIN_SIDE
 from selector.diagnosis import verdict_text
 from train.report.charts import curve_charts, omega_chart
 from train.report.films import films_of
@@ -64,7 +65,7 @@ def shown_pairs(source: Source) -> Section:
     if source.pairs is None:
         return None
     pairs, meta = source.pairs
-    videos = {video.id: video for video in source.videos.of_split("train")}
+    videos = {video.id: video for video in source.videos.of_split(*TRAIN_SIDE)}
     store, settings = source.store, source.group(CompositeSettings)
     groups = {"best": best_pairs(pairs, 10 * _FILMS)}
     if source.sample:

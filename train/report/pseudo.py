@@ -71,7 +71,7 @@ class _Table:
     def last_round(self) -> _Table:
         """The rows of the last round."""
         own = np.flatnonzero(self.rounds == self.rounds.max())
-        texts = [[column[i] for i in own] for column in (self.videos, self.labels, self.truths)]
+        texts = [[column[i] for i in own.tolist()] for column in (self.videos, self.labels, self.truths)]
         numbers = self.confidence[own], self.rounds[own], self.accepted[own]
         return _Table(texts[0], texts[1], texts[2], *numbers)
 
@@ -99,7 +99,7 @@ def pseudo_labels(source: Source) -> Section:
         "charts": list(_charts(rounds, last, threshold)),
         "classes": judge_classes(last.accepted, last.labels, last.truths),
         "selector": _selector(source, last),
-        "used": list(_used(source.folder)),
+        "used": list(_used(source)),
         "clips": films,
         "missing": missing,
     }
@@ -114,7 +114,7 @@ def _charts(
         if any(row.known for row in rounds):
             lines["precision"] = [row.precision for row in rounds]
         numbers = [row.number for row in rounds]
-        yield lines_chart("coverage and precision over rounds", "round", numbers, lines)
+        yield lines_chart(f"{' and '.join(lines)} over rounds", "round", numbers, lines)
     if known.any():
         kinds = {
             "accepted, right": last.accepted & right,
@@ -129,7 +129,7 @@ def _charts(
     yield stacked_chart("confidence in the last round", "confidence", parts, threshold)
     if known.any():
         found = at_thresholds(last.confidence, last.labels, last.truths, _THRESHOLDS)
-        columns = {
+        columns: dict[str, Sequence[float | None]] = {
             "coverage": [share for share, _ in found], "precision": [share for _, share in found]
         }  # fmt: skip
         title = "had the threshold of the last round been another"
@@ -144,7 +144,7 @@ def _selector(source: Source, last: _Table) -> list[tuple[str, Auroc]] | str | N
         return None
     values = {row.video: row for row in read_videos_table(path)[0]}
     judged = [
-        i for i in np.flatnonzero(last.accepted & known)
+        i for i in np.flatnonzero(last.accepted & known).tolist()
         if last.videos[i] in values and values[last.videos[i]].value is not None
     ]  # fmt: skip
     rows, good = [values[last.videos[i]] for i in judged], right[judged]
@@ -173,9 +173,11 @@ def _told(column: Sequence[float | None], good: NDArray[np.bool_]) -> Auroc | No
     return auroc(scores, good[there])
 
 
-def _used(folder: Path) -> Iterator[tuple[str, str, float, float, float]]:
+def _used(source: Source) -> Iterator[tuple[str, str, float, float, float]]:
     """(arm, figure, first, mean, last) of losses that are more than one cross-entropy, of the first
     repeat of each arm."""
+    folder = source.folder
+    names = {name.replace(":", "_"): name for name in (source.metrics or {}).get("arms", {})}
     for place in sorted({*folder.glob("stage_two*/*-0"), *folder.glob("*/stage_two*/*-0")}):
         curves = _curves(place / "tensorboard")
         if len(curves) < 2:
@@ -183,7 +185,8 @@ def _used(folder: Path) -> Iterator[tuple[str, str, float, float, float]]:
         inside = place.parent.parent
         where = "" if inside == folder else f", {inside.name}"
         for name, values in curves.items():
-            title = arm_title(place.name.removesuffix("-0").replace("_", ":"))
+            arm = place.name.removesuffix("-0")
+            title = arm_title(names.get(arm, arm))
             yield title + where, name, values[0], statistics.fmean(values), values[-1]
 
 
@@ -229,7 +232,7 @@ class Wrong:
 def _wrong_ones(source: Source, last: _Table) -> tuple[list[Wrong], str]:
     """Films of the most confident wrong labels; and why there are none."""
     known, right = compare(last.labels, last.truths)
-    wrong = np.flatnonzero(known & ~right)
+    wrong = np.flatnonzero(known & ~right).tolist()
     order = sorted(wrong, key=lambda i: (-last.confidence[i], last.videos[i]))
     if not order:
         return [], ""

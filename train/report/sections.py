@@ -79,7 +79,11 @@ def _ran(source: Source) -> Section:
         data = {
             "format": videos.format,
             "classes": len(videos.classes),
-            "splits": [(split, counts[split]) for split in ("train", "val", "test")],
+            "splits": [
+                (split, counts[split])
+                for split in ("train", "val", "test", "unlabelled")
+                if counts[split] or split != "unlabelled"
+            ],
             "notes": videos.notes,
         }
     except L2AError as error:

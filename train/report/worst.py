@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from l2a.errors import L2AError
-from l2a.videos import Video
+from l2a.videos import TRAIN_SIDE, Video
 from train.report.films import real_film
 from train.report.source import Section, Source
 from train.video_table import VIDEOS, VideoRow, read_videos_table
@@ -59,7 +59,7 @@ def worst_videos(source: Source) -> Section:
         "clips": [],
     }
     try:
-        videos = {video.id: video for video in source.videos.of_split("train")}
+        videos = {video.id: video for video in source.videos.of_split(*TRAIN_SIDE)}
     except L2AError as error:
         return shown | {"missing": str(error)}
     return shown | {"clips": list(_clips(worst_of_each(valued), videos)), "missing": ""}

@@ -133,15 +133,9 @@ class SemiBatches:
         """Steps of the whole training."""
         return len(self._labelled)
 
-    def rows(self, index: int) -> NDArray[np.int64]:
-        """Bank rows of a step's unlabelled clips, int64 `[U]`."""
-        rows, count = self._unlabelled.rows, self._unlabelled.per_batch
-        return rows[cycle(index * count, count, len(rows), self._seed, _ORDER)]
-
     def __getitem__(self, index: int) -> SemiBatch:
         """The batch of a step, counted from 0 over all epochs."""
-        given, needs = self._unlabelled, self._needs
-        count, rows = given.per_batch, self.rows(index)
+        given, needs, rows = self._unlabelled, self._needs, self.rows(index)
         cutting = "cut" in needs and self._rng(index, _CUT).random() < CUT_PROBABILITY
         draws = self._draws(index, _WEAK)
         weak = self._source.unlabelled(rows, draws, masks=cutting, scenes=cutting)
@@ -159,9 +153,14 @@ class SemiBatches:
             batch["targets"] = given.targets[torch.from_numpy(rows)]
         if "teacher" in needs and given.teacher is not None:
             frames = self._source.bank.settings.num_frames
-            drawn = self._rng(index, _FRAME).integers(frames, size=count)
+            drawn = self._rng(index, _FRAME).integers(frames, size=len(rows))
             batch["teacher"] = given.teacher.of(rows, drawn)
         return SemiBatch(self._labelled[index], weak.clips, **batch)
+
+    def rows(self, index: int) -> NDArray[np.int64]:
+        """Bank rows int64 `[U]` of the unlabelled clips of a step."""
+        given, count = self._unlabelled, self._unlabelled.per_batch
+        return given.rows[cycle(index * count, count, len(given.rows), self._seed, _ORDER)]
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         epoch, step = divmod(index, self.steps_per_epoch)
@@ -215,8 +214,8 @@ def plan_cut(masks: Tensor, layers: Tensor) -> CutPlan:
     """Whose actors stand on whose scene (ActorCut, Zou et al. 2021).
 
     The partner is the batch in reverse order; the middle one of an odd number stays whole. So does
-    a clip without actors, one that is full of them, and one whose partner has no layers: what is
-    behind its actors is not known.
+    a clip without actors, one that is full of them, and one of a pair of which one has no layers:
+    who acts in it, or what is behind its actors, is not known.
 
     Args:
         masks: bool `[U, T, h, w]`, of the actors in the weak clips.
@@ -229,6 +228,6 @@ def plan_cut(masks: Tensor, layers: Tensor) -> CutPlan:
     regions = bounding_boxes(masks)
     share = regions.flatten(1).double().mean(1)
     own = torch.arange(len(masks))
-    cuts = (share > 0) & (share < 1) & layers.flip(0) & (own != own.flip(0))
+    cuts = (share > 0) & (share < 1) & layers & layers.flip(0) & (own != own.flip(0))
     weight = torch.where(cuts, 1 - (1 - share) ** CUT_ALPHA, 1.0)
     return CutPlan(torch.where(cuts, own.flip(0), own), weight.float(), regions)

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.objectives.table import find_method
-
 from l2a.errors import InputError
+from l2a.image_classifiers import make_image_classifier
 from l2a.progress import say
 from l2a.videos import VideoSet
 from train.arms import ArmPlan
+from train.objectives.table import find_method
+from train.semi_supervised.learning import method_of
 from train.settings.full import FullSettings
 from train.settings.semi import SemiSettings
+
+DEFAULT_TEACHER = "efficientnet_lite0"
+"""Of methods that are nothing without one, where none is named."""
 
 
 def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
     """Say what the settings ask for in vain.
 
     Raises:
-        InputError: a method teaches a trunk that shall stay as it is; or a rare combination.
+        InputError: a method teaches a trunk that shall stay as it is, or the teacher is unknown,
+            or its weights are not there.
     """
     if settings.stage_two.drop_real:
         raise InputError(
@@ -27,6 +32,8 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
             "would leave out pseudo-labelled clips of one arm alone; raise --pseudo-threshold."
         )
     if not settings.classifier.freeze_trunk:
+        if needs_teacher(settings.semi, plans):
+            make_image_classifier(settings.semi.teacher or DEFAULT_TEACHER)
         return
     if useless := [plan.method for plan in plans
                    if plan.method and find_method(plan.method).trunk_only]:  # fmt: skip
@@ -39,6 +46,12 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
             f"The teacher {settings.semi.teacher} teaches the trunk, and --freeze-trunk keeps it "
             "as it is; leave one of the two out."
         )
+
+
+def needs_teacher(semi: SemiSettings, plans: Sequence[ArmPlan]) -> bool:
+    """Whether an arm distils what an image network says."""
+    methods = [method_of(plan, semi) for plan in plans]
+    return any(method is not None and "teacher" in method.views for method in methods)
 
 
 def refuse_unlabelled(videos: VideoSet, semi: SemiSettings, data: Path) -> None:

@@ -148,10 +148,6 @@ def at_thresholds(
 def auroc(scores: NDArray[np.float64], good: NDArray[np.bool_]) -> Auroc | None:
     """How well scores tell good ones from bad ones; None where there is no one of either kind.
 
-    The standard error is that of Hanley and McNeil (1982, Eq. 1 to 3): with A the AUROC, of n good
-    and m bad ones, Q₁ = A / (2 − A) and Q₂ = 2A² / (1 + A),
-    SE² = [A(1 − A) + (n − 1)(Q₁ − A²) + (m − 1)(Q₂ − A²)] / nm. It is 0 where A is 0 or 1.
-
     Args:
         scores: float64 [n], finite.
         good: bool [n].
@@ -162,9 +158,18 @@ def auroc(scores: NDArray[np.float64], good: NDArray[np.bool_]) -> Auroc | None:
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # from 1; equal ones share their mean
     area = float((ranks[good].sum() - n * (n + 1) / 2) / (n * m))
+    return Auroc(area, auroc_error(area, n, m), n, m)
+
+
+def auroc_error(area: float, good: int, bad: int) -> float:
+    """Standard error of an AUROC (Hanley and McNeil 1982).
+
+    Of n good and m bad ones, with A the area, Q₁ = A / (2 − A) and Q₂ = 2A² / (1 + A):
+    SE² = [A(1 − A) + (n − 1)(Q₁ − A²) + (m − 1)(Q₂ − A²)] / nm. It is 0 where A is 0 or 1.
+    """
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (n - 1) * (first - area**2) + (m - 1) * (second - area**2)
-    return Auroc(area, math.sqrt(max(spread, 0.0) / (n * m)), n, m)
+    spread = area * (1 - area) + (good - 1) * (first - area**2) + (bad - 1) * (second - area**2)
+    return math.sqrt(max(spread, 0.0) / (good * bad))
 
 
 def compare(

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from train.objectives.parts import ObjectiveSettings, Training
-from train.objectives.table import Method, find_method
-from train.semi_supervised.batches import SemiBatches, Unlabelled
 
 from l2a.networks import VideoNetwork
 from train.arms import SUPERVISED, ArmPlan
+from train.batches import ClipSource
 from train.learning import Learning, Supervises
 from train.mix import TrainingMix
+from train.objectives.parts import ObjectiveSettings, Training
 from train.objectives.supervised import Supervised
+from train.objectives.table import Method, find_method
+from train.semi_supervised.batches import SemiBatches, Unlabelled
 from train.semi_supervised.pseudo_labels import PseudoLabels
 from train.settings.semi import SemiSettings
 
@@ -59,6 +60,10 @@ class SemiLearns:
         known = self.teacher_classes if "teacher" in method.views else 0
         training = Training(network, len(batches), known, seed)
         return Learning(method.make(objective_settings(self.semi), training), batches)
+
+    def on(self, source: ClipSource) -> SemiLearns:
+        """The same with labelled clips of a source, which knows the pseudo-labels of a round."""
+        return replace(self, supervises=replace(self.supervises, source=source))
 
     def with_targets(self, found: PseudoLabels) -> SemiLearns:
         """The same with the pseudo-labels of a round, for methods that are given them."""

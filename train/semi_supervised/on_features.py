@@ -18,9 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from train.objectives.parts import Training
-from train.objectives.table import Method
-from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
 
 from l2a.networks import Trunk, VideoNetwork
 from l2a.progress import progress
@@ -28,6 +25,9 @@ from train.batches import ClipBatch, ClipSource
 from train.frozen.features import FeatureBank
 from train.frozen.head import LinearHead
 from train.loading import prefetch
+from train.objectives.parts import Training
+from train.objectives.table import Method
+from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
 from train.semi_supervised.learning import objective_settings
 from train.settings.full import ClassifierSettings
 from train.settings.semi import SemiSettings

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.semi_supervised.batches import Unlabelled
-from train.semi_supervised.teacher import TeacherTable, make_teacher
-
 from l2a.devices import pick_device
 from l2a.runs import Run
 from train.arms import ArmPlan
 from train.learning import Supervises
 from train.prepared import PreparedData, unlabelled_rows
-from train.semi_supervised.learning import SemiLearns, method_of
+from train.semi_supervised.batches import Unlabelled
+from train.semi_supervised.checks import DEFAULT_TEACHER, needs_teacher
+from train.semi_supervised.learning import SemiLearns
+from train.semi_supervised.teacher import TeacherTable, make_teacher, rows_of_training
 from train.settings.full import FullSettings
-
-DEFAULT_TEACHER = "efficientnet_lite0"
-"""Of methods that are nothing without one, where none is named."""
 
 
 def semi_learns(
@@ -37,11 +34,10 @@ def semi_learns(
     rows = unlabelled_rows(prepared, settings.data.unlabelled_set)
     unlabelled = Unlabelled(rows, semi.unlabelled_per_batch or classifier.batch_size)
     classes = 0
-    methods = [method_of(plan, semi) for plan in plans]
-    if not classifier.freeze_trunk and any(m and "teacher" in m.views for m in methods):
+    if not classifier.freeze_trunk and needs_teacher(semi, plans):
         with run.stage("teacher"):
             teacher = make_teacher(semi.teacher or DEFAULT_TEACHER, pick_device(classifier.device))
-            table = TeacherTable.open(teacher, prepared)
+            table = TeacherTable.beside(prepared.bank, rows_of_training(prepared.rows), teacher)
             table.fill(rows)
         classes = teacher.classes
         unlabelled = Unlabelled(rows, unlabelled.per_batch, teacher=table)

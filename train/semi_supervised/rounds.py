@@ -27,6 +27,7 @@ from l2a.videos import counted
 from train.classifier import load_classifier, predict
 from train.frozen.features import FeatureBank
 from train.prepared import PreparedData
+from train.semi_supervised.logged import log_pseudo_labels
 from train.semi_supervised.pseudo_labels import (
     NAME,
     PseudoLabels,
@@ -34,6 +35,7 @@ from train.semi_supervised.pseudo_labels import (
     write_table,
 )
 from train.settings.full import FullSettings
+from train.tracking import Tracker
 
 _KEPT = "pseudo_labels.safetensors"
 
@@ -84,6 +86,7 @@ def label_in_rounds(
         found = PseudoLabels.load(kept)
         rounds.append(found)
         write_table(run.path(NAME), rounds, prepared, prepared.videos.truths)
+        _log(run, number, found, prepared)
         found.require_some()
         material = with_pseudo_labels(prepared, found, settings.semi.pseudo_labels)
         say(_sentence(number, found))
@@ -121,6 +124,17 @@ def _logits(
     features = bank.centre(rows).to(network.device)
     logits: NDArray[np.float32] = network.head(features).detach().cpu().numpy()
     return logits
+
+
+def _log(run: Run, number: int, found: PseudoLabels, prepared: PreparedData) -> None:
+    """The curves of a round."""
+    classes, truths = prepared.videos.classes, prepared.videos.truths
+    ids = [prepared.bank.ids[row] for row in found.rows]
+    with Tracker(run.path("tensorboard")) as tracker:
+        log_pseudo_labels(
+            tracker, number, found.confidences, found.accepted,
+            [classes[label] for label in found.labels], [truths.get(id_, "") for id_ in ids],
+        )  # fmt: skip
 
 
 def _part(run: Run, number: int) -> Run:

@@ -46,6 +46,11 @@ class ClassifierSettings:
         freeze_trunk: keep the trunk as its weights are and fit the last layer alone, to its one
             optimum, on features that are computed once; epochs, lr, momentum and weight_decay are
             then of no use.
+        micro_batch: clips in one pass of a training; gradients of a batch are then summed up, for
+            a small memory. All at once if not given. What is learned is the same up to rounding,
+            but for batch normalisation, which normalises each micro-batch by itself.
+        sync_batchnorm: where several GPUs train together, batch normalisation over the clips of
+            all of them; else each normalises its own.
     """
 
     GROUP: ClassVar[str] = "classifier"
@@ -61,8 +66,12 @@ class ClassifierSettings:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     freeze_trunk: bool = setting(False, added=True)
+    micro_batch: int | None = setting(None, added=True)
+    sync_batchnorm: bool = setting(False, added=True)
 
     def __post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise InputError(f"micro_batch is {self.micro_batch}; it must be at least 1.")
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")

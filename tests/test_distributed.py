@@ -1,0 +1,187 @@
+"""Several processes, one training: parts of batches, weights, and two processes against one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from banks import make_source
+from hypothesis import given
+from hypothesis import strategies as st
+from together import plain_network, train_plain
+
+from l2a.checkpoints import load_tensors
+from l2a.errors import InputError
+from train.batches import ClipBatch
+from train.distributed import Part, Parts, average, average_gradients, rank, run_together, world
+from train.mix import MixedBatches, TrainingMix
+from train.objectives.supervised import Supervised
+from train.settings.full import ClassifierSettings
+
+
+def batch_of(count: int) -> ClipBatch:
+    return ClipBatch(torch.arange(count), torch.eye(max(count, 1))[:count])
+
+
+# Parts of a batch.
+
+
+def test_a_part_is_every_nth_clip() -> None:
+    assert batch_of(7).part(0, 3).clips.tolist() == [0, 3, 6]
+    assert batch_of(7).part(2, 3).clips.tolist() == [2, 5]
+    whole = batch_of(7)
+    assert whole.part(0, 1) is whole
+
+
+@given(count=st.integers(1, 40), world=st.integers(1, 8), most=st.integers(1, 9) | st.none())
+def test_parts_hold_every_clip_once_and_pieces_are_small(
+    count: int, world: int, most: int | None
+) -> None:
+    if count < world:
+        return
+    seen: list[int] = []
+    for number in range(world):
+        part = Part(batch_of(count).part(number, world), count)
+        pieces = [piece for piece, _ in part.pieces(most)]
+        assert all(1 <= len(piece) <= (most or count) for piece in pieces)
+        seen += [clip for piece in pieces for clip in piece.clips.tolist()]
+    assert sorted(seen) == list(range(count))
+
+
+def test_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 clips, 2 processes: 3 and 2 clips, whose mean losses weigh 3/5 and 2/5 of the sum."""
+    assert [w for _, w in Part(batch_of(5), 5).pieces(None)] == [1.0]
+    assert [w for _, w in Part(batch_of(5), 5).pieces(2)] == [2 / 5, 2 / 5, 1 / 5]
+    monkeypatch.setattr("train.distributed.world", lambda: 2)
+    parts = [Part(batch_of(5).part(number, 2), 5) for number in (0, 1)]
+    weights = [[w for _, w in part.pieces(None)] for part in parts]
+    assert weights == [[6 / 5], [4 / 5]]  # of which the mean is taken
+
+
+def test_more_processes_than_clips_are_refused(tmp_path: Path) -> None:
+    mix = TrainingMix(np.arange(9), np.empty((0, 2), np.int64), 0)
+    batches = MixedBatches(make_source(tmp_path / "bank"), mix, 2, True, 7, 1)
+    parts = Parts(batches, 1, 2)
+    assert (len(parts), parts.steps_per_epoch) == (5, 5)
+    with pytest.raises(InputError, match="A batch has 1 clips, and 2 processes share it"):
+        [parts[step] for step in range(5)]
+
+
+# One process.
+
+
+def test_alone_nothing_is_averaged_and_nobody_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    ran: list[int] = []
+    run_together(lambda: ran.append(world()))
+    assert (ran, rank()) == ([1], 0)
+    value = torch.nn.Parameter(torch.ones(2))
+    average([value])
+    average_gradients([value])
+    assert value.tolist() == [1, 1]
+    assert value.grad is None
+
+
+def test_a_launcher_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="start them with torchrun or accelerate launch"):
+        run_together(lambda: None)
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 5])
+def test_micro_batches_give_the_gradient_of_the_batch(tmp_path: Path, most: int) -> None:
+    """Without batch normalisation: up to rounding."""
+    source = make_source(tmp_path / "bank")
+    batch, gradients = source.real(np.arange(5)), []
+    for given_most in (None, most):
+        network = plain_network()
+        for piece, weight in Part(batch, 5).pieces(given_most):
+            (Supervised().loss(network, piece).total * weight).backward()
+        gradients.append([p.grad for p in network.parameters()])
+    for whole, summed in zip(*gradients, strict=True):
+        torch.testing.assert_close(summed, whole, atol=1e-6, rtol=1e-5)
+
+
+def test_a_training_by_micro_batches_ends_where_one_without_ends(tmp_path: Path) -> None:
+    ends = []
+    for name, most in (("whole", None), ("micro", 2)):
+        train_plain(tmp_path / name, micro_batch=most)
+        ends.append(ended(tmp_path / name))
+    assert_same(*ends)
+
+
+def test_a_micro_batch_of_no_clip_is_refused() -> None:
+    with pytest.raises(InputError, match="micro_batch is 0; it must be at least 1"):
+        ClassifierSettings(micro_batch=0)
+
+
+# Two processes.
+
+
+def ended(folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """The figures of each epoch, and the network, that a training left."""
+    figures = json.loads((folder / "figures.json").read_text())
+    for found in figures:
+        del found["clips_per_second"]
+    return figures, dict(load_tensors(folder / "network.safetensors")[0])
+
+
+def assert_same(first: Any, second: Any, tolerance: float = 1e-5) -> None:
+    """Losses and weights are the same up to rounding."""
+    assert len(first[0]) == len(second[0]) == 3
+    for one, other in zip(first[0], second[0], strict=True):
+        assert one == pytest.approx(other, abs=tolerance)
+    for name, value in first[1].items():
+        torch.testing.assert_close(second[1][name], value, atol=tolerance, rtol=0)
+
+
+def start_two(folder: Path, *more: str) -> list[int]:
+    """Run `together.py` in two processes, as a launcher does; returns their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(__file__).with_name("together.py")
+    around = os.environ | {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    command: Sequence[str] = (sys.executable, str(script), str(folder), *more)
+    processes = [
+        subprocess.Popen(command, env=around | {"RANK": str(number), "LOCAL_RANK": str(number)})
+        for number in (0, 1)
+    ]
+    try:
+        return [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_a_death_costs_nothing(tmp_path: Path) -> None:
+    """Batches of 5 clips: unequal parts. Process 1 dies at step 4 of 9; both are started again."""
+    train_plain(tmp_path / "one")
+    assert start_two(tmp_path / "two") == [0, 0]
+    one, two = ended(tmp_path / "one"), ended(tmp_path / "two")
+    assert_same(one, two)
+    codes = start_two(tmp_path / "killed", "4")
+    assert codes[0] != 0
+    assert codes[1] == 9
+    assert load_tensors(tmp_path / "killed" / "state.safetensors")[1]["step"] == 4
+    assert start_two(tmp_path / "killed") == [0, 0]
+    again = ended(tmp_path / "killed")
+    assert again[0][-1] == two[0][-1]
+    assert all(torch.equal(again[1][name], value) for name, value in two[1].items())

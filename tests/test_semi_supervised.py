@@ -1,0 +1,108 @@
+"""The semi-supervised setting from files: stages, rounds, methods, resuming, leaks and errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from tiny_data import write_tiny
+from tiny_run import train_tiny, write_small
+
+from l2a.cli import main
+from l2a.pairs import read_pairs
+
+SEMI: dict[str, Any] = {
+    "setting": "semi-supervised", "labelled_share": 0.5, "pseudo_threshold": 0.0, "repeats": 1,
+    "compare": False, "probe": 0.0, "methods": "fixmatch tcl", "selector_steps": 3,
+    "scene_test": False, "rounds": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("semi")
+    write_tiny(folder / "data", train_groups=5)
+    return train_tiny(folder, **SEMI)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(run / "pseudo_labels.parquet").to_pylist()
+    return found
+
+
+def test_arms_stand_beside_labelled_clips_alone(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics["arms"]) == ["selector", "supervised", "fixmatch", "tcl"]
+    steps = {name: arm["cost"]["steps"] for name, arm in metrics["arms"].items()}
+    assert len(set(steps.values())) == 1
+    assert (
+        metrics["arms"]["fixmatch"]["cost"]["clips"]
+        > metrics["arms"]["supervised"]["cost"]["clips"]
+    )
+    assert "labelled clips alone" in (run / "table.txt").read_text()
+
+
+def test_every_round_labels_every_unlabelled_video_and_no_other(run: Path) -> None:
+    rows = rows_of(run)
+    rounds = {number: [row for row in rows if row["round"] == number] for number in (1, 2)}
+    videos = {row["video"] for row in rounds[1]}
+    assert len(rounds[1]) == len(rounds[2]) == len(videos)
+    assert {row["video"] for row in rounds[2]} == videos
+    lists = (run.parent / "data" / "splits" / "testlist01.txt").read_text().split()
+    assert not videos & {f"videos/{line}" for line in lists}
+    assert all(row["truth"] in row["video"] for row in rows)
+
+
+def test_pairs_hold_pseudo_labelled_videos_under_their_pseudo_label(run: Path) -> None:
+    given = {row["video"]: row["label"] for row in rows_of(run) if row["round"] == 2}
+    pairs, _ = read_pairs(run / "pairs.parquet")
+    used = [(pair.foreground, pair.foreground_class) for pair in pairs]
+    used += [(pair.background, pair.background_class) for pair in pairs]
+    seen = [(video, label) for video, label in used if video in given]
+    assert seen
+    assert all(given[video] == label for video, label in seen)
+
+
+def test_what_was_finished_is_not_done_again_and_ends_the_same(run: Path, tmp_path: Path) -> None:
+    kept = {name: (run / name).read_bytes() for name in ("metrics.json", "pseudo_labels.parquet")}
+    for name in ("stage_two/selector-0", "rounds/2"):
+        for path in sorted((run / name).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+    labeller = (run / "stage_two/supervised-0/classifier.safetensors").stat().st_mtime_ns
+    config = run.parent / "small.yaml"
+    words = ["train", str(run.parent / "data"), "--config", str(config), "--out", str(run)]
+    assert main(words) == 0
+    assert (run / "stage_two/supervised-0/classifier.safetensors").stat().st_mtime_ns == labeller
+    assert (run / "pseudo_labels.parquet").read_bytes() == kept["pseudo_labels.parquet"]
+    before, after = json.loads(kept["metrics.json"]), json.loads((run / "metrics.json").read_text())
+    for arms in (before["arms"], after["arms"]):
+        for arm in arms.values():
+            arm.pop("cost")
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labelled_share": None}, "All training videos"),
+        ({"pseudo_threshold": 1.0}, "the surest of"),
+        ({"methods": "fixmach"}, "no method 'fixmach'"),
+        ({"freeze_trunk": True, "methods": "s4l"}, "teaches the trunk"),
+        ({"freeze_trunk": True, "methods": "none", "teacher": "efficientnet_lite0"}, "The teacher"),
+        ({"teacher": "resnet_18"}, "resnet18"),
+        ({"pseudo_threshold": 2}, "pseudo_threshold"),
+    ],
+)
+def test_mistakes_are_a_sentence(
+    run: Path, tmp_path: Path, changes: dict[str, Any], said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    config = write_small(tmp_path, **(SEMI | {"methods": "none", "epochs": 1} | changes))
+    data, out = run.parent / "data", tmp_path / "out"
+    words = ["train", str(data), "--config", str(config), "--out", str(out)]
+    words += ["--layers", str(run / "layers")]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

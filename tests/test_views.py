@@ -1,0 +1,244 @@
+"""Several views of a video: where they lie, what they cost, and how their scores are joined."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from banks import make_source
+from tiny_data import CLASSES, write_tiny
+
+from compositing.engines.local import HERE
+from compositing.settings import CompositeSettings, PrepareSettings
+from l2a.cli import main
+from l2a.errors import InputError
+from l2a.formats import DataSettings, read_videos
+from l2a.media import sample_indices
+from l2a.settings import ClipSettings
+from l2a.videos import Video, VideoSet
+from train.classifier import make_classifier, predict, save_classifier
+from train.opening import open_data
+from train.settings.full import ClassifierSettings, EngineSettings, RunSettings
+from train.views import ReadViews, Views, batches_of, mean_scores, predict_views
+
+GEOMETRY = ClipSettings(num_frames=4, height=32, width=40, crop=28)
+PREPARE = PrepareSettings(segmenter="motion")
+SETTINGS = ClassifierSettings(network="tiny3d")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("views") / "data", train_groups=2)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("classifier") / "classifier.safetensors"
+    save_classifier(path, new(), CLASSES, GEOMETRY)
+    return path
+
+
+def new() -> torch.nn.Module:
+    return make_classifier(SETTINGS, len(CLASSES), 0, torch.device("cpu"))
+
+
+def reader(views: str) -> ReadViews:
+    return ReadViews(Views.parse(views), GEOMETRY, PREPARE.max_frames, PREPARE.max_side)
+
+
+# Where views lie, by hand.
+
+
+def test_clips_lie_between_each_others_frames() -> None:
+    """24 frames at 1 s: 4 parts of 6 s; of 3 clips the middles lie 1, 3 and 5 s into each part."""
+    times = np.arange(24.0)
+    chosen = sample_indices(times, 3 * 4)
+    frames = np.zeros((12, 2, 2, 3), np.uint8) + chosen.astype(np.uint8)[:, None, None, None]
+    clips = Views(clips=3).cut(frames, 2)[:, :, 0, 0, 0]
+    assert clips.tolist() == [[1, 7, 13, 19], [3, 9, 15, 21], [5, 11, 17, 23]]
+    assert sample_indices(times, 4).tolist() == clips[1].tolist()  # the middle clip is the one
+
+
+def test_crops_go_from_end_to_end_of_the_longer_side() -> None:
+    assert Views(1, 1).corners(128, 171, 112) == [(8, 29)]
+    assert Views(1, 2).corners(128, 171, 112) == [(8, 0), (8, 59)]
+    assert Views(1, 3).corners(128, 171, 112) == [(8, 0), (8, 29), (8, 59)]
+    assert Views(1, 3).corners(171, 128, 112) == [(0, 8), (29, 8), (59, 8)]
+    assert Views(1, 3).corners(112, 112, 112) == [(0, 0)] * 3
+    assert Views(1, 5).corners(10, 18, 10) == [(0, 0), (0, 2), (0, 4), (0, 6), (0, 8)]
+
+
+def test_a_view_is_its_square_of_its_frames() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 5, 9, 3), dtype=np.uint8)
+    views = Views(2, 3).cut(frames, 5)
+    assert views.shape == (6, 3, 5, 5, 3)
+    assert np.array_equal(views[0], frames[0::2, :, 0:5])
+    assert np.array_equal(views[2], frames[0::2, :, 4:9])
+    assert np.array_equal(views[4], frames[1::2, :, 2:7])
+
+
+def test_one_view_is_the_clip_of_the_bank(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "bank")
+    for row in range(3):
+        clip = source.real(np.array([row])).clips.numpy()
+        assert np.array_equal(Views().cut(source.bank.frames[row], source.crop), clip)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "10x", "0x3", "3x0", "1x1x1", "-1x2", "21x10", "9999999x1"]
+)
+def test_what_is_no_number_of_views_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="give CLIPSxCROPS, such as 10x3"):
+        Views.parse(text)
+
+
+def test_views_are_read_from_their_text() -> None:
+    assert (Views.parse("10x3"), Views.parse("10x3").count) == (Views(10, 3), 30)
+
+
+# Scores.
+
+
+def test_scores_are_the_mean_of_probabilities_by_hand() -> None:
+    """(3/4, 1/4) and (1/2, 1/2) ─► (5/8, 3/8)."""
+    logits = np.array([[[np.log(3), 0.0], [7.0, 7.0]]], np.float32)
+    assert np.exp(mean_scores(logits)) == pytest.approx(np.array([[5 / 8, 3 / 8]]))
+
+
+def test_one_loud_view_does_not_outvote_two() -> None:
+    logits = np.array([[[0, 2], [0, 2], [90, 0]]], np.float32)
+    assert logits.mean(axis=1).argmax() == 0
+    assert mean_scores(logits).argmax() == 1
+
+
+def test_scores_do_not_depend_on_what_is_added_to_logits_or_on_the_order_of_views() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (5, 4, 3)).astype(np.float32)
+    shifted = logits + rng.normal(0, 50, (5, 4, 1)).astype(np.float32)
+    assert mean_scores(shifted) == pytest.approx(mean_scores(logits), abs=1e-4)
+    assert mean_scores(logits[:, ::-1]) == pytest.approx(mean_scores(logits), abs=1e-6)
+    same = np.repeat(logits[:, :1], 4, axis=1)
+    expected = np.log(np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(1, keepdims=True))
+    assert mean_scores(same) == pytest.approx(expected, abs=1e-5)
+    assert np.isfinite(mean_scores(logits * 1e4)).all()
+
+
+def test_one_view_keeps_its_logits() -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (5, 1, 3)).astype(np.float32)
+    assert mean_scores(logits).tobytes() == logits.tobytes()
+
+
+# Asking a network.
+
+
+def opened_test(data: Path, out: Path) -> VideoSet:
+    return read_videos(data, DataSettings()).only("test")
+
+
+def test_one_view_scores_as_predict_does_to_the_byte(data: Path, tmp_path: Path) -> None:
+    opened = open_data(
+        data, tmp_path, DataSettings(), PREPARE, EngineSettings(workers=1), RunSettings()
+    )
+    prepared = opened.prepare(GEOMETRY, CompositeSettings(), layers=False)
+    videos, network = prepared.videos.of_split("train"), new()
+    rows = np.array([prepared.bank.row(video.id) for video in videos], np.int64)
+    viewed = predict_views(network, videos, reader("1x1"), HERE, lambda done, total: None)
+    assert viewed.videos == videos
+    assert viewed.scores.tobytes() == predict(network, prepared.source, rows).tobytes()
+
+
+def test_views_of_a_video_are_asked_about_and_joined(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another way: one pass for each video; and a video is opened once for 6 views."""
+    import train.views
+
+    opened: list[Path] = []
+    read = train.views.read_frames
+    monkeypatch.setattr(
+        train.views, "read_frames", lambda path, **how: opened.append(path) or read(path, **how)
+    )
+    videos, network, views = opened_test(data, tmp_path).videos, new(), reader("3x2")
+    viewed = predict_views(network, videos, views, HERE, lambda done, total: None)
+    assert opened == [video.path for video in videos]
+    network.eval()
+    with torch.inference_mode():
+        for video, scores in zip(videos, viewed.scores, strict=True):
+            clips = torch.from_numpy(views(video))
+            expected = network(network.to_input(clips)).softmax(1).mean(0).log()
+            assert scores == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_an_unreadable_video_is_skipped_and_the_others_keep_their_scores(
+    data: Path, tmp_path: Path
+) -> None:
+    videos = opened_test(data, tmp_path).videos
+    gone = Video("gone", tmp_path / "gone.mp4", videos[0].label, "g", "test")
+    network = new()
+    shown: list[tuple[int, int]] = []
+    whole = predict_views(network, videos, reader("2x1"), HERE, lambda done, total: None)
+    given = (videos[0], gone, *videos[1:])
+    viewed = predict_views(
+        network, given, reader("2x1"), HERE, lambda done, total: shown.append((done, total))
+    )
+    assert viewed.videos == videos
+    assert [(row.id, row.reason) for row in viewed.skipped] == [("gone", "there is no such file")]
+    assert viewed.scores == pytest.approx(whole.scores, abs=1e-6)
+    assert shown == [(done, 7) for done in range(1, 8)]
+
+
+def test_no_more_than_one_stack_of_clips_waits() -> None:
+    """Memory does not grow with the number of videos: clips are taken when they are needed."""
+    taken: list[int] = []
+
+    def clips() -> Iterator[np.ndarray]:
+        for index in range(11):
+            taken.append(index)
+            yield np.full((1, 1, 1, 3), index, np.uint8)
+
+    sizes = []
+    for count, batch in enumerate(batches_of(clips(), 4), start=1):
+        assert len(taken) <= 4 * count
+        sizes.append(len(batch))
+    assert sizes == [4, 4, 3]
+
+
+# The command.
+
+
+def evaluated(data: Path, classifier: Path, out: Path, *more: str) -> dict[str, bytes]:
+    words = ["evaluate", str(data), "--classifier", str(classifier), "--workers", "1"]
+    assert main([*words, "--out", str(out), *more]) == 0
+    names = ("metrics.json", "predictions.csv", "confusion.png")
+    return {name: (out / name).read_bytes() for name in names}
+
+
+def test_the_command_with_one_view_and_with_several(
+    data: Path, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = evaluated(data, classifier, tmp_path / "plain")
+    assert evaluated(data, classifier, tmp_path / "one", "--views", "1x1") == plain
+    several = evaluated(data, classifier, tmp_path / "several", "--views", "3x2")
+    metrics = json.loads(several["metrics.json"])
+    assert metrics["n"] == 6
+    assert metrics["loss"] != json.loads(plain["metrics.json"])["loss"]
+    assert not (tmp_path / "several" / "bank").exists()
+    rows = list(csv.DictReader(several["predictions.csv"].decode().splitlines()))
+    assert [row["video"] for row in rows] == [
+        row["video"] for row in csv.DictReader(plain["predictions.csv"].decode().splitlines())
+    ]
+    assert "views: 6/6 videos" in capsys.readouterr().err
+
+
+def test_the_command_refuses_other_views_before_any_work(
+    data: Path, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(data), "--classifier", str(classifier), "--views", "ten"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "views is 'ten'; give CLIPSxCROPS" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,81 @@
+"""A training by one process or several, as a script: `python together.py FOLDER [DIES_AT]`.
+
+The network has no batch normalisation, so that the number of processes changes rounding alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from banks import make_source
+from torch import Tensor, nn
+
+import train.trainer
+from l2a.checkpoints import save_tensors
+from l2a.networks import Trunk, VideoNetwork
+from train.batches import ClipBatch
+from train.distributed import rank, run_together
+from train.mix import MixedBatches, TrainingMix
+from train.objectives import Loss
+from train.objectives.supervised import Supervised
+from train.settings.full import ClassifierSettings
+from train.trainer import Trainer
+
+
+class PlainTrunk(Trunk):
+    """One convolution."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Sequential(nn.Conv3d(3, 6, 3, stride=2), nn.ReLU()), 6)
+
+    def _features(self, clips: Tensor) -> Tensor:
+        for part in self.children():
+            clips = part(clips)
+        return clips
+
+
+class Mortal(Supervised):
+    """Process 1 dies at a step."""
+
+    def __init__(self, dies_at: int) -> None:
+        self.dies_at = dies_at
+
+    def loss(self, network: VideoNetwork, batch: ClipBatch, step: int = 0) -> Loss:
+        if rank() == 1 and step == self.dies_at:
+            os._exit(9)
+        found = super().loss(network, batch, step)
+        return found._replace(figures={"twice": 2 * found.total.detach()})
+
+
+def plain_network() -> VideoNetwork:
+    """From scratch, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VideoNetwork("plain", PlainTrunk(), 3)
+
+
+def train_plain(folder: Path, micro_batch: int | None = None, dies_at: int = -1) -> None:
+    """Train for 3 epochs of 3 steps of 5 clips; leaves losses.json and network.safetensors."""
+    settings = ClassifierSettings(batch_size=3, lr=0.05, micro_batch=micro_batch)
+    mix = TrainingMix(np.arange(9), np.array([[0, 1], [3, 4], [6, 2]]), 2)
+    batches = MixedBatches(make_source(folder / "bank"), mix, 3, True, 7, 3)
+    network = plain_network()
+    trainer = Trainer(
+        network, Mortal(dies_at), batches, settings, seed=7, state=folder / "state.safetensors"
+    )
+    figures: list[dict[str, float]] = []
+    trainer.train(lambda epoch, found: figures.append(found))
+    (folder / "figures.json").write_text(json.dumps(figures))
+    save_tensors(folder / "network.safetensors", network.state_dict(), {"begun": trainer.step})
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train.trainer.SECONDS_BETWEEN_STATES = 0.0
+    place, deadly = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else -1
+    run_together(lambda: train_plain(place, dies_at=deadly))

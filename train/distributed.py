@@ -1,0 +1,290 @@
+"""Several processes, one training: on the GPUs of a machine, or of many.
+
+`torchrun --nproc_per_node 2 -m l2a train …`, or `accelerate launch`, starts the same command
+several times. Process 0 runs it as it always runs; the others wait, and are called whenever it
+comes to a training (`train.trainer`). So process 0 alone holds the run's lock, prepares, selects,
+logs and writes, and nothing but the trainer knows that there are others.
+
+In a training every process draws the same global batch from (seed, epoch, step), keeps its part,
+and takes the step with the mean of all gradients. Nothing is wrapped: two forward passes before one
+backward pass, or a head that a step leaves out, are as they are in one process.
+
+A process that dies is noticed by the launcher, which ends the others; the same command resumes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from l2a.errors import InputError, L2AError
+from l2a.progress import say
+from train.loading import StepBatches, TensorBatch
+
+B = TypeVar("B", bound=TensorBatch)
+
+Job = Callable[[torch.device], None]
+"""What the other processes are called for: picklable; it is given the device to work on."""
+
+_PATIENCE = timedelta(days=7)
+"""How long processes wait for process 0 to prepare. A death is noticed by the launcher at once."""
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if _joined() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _joined() else 1
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def run_together(command: Callable[[], None]) -> None:
+    """Run a command in process 0, and help it in all others.
+
+    Without a launcher it is run, and nothing else happens.
+
+    Args:
+        command: what `l2a` was asked to do.
+
+    Raises:
+        InputError: a launcher's variables are incomplete, or the processes did not find each other.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        command()
+        return
+    _join()
+    if rank():
+        _help()
+        return
+    say(f"{world()} processes train together ({dist.get_backend()})")
+    command()
+    # Not after an error: the others may be in the middle of a step. Then this process ends, and the
+    # launcher ends them.
+    _send(None, torch.device("cpu"))
+    dist.destroy_process_group()
+
+
+def call_all(job: Job, device: torch.device) -> None:
+    """Have all other processes do what this one is about to do on a device; for process 0."""
+    if world() > 1 and rank() == 0:
+        _send(job, device)
+
+
+def meet() -> None:
+    """Wait until all processes are here."""
+    if world() > 1:
+        _sum(torch.zeros(1))
+
+
+def own_device(like: torch.device) -> torch.device:
+    """The device of this process where process 0 uses one of that type."""
+    if like.type != "cuda":
+        return like
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def refuse_other_gpu(device: torch.device) -> None:
+    """Raise `InputError` where process 0 was told to use a GPU that is another process's."""
+    if world() > 1 and device.type == "cuda" and (device.index or 0) != own_device(device).index:
+        raise InputError(
+            f"device is {device}, and each of the {world()} processes takes the GPU of its own "
+            "number; leave --device out."
+        )
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Put the mean over all processes into each tensor, in place; float32, on one device.
+
+    One message for all of them. With one process nothing happens.
+
+    Raises:
+        L2AError: another process died.
+    """
+    if world() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+    _sum(flat)
+    flat /= world()
+    sizes = [tensor.numel() for tensor in tensors]
+    with torch.no_grad():
+        for tensor, mean in zip(tensors, flat.split(sizes), strict=True):
+            tensor.copy_(mean.view(tensor.shape))
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], *others: Tensor) -> None:
+    """Put the mean over all processes into each gradient, and into `others`.
+
+    A parameter without a gradient here that has one elsewhere counts as zero here. One that has
+    none anywhere keeps none, so that an optimiser leaves it alone, as it does in one process.
+
+    Raises:
+        L2AError: another process died.
+    """
+    if world() == 1:
+        return
+    has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
+    has = has.to(parameters[0].device)
+    _sum(has)
+    used = [p for p, count in zip(parameters, has.tolist(), strict=True) if count]
+    gradients = []
+    for parameter in used:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    average([*gradients, *others])
+
+
+@dataclass(frozen=True)
+class Part(TensorBatch, Generic[B]):
+    """A process's part of a batch.
+
+    Attributes:
+        batch: clips r, r + n, r + 2 n, … of the global batch.
+        total: clips in the global batch.
+    """
+
+    batch: B
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def pieces(self, most: int | None) -> Iterator[tuple[B, float]]:
+        """The part in pieces of at most `most` clips (all at once, if None).
+
+        Yields:
+            (piece, weight). The loss of a batch, where it is a mean over clips, is the mean over
+            processes of the sum over pieces of weight times the piece's loss; the weight of a whole
+            batch is exactly 1.
+        """
+        count = len(self.batch)
+        pieces = 1 if most is None else -(-count // most)
+        for index in range(pieces):
+            piece = self.batch.part(index, pieces)
+            yield piece, len(piece) * world() / self.total
+
+
+@dataclass(frozen=True)
+class Parts(Generic[B]):
+    """A process's part of every batch, as `train.loading.StepBatches`.
+
+    Attributes:
+        batches: the global ones; each is made in every process, and most of it let go.
+        rank, world: of this process. Fields, because worker processes make parts too.
+    """
+
+    batches: StepBatches[B]
+    rank: int
+    world: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """As in one process."""
+        return self.batches.steps_per_epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> Part[B]:
+        """The part of a step.
+
+        Raises:
+            InputError: there are fewer clips than processes.
+        """
+        whole = self.batches[step]
+        if len(whole) < self.world:
+            raise InputError(
+                f"A batch has {len(whole)} clips, and {self.world} processes share it; give a "
+                "larger batch_size, or start fewer processes."
+            )
+        return Part(whole.part(self.rank, self.world), len(whole))
+
+
+def _join() -> None:
+    """Join the group that the launcher's variables name; assert that it is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    expected = int(os.environ["WORLD_SIZE"])
+    gpus = torch.cuda.device_count()
+    backend = "gloo"
+    if gpus and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
+    try:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"WORLD_SIZE is {expected}, and the processes do not find each other ({error}); start "
+            "them with torchrun or accelerate launch."
+        ) from error
+    # Processes that each believe to be the only one would train apart, and nobody would see it.
+    seen = torch.tensor([1, dist.get_rank()])
+    _sum(seen)
+    if seen.tolist() != [expected, expected * (expected - 1) // 2] or world() != expected:
+        raise InputError(
+            f"The launcher speaks of {expected} processes, and {int(seen[0])} answer; start them "
+            "with torchrun or accelerate launch."
+        )
+
+
+def _sum(tensor: Tensor) -> None:
+    """Put the sum over all processes into a tensor.
+
+    Raises:
+        L2AError: another process died.
+    """
+    try:
+        dist.all_reduce(tensor)
+    except RuntimeError as error:
+        raise L2AError(
+            f"One of the {world()} processes that train together died; the same command resumes."
+        ) from error
+
+
+def _help() -> None:
+    """Do what process 0 calls for, until it says that it is done."""
+    # The launcher ends helpers; they hold nothing that must be put away, and say nothing.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while (called := _receive()) is not None:
+        job, device = called
+        job(device)
+    dist.destroy_process_group()
+
+
+def _send(job: Job | None, device: torch.device) -> None:
+    kept = io.BytesIO()
+    torch.save(job, kept)
+    said = [device.type, kept.getvalue()]
+    dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+
+
+def _receive() -> tuple[Job, torch.device] | None:
+    said: list[Any] = [None, None]
+    try:
+        dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+    except RuntimeError:
+        raise SystemExit(1) from None  # process 0 ended, and has said why
+    device = own_device(torch.device(said[0]))
+    # Of this very command, in this very moment, and from no file: nobody else's objects are loaded.
+    # What lay on the GPU of process 0 comes to this one's; what lay in memory stays there.
+    places = {"cuda:0": str(device)}
+    job = torch.load(io.BytesIO(said[1]), map_location=places, weights_only=False)
+    return None if job is None else (job, device)
