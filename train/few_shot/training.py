@@ -45,7 +45,8 @@ class EpisodeBatch(TensorBatch):
     clips: Tensor
 
     def __len__(self) -> int:
-        return self.clips.shape[0] * self.clips.shape[1]
+        """Episodes: none is divided among the parts of a step."""
+        return len(self.clips)
 
 
 @dataclass(frozen=True)
