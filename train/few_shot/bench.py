@@ -86,7 +86,7 @@ def check_method(plan: FewShotPlan) -> None:
     if plan.few.method not in METHODS:
         make_method(plan.few.method, FeatureShape(1, 1, 1, 1, 1))
     for group in plan.methods:
-        if plan.frozen and getattr(group, "arn_auxiliary", ()):
+        if plan.frozen and getattr(group, "arn_auxiliary", None):
             raise InputError(
                 "The self-supervised tasks of --arn-auxiliary turn and shuffle clips, and with "
                 "--freeze-trunk a method sees features alone; leave one of the two out."
