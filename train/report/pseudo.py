@@ -71,7 +71,8 @@ class _Table:
     def last_round(self) -> _Table:
         """The rows of the last round."""
         own = np.flatnonzero(self.rounds == self.rounds.max())
-        texts = [[column[i] for i in own.tolist()] for column in (self.videos, self.labels, self.truths)]
+        kept = own.tolist()
+        texts = [[column[i] for i in kept] for column in (self.videos, self.labels, self.truths)]
         numbers = self.confidence[own], self.rounds[own], self.accepted[own]
         return _Table(texts[0], texts[1], texts[2], *numbers)
 
