@@ -48,6 +48,18 @@ def test_classes_by_hand() -> None:
     assert (sit.videos, sit.coverage) == (2, 0.5)
 
 
+def test_coverage_is_of_the_class_and_precision_of_the_label() -> None:
+    one, other = judge_classes(np.array([True, False]), ["a", "a"], ["a", "b"])
+    assert (one.labels, one.accepted, one.precision, one.videos, one.coverage) == (
+        2,
+        1,
+        1.0,
+        1,
+        1.0,
+    )
+    assert (other.labels, other.precision, other.videos, other.coverage) == (0, None, 1, 0.0)
+
+
 def test_thresholds_by_hand() -> None:
     confidence = np.array([0.9, 0.8, 0.6, 0.3])
     found = at_thresholds(confidence, LABELS[:4], TRUTHS[:4], [0.0, 0.7, 0.9, 0.95])
