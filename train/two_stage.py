@@ -54,7 +54,7 @@ from train.records import (
 )
 from train.report import NAME, write_report
 from train.scene_test.stage import SceneTest, run_scene_test
-from train.semi_supervised.checks import check_semi, refuse_unlabelled
+from train.semi_supervised.checks import check_semi, check_teacher, refuse_unlabelled
 from train.semi_supervised.learning import SemiLearns
 from train.semi_supervised.opening import semi_learns
 from train.semi_supervised.rounds import label_in_rounds
@@ -231,6 +231,7 @@ def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))
     refuse_unlabelled(opened.videos, settings.semi, data)
+    check_teacher(settings, plans)
     return opened if settings.semi.on else replace(opened, layered=("train",))
 
 

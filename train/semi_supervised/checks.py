@@ -23,8 +23,7 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
     """Say what the settings ask for in vain.
 
     Raises:
-        InputError: a method teaches a trunk that shall stay as it is, or the teacher is unknown,
-            or its weights are not there.
+        InputError: a method teaches a trunk that shall stay as it is; or a rare combination.
     """
     if settings.stage_two.drop_real:
         raise InputError(
@@ -32,8 +31,6 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
             "would leave out pseudo-labelled clips of one arm alone; raise --pseudo-threshold."
         )
     if not settings.classifier.freeze_trunk:
-        if needs_teacher(settings.semi, plans):
-            make_image_classifier(settings.semi.teacher or DEFAULT_TEACHER)
         return
     if useless := [plan.method for plan in plans
                    if plan.method and find_method(plan.method).trunk_only]:  # fmt: skip
@@ -46,6 +43,17 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
             f"The teacher {settings.semi.teacher} teaches the trunk, and --freeze-trunk keeps it "
             "as it is; leave one of the two out."
         )
+
+
+def check_teacher(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
+    """Open the teacher, where there shall be one: after the data, for its weights may be fetched.
+
+    Raises:
+        InputError: it is unknown, or its weights are not there.
+    """
+    semi = settings.semi
+    if semi.on and not settings.classifier.freeze_trunk and needs_teacher(semi, plans):
+        make_image_classifier(semi.teacher or DEFAULT_TEACHER)
 
 
 def needs_teacher(semi: SemiSettings, plans: Sequence[ArmPlan]) -> bool:
