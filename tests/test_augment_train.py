@@ -66,7 +66,7 @@ def test_each_augmentation_is_an_arm_of_its_own() -> None:
     assert [arm.augmentation for arm in arms] == [
         None, None, None, VideoMix(alpha=2), ObjectMix(over_time=True),
     ]  # fmt: skip
-    assert [arm.needs_masks for arm in arms] == [False, False, False, False, True]
+    assert [arm.needs_layers for arm in arms] == [False, False, False, False, True]
     assert [arm.name for arm in plan_arms(StageTwoSettings(augment=("mixup", "flip,cutmix")))] == [
         "selector", "mixup", "flip,cutmix",
     ]  # fmt: skip

@@ -67,6 +67,10 @@ def test_a_stopped_comparison_goes_on_to_the_same_results(
     assert main(part) == 0
     for name in ("metrics.json", "table.txt", "episodes/selector-2.npy", "episodes/random-1.npy"):
         assert (place / "part" / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+    assert main(["report", str(place / "part")]) == 0
+    page = (place / "part" / "report.html").read_text()
+    assert "prototype + L2A (selected)" in page
+    assert "selected − random" in page
 
 
 def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(place: Path) -> None:

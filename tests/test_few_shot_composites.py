@@ -32,7 +32,8 @@ def clips() -> EpisodeClips:
 
 def nearest(pairs: np.ndarray) -> np.ndarray:
     """A score that likes scenes whose last digit is the actor's."""
-    return (-((pairs[:, 0] - pairs[:, 1]) % 10)).astype(np.float32)
+    found: np.ndarray = (-((pairs[:, 0] - pairs[:, 1]) % 10)).astype(np.float32)
+    return found
 
 
 def base_compositor(choice: str, count: int, unfit: frozenset[int] = frozenset()) -> Compositor:

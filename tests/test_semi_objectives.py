@@ -12,6 +12,7 @@ from torch import Tensor
 
 from l2a.errors import InputError
 from l2a.networks import VideoNetwork
+from train.arms import ArmPlan
 from train.objectives import Objective
 from train.objectives.confidence import masked_cross_entropy, pseudo_labels
 from train.objectives.parts import ObjectiveSettings, Training
@@ -111,6 +112,41 @@ def test_the_order_of_the_clips_is_of_no_concern(name: str) -> None:
             for one in (batch, replace(batch, **moved))
         )
         assert first.item() == pytest.approx(second.item(), rel=1e-5)
+
+
+@every
+def test_parts_of_a_batch_learn_what_the_whole_does(name: str) -> None:
+    """Gradients of processes that share a batch, or of its pieces, are averaged."""
+    network, batch = micro(), semi_batch(count=8)
+    assert batch.partners is not None
+    partners = batch.partners.clone()
+    partners[5] = 5  # on whose scene clip 2 still stands
+    batch = needed(name, replace(batch, partners=partners))
+    step = LATE  # the contrast of TCL, before, is of the clips that are there
+    whole = made(name, network).loss(network, batch, step)
+    parts = [made(name, network).loss(network, batch.part(i, 2), step) for i in range(2)]
+    mean = sum(part.total.item() for part in parts) / 2
+    assert whole.total.item() == pytest.approx(mean, rel=1e-5)
+    for key, value in whole.figures.items():
+        both = sum(float(part.figures[key]) for part in parts) / 2
+        assert float(value) == pytest.approx(both, rel=1e-5, abs=1e-7), key
+
+
+def test_a_cut_clip_stays_with_the_one_whose_scene_it_has() -> None:
+    batch = semi_batch(count=8)
+    parts = [batch.part(i, 2) for i in range(2)]
+    assert [len(part.weak) for part in parts] == [4, 4]
+    assert [part.partners.tolist() for part in parts] == [[3, 2, 1, 0]] * 2  # type: ignore[union-attr]
+    assert torch.equal(parts[1].weak, batch.weak[[1, 3, 4, 6]])
+    assert torch.equal(parts[1].labelled.clips, batch.labelled.clips[1::2])
+    assert batch.part(0, 1) is batch
+
+
+def test_a_batch_that_is_too_small_for_its_parts_is_refused() -> None:
+    batch = semi_batch(count=6)
+    with pytest.raises(InputError, match=r"4 labelled and 6 unlabelled clips.* in 4 parts"):
+        batch.part(0, 4)
+    assert len(replace(batch, partners=None, cut=None).part(3, 4).weak) == 1
 
 
 def test_fixmatch_learns_from_the_strong_clips_alone() -> None:
@@ -295,6 +331,13 @@ def test_the_table_names_all_peers() -> None:
     assert {name for name, method in METHODS.items() if method.trunk_only} == {"s4l", "distilled"}
     with pytest.raises(InputError, match="no method 'mixmatch'; choose some of: pseudo-label"):
         find_method("mixmatch")
+
+
+def test_an_arm_without_composites_has_layers_where_it_cuts_actors() -> None:
+    """Without them nothing would be cut, and nobody would see it."""
+    needing = {name for name in OBJECTIVES if ArmPlan(name, "none", method=name).needs_layers}
+    assert needing == {"actorcut", "actorcut-id"}
+    assert not ArmPlan("none", "none").needs_layers
 
 
 def test_distillation_without_a_teacher_is_refused() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from l2a.augment import Augmentation, make_augmentation
 from l2a.errors import InputError
+from train.objectives.table import find_method
 from train.settings.full import StageTwoSettings
 from train.settings.semi import SemiSettings
 
@@ -63,9 +64,11 @@ class ArmPlan:
     method: str = ""
 
     @property
-    def needs_masks(self) -> bool:
-        """Whether its real clips need masks."""
-        return self.augmentation is not None and self.augmentation.needs_masks
+    def needs_layers(self) -> bool:
+        """Whether it needs masks of real clips, or scenes behind them, without any composite."""
+        if self.augmentation is not None and self.augmentation.needs_masks:
+            return True
+        return bool(self.method) and "cut" in find_method(self.method).views
 
 
 def baseline(names: Iterable[str]) -> str | None:

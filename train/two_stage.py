@@ -130,7 +130,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         facts = {**facts, "pretrained_selector_weights": before.facts["selector_weights"]}
     run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
     refuse_other_layers(run, opened.store)
-    layers = kinds != {"none"} or any(plan.needs_masks for plan in plans)
+    layers = kinds != {"none"} or any(plan.needs_layers for plan in plans)
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
     )

@@ -85,8 +85,13 @@ def check_method(plan: FewShotPlan) -> None:
     """
     if plan.few.method not in METHODS:
         make_method(plan.few.method, FeatureShape(1, 1, 1, 1, 1))
-    network = make_network(plan)
-    new_method(plan, network.trunk)
+    for group in plan.methods:
+        if plan.frozen and getattr(group, "arn_auxiliary", None):
+            raise InputError(
+                "The self-supervised tasks of --arn-auxiliary turn and shuffle clips, and with "
+                "--freeze-trunk a method sees features alone; leave one of the two out."
+            )
+    new_method(plan, make_network(plan).trunk)
 
 
 def make_network(plan: FewShotPlan) -> VideoNetwork:

@@ -14,9 +14,10 @@ from train.few_shot.results import FORMULAS, Result, accuracy, paired_difference
 from train.settings.few_shot import Choice, FewShotSettings
 
 _TITLES = {"none": "{}", "random": "{} + L2A (random)", "selector": "{} + L2A (selected)"}
-_COMPARED: tuple[tuple[Choice, Choice], ...] = (
+COMPARED: tuple[tuple[Choice, Choice], ...] = (
     ("random", "none"), ("selector", "none"), ("selector", "random"),
 )  # fmt: skip
+"""What is compared with what, where both were measured."""
 _BRIEF = {"none": "no composites", "random": "random", "selector": "selected"}
 
 
@@ -34,15 +35,25 @@ class Arm:
     values: NDArray[np.float64]
 
 
+def title_of(choice: str, method: str) -> str:
+    """Such as `trx + L2A (random)`."""
+    return _TITLES[choice].format(method)
+
+
+def difference_title(pair: tuple[Choice, Choice]) -> str:
+    """Such as `selected − random`."""
+    return f"{_BRIEF[pair[0]]} − {_BRIEF[pair[1]]}"
+
+
 def results_table(few: FewShotSettings, arms: Sequence[Arm]) -> str:
     """A row for each choice and each difference, a column for each number of shots, in per cent."""
     own, shots = _by_choice(arms), sorted({arm.shot for arm in arms})
     rows = [("", *(f"{shot} shot" + "s" * (shot > 1) for shot in shots))]
     for choice, of_shot in own.items():
         results = (accuracy(of_shot[shot], few.interval) for shot in shots)
-        rows.append((_TITLES[choice].format(few.method), *map(str, results)))
-    for (first, second), differences in _differences(few, own, shots).items():
-        name = f"  {_BRIEF[first]} − {_BRIEF[second]}"
+        rows.append((title_of(choice, few.method), *map(str, results)))
+    for pair, differences in _differences(few, own, shots).items():
+        name = f"  {difference_title(pair)}"
         rows.append((name, *(_signed(one) for one in differences.values())))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -98,7 +109,7 @@ def _differences(
             shot: paired_difference(own[first][shot], own[second][shot], few.interval)
             for shot in shots
         }
-        for first, second in _COMPARED
+        for first, second in COMPARED
         if first in own and second in own
     }
 

@@ -45,7 +45,8 @@ class EpisodeBatch(TensorBatch):
     clips: Tensor
 
     def __len__(self) -> int:
-        return self.clips.shape[0] * self.clips.shape[1]
+        """Episodes: none is divided among the parts of a step."""
+        return len(self.clips)
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class EpisodeObjective:
         self.method, self._way, self._shot, self._kind = method.train(), way, shot, kind
 
     def loss(self, network: VideoNetwork, batch: EpisodeBatch, step: int) -> Loss:
-        """The mean over the batch's episodes of the method's loss; `right` is the share of queries
-        that is named right."""
+        """The mean over the batch's episodes of the method's loss, with that of its self-supervised
+        tasks on the clips; `right` is the share of queries that is named right."""
         given = batch.clips
         if given.dtype == torch.uint8:
             maps = network.forward_features(network.to_input(given.flatten(0, 1)))
@@ -126,7 +127,14 @@ class EpisodeObjective:
             logits = self.method.compare(episode[:support], known, episode[support:], self._way)
             losses.append(self.method.loss(logits, truth))
             right.append((logits.argmax(dim=1) == truth).float().mean())
-        return Loss(torch.stack(losses).mean(), {"right": torch.stack(right).mean().detach()})
+        total = torch.stack(losses).mean()
+        figures = {"right": torch.stack(right).mean().detach()}
+        if given.dtype == torch.uint8:
+            generator = torch.Generator().manual_seed(step)
+            beside = self.method.auxiliary_loss(network.trunk, given.flatten(0, 1), generator)
+            if beside is not None:
+                total, figures["auxiliary"] = total + beside, beside.detach()
+        return Loss(total, figures)
 
     def after_step(self, network: VideoNetwork, step: int) -> None:
         """Nothing follows."""

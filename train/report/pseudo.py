@@ -71,7 +71,8 @@ class _Table:
     def last_round(self) -> _Table:
         """The rows of the last round."""
         own = np.flatnonzero(self.rounds == self.rounds.max())
-        texts = [[column[i] for i in own] for column in (self.videos, self.labels, self.truths)]
+        places = own.tolist()
+        texts = [[column[i] for i in places] for column in (self.videos, self.labels, self.truths)]
         numbers = self.confidence[own], self.rounds[own], self.accepted[own]
         return _Table(texts[0], texts[1], texts[2], *numbers)
 
@@ -129,7 +130,7 @@ def _charts(
     yield stacked_chart("confidence in the last round", "confidence", parts, threshold)
     if known.any():
         found = at_thresholds(last.confidence, last.labels, last.truths, _THRESHOLDS)
-        columns = {
+        columns: dict[str, Sequence[float | None]] = {
             "coverage": [share for share, _ in found], "precision": [share for _, share in found]
         }  # fmt: skip
         title = "had the threshold of the last round been another"
@@ -144,7 +145,7 @@ def _selector(source: Source, last: _Table) -> list[tuple[str, Auroc]] | str | N
         return None
     values = {row.video: row for row in read_videos_table(path)[0]}
     judged = [
-        i for i in np.flatnonzero(last.accepted & known)
+        i for i in np.flatnonzero(last.accepted & known).tolist()
         if last.videos[i] in values and values[last.videos[i]].value is not None
     ]  # fmt: skip
     rows, good = [values[last.videos[i]] for i in judged], right[judged]
@@ -232,7 +233,7 @@ class Wrong:
 def _wrong_ones(source: Source, last: _Table) -> tuple[list[Wrong], str]:
     """Films of the most confident wrong labels; and why there are none."""
     known, right = compare(last.labels, last.truths)
-    wrong = np.flatnonzero(known & ~right)
+    wrong = np.flatnonzero(known & ~right).tolist()
     order = sorted(wrong, key=lambda i: (-last.confidence[i], last.videos[i]))
     if not order:
         return [], ""

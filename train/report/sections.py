@@ -13,6 +13,7 @@ from compositing.pictures import plain
 from l2a.errors import L2AError
 from semantic_match.tied import SceneTie, scene_tie
 from train.report.choice import scores, shown_pairs, stage_one
+from train.report.few_shot import few_shot
 from train.report.pseudo import pseudo_labels
 from train.report.results import accuracy, confusion, maps
 from train.report.scenes import scene_test
@@ -33,6 +34,7 @@ def gather(folder: Path) -> dict[str, Any]:
     sections: Mapping[str, Callable[[Source], Section]] = {
         "ran": _ran,
         "accuracy": accuracy,
+        "few_shot": few_shot,
         "confusion": confusion,
         "scene_test": scene_test,
         "pseudo": pseudo_labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from l2a.augment import Augmentation
 from l2a.augment.objects import bounding_boxes
 from l2a.clips import RowState
+from l2a.errors import InputError
 from train.batches import Augment, ClipBatch, ClipSource, UnlabelledViews
 from train.loading import StepBatches, TensorBatch
 from train.mix import augmented, cycle
@@ -64,6 +65,37 @@ class SemiBatch(TensorBatch):
 
     def __len__(self) -> int:
         return len(self.labelled) + len(self.weak)
+
+    def part(self, index: int, of: int) -> SemiBatch:
+        """One of `of` parts of about the same size, of the labelled clips and of the views.
+
+        A clip stays with the one whose scene it has: the label of one is a guess about the other.
+
+        Raises:
+            InputError: a part would have no labelled, or no unlabelled clip.
+        """
+        if of == 1:
+            return self
+        count = len(self.weak)
+        apart = count if self.partners is None else -(-count // 2)
+        if min(len(self.labelled), apart) < of:
+            raise InputError(
+                f"A batch has {len(self.labelled)} labelled and {count} unlabelled clips, which "
+                f"cannot be shared out in {of} parts; give a larger batch_size, "
+                "unlabelled_per_batch or micro_batch, or start fewer processes."
+            )
+        own = torch.arange(count, device=self.weak.device)
+        scene = own if self.partners is None else self.partners
+        first = torch.minimum(own, scene)
+        # One of a pair may be whole: it is then found by the other.
+        first = first.scatter_reduce(0, scene, first, "amin")
+        places = (first.unique(return_inverse=True)[1] % of == index).nonzero()[:, 0]
+        found: dict[str, Any] = {name: getattr(self, name) for name in VIEWS}
+        found = {name: view if view is None else view[places] for name, view in found.items()}
+        if self.partners is not None:
+            moved = torch.zeros_like(own).scatter(0, places, own[: len(places)])
+            found["partners"] = moved[scene[places]]
+        return SemiBatch(self.labelled._each(lambda rows: rows[index::of].contiguous()), **found)
 
 
 VIEWS = frozenset(one.name for one in fields(SemiBatch)) - {"labelled"}
