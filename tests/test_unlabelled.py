@@ -24,6 +24,7 @@ from train.batches import ClipSource
 from train.chosen import with_classes
 from train.opening import open_data
 from train.prepared import unlabelled_rows
+from train.records import draw_sheet
 from train.settings.full import RunSettings
 
 
@@ -267,3 +268,30 @@ def test_pairs_say_the_class_of_unlabelled_videos() -> None:
         check_pairs([pair("u", "v", ("run", "run"))], material)
     with pytest.raises(InputError, match="call the class of u 'fly'"):
         check_pairs([pair("u", "t", ("fly", "jump"))], material)
+
+
+# --- the contact sheet ---------------------------------------------------------------------------
+
+
+def test_a_contact_sheet_shows_a_few_unlabelled_videos_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Video] = []
+
+    def draw(path: Path, videos: Any, **how: object) -> None:
+        shown.extend(videos)
+
+    monkeypatch.setattr("train.records.draw_contact_sheet", draw)
+    videos = [Video(f"{c:02}{i}", "/d/x", f"c{c:02}", f"{c}{i}", "train") for c in range(14)
+              for i in range(2)]  # fmt: skip
+    videos += [Video(f"u{i}", "/d/x", "", f"u{i}", "unlabelled") for i in range(9)]
+    made = VideoSet(Path("/d"), "folder", tuple(f"c{c:02}" for c in range(14)), tuple(videos))
+    record = SimpleNamespace(foreground_unfit="", background_unfit="")
+    records = cast(Any, {video.id: record for video in videos})
+    store = cast(Any, SimpleNamespace(load=lambda video: video))
+    draw_sheet(tmp_path / "sheet.png", store, made, records)
+    assert [video.split for video in shown] == ["train"] * 9 + ["unlabelled"] * 3
+    assert len({video.label for video in shown[:9]}) == 9
+    shown.clear()
+    draw_sheet(tmp_path / "sheet.png", store, made.only("train"), records)
+    assert len(shown) == 12
