@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from l2a.devices import pick_device
+from l2a.progress import say
 from l2a.runs import Run
 from train.arms import ArmPlan
 from train.learning import Supervises
@@ -32,6 +33,11 @@ def semi_learns(
     """
     classifier, semi = settings.classifier, settings.semi
     rows = unlabelled_rows(prepared, settings.data.unlabelled_set)
+    among = "with the labelled ones" if settings.data.unlabelled_set == "all" else "no labelled one"
+    say(
+        f"methods draw from {len(rows)} clips as unlabelled, {among} among them "
+        f"(unlabelled_set {settings.data.unlabelled_set})"
+    )
     unlabelled = Unlabelled(rows, semi.unlabelled_per_batch or classifier.batch_size)
     classes = 0
     if not classifier.freeze_trunk and needs_teacher(semi, plans):
