@@ -105,7 +105,7 @@ def read_signs(folder: Path) -> dict[str, float]:
         right = np.array([given[id_]["label"] == given[id_]["truth"] for id_ in known])
         area = auroc(np.array([float(column(id_)) for id_ in known]), right)
         if area is not None:
-            found[name] = area.area
+            found[name] = area.value
     return found
 
 

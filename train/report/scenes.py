@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from train.scene_test.stage import PICTURE
 from train.scene_test.tables import TITLES, Sample, in_percent
 
 _CHARTED = 4
-"""Arms that bars can be told apart of, the first ones: that of the run, and what it is compared to."""
+"""Arms whose bars can be told apart: the first ones, of the run and of what it is compared to."""
 
 
 def scene_test(source: Source) -> Section:
@@ -25,7 +26,9 @@ def scene_test(source: Source) -> Section:
     if metrics is None or "scene_test" not in metrics:
         return None
     kept = {name: arm["scene_test"] for name, arm in metrics["arms"].items() if "scene_test" in arm}
-    rows, charted, base = [], {}, baseline(kept)
+    rows: list[dict[str, Any]] = []
+    charted: dict[str, dict[str, tuple[float, float]]] = {}
+    base = baseline(kept)
     for name, found in kept.items():
         for kind in ("mean", "change"):
             if kind not in found:
