@@ -112,5 +112,5 @@ def test_all_tensors_of_a_batch_go_to_the_device_together() -> None:
 def test_a_batch_of_other_than_clips_is_not_divided() -> None:
     batch = TwoViews(ClipBatch(torch.zeros(2, 3), torch.ones(2)), torch.zeros(4))
     assert batch.part(0, 1) is batch
-    with pytest.raises(InputError, match="Only supervised training can be divided"):
+    with pytest.raises(InputError, match="cannot be divided among processes"):
         batch.part(1, 2)

@@ -60,8 +60,8 @@ class TensorBatch:
         if of == 1:
             return self
         raise InputError(
-            "Only supervised training can be divided among processes or into micro-batches; start "
-            "one process, and leave --micro-batch out."
+            "These batches cannot be divided among processes or into micro-batches; start one "
+            "process, and leave --micro-batch out."
         )
 
     def _divided(self, index: int, of: int) -> Self:

@@ -63,20 +63,20 @@ GROUPS: Mapping[str, tuple[Group, ...]] = MappingProxyType({
 })  # fmt: skip
 """Table ─► its groups. Tables 1 and 2 are of a fifth of the labels in the paper, of all here."""
 
-_LATER = {"3": "semi-supervised", "4": "few-shot"}
+_ELSEWHERE = {"3": "semi-supervised", "4": "few-shot"}
 
 
 def groups_of(table: str) -> tuple[Group, ...]:
     """The groups of a table.
 
     Raises:
-        InputError: it has none, or none yet.
+        InputError: it has none.
     """
     if table in GROUPS:
         return GROUPS[table]
-    if table in _LATER:
+    if table in _ELSEWHERE:
         raise InputError(
-            f"Table {table} is {_LATER[table]} and has no presets yet; choose one of "
-            f"{', '.join(GROUPS)}."
+            f"Table {table} is {_ELSEWHERE[table]}, each of whose cells is one command of "
+            f"docs/{_ELSEWHERE[table]}.md; choose one of {', '.join(GROUPS)}."
         )
     raise InputError(f"There are no presets of table {table!r}; choose one of {', '.join(GROUPS)}.")
