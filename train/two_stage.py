@@ -24,7 +24,7 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import atomic_write, write_json, write_text
-from l2a.formats import DataSettings, read_videos
+from l2a.formats import DataSettings, read_videos, require_folder
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
 from l2a.progress import progress, say
@@ -213,6 +213,7 @@ def _arms(
 
 def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
     """Open all that a training works on, and check what else can be known of it now."""
+    require_folder(data)
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)
     if settings.semi.on:

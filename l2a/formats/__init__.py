@@ -25,7 +25,7 @@ from l2a.formats.unlabelled import check_folder, with_unlabelled
 from l2a.formats.unread import sentence, unread_lists
 from l2a.videos import VideoSet, carve_test, shared_groups
 
-__all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos"]
+__all__ = ["READERS", "DataSettings", "Reader", "read_any", "read_videos", "require_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,22 @@ def read_videos(folder: Path, settings: DataSettings) -> VideoSet:
 
 def read_any(folder: Path, settings: DataSettings) -> VideoSet:
     """`read_videos`, but a set of one class passes: `l2a check` reports on it."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"The data set's folder {folder} {what}; give the folder of the videos.")
+    require_folder(folder)
     if settings.annotations is not None and not settings.annotations.exists():
         raise InputError(f"The annotations {settings.annotations} do not exist; check the path.")
     with _no_collector():
         return _read(folder, settings)
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse what is no folder, before anything that takes long, such as fetching weights.
+
+    Raises:
+        InputError: it is not there, or a file.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"The data set's folder {folder} {what}; give the folder of the videos.")
 
 
 def _read(folder: Path, settings: DataSettings) -> VideoSet:
