@@ -176,7 +176,9 @@ def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
             sharpness=lambda trained: SimpleNamespace(share=share),
         )
         chooser.without = lambda rows: chooser
-        return ChosenPairs({"selector": PAIRS[0], "random": PAIRS[1]}, chooser, cast(Any, str))
+        return ChosenPairs(
+            {"selector": PAIRS[0], "random": PAIRS[1]}, chooser, {"selector": cast(Any, str)}
+        )
 
     assert sharp(0).draws("none", 3) == (NO_PAIRS,)
     assert sharp(0).draws("random", 3) == [(None, 0), (None, 1), (None, 2)]
