@@ -9,7 +9,7 @@ import torch
 
 from l2a.augment import Augmentation, make_augmentation
 from l2a.errors import InputError
-from train.objectives.table import find_method
+from train.objectives.table import OBJECTIVES, find_method
 from train.settings.full import StageTwoSettings
 from train.settings.semi import SemiSettings
 
@@ -25,10 +25,8 @@ SUPERVISED = "supervised"
 PRETRAINED = "pretrained"
 """The arm on the pairs of a Selector from before, beside one that was trained here."""
 
-METHODS = (
-    "pseudo-label", "mean-teacher", "fixmatch", "s4l", "actorcut", "actorcut-id", "videossl", "tcl",
-)  # fmt: skip
-"""Other ways to learn from unlabelled videos: `train.objectives`."""
+METHODS = tuple(OBJECTIVES)
+"""Other ways to learn from unlabelled videos."""
 
 TRUNK_ONLY = ("s4l", "actorcut-id")
 """Those that a frozen trunk leaves nothing of, or that are another one with it."""

@@ -76,7 +76,5 @@ def real_rows(
         plan: the arm.
         dropped: rows that arms with `ArmPlan.drops` do without.
     """
-    rows = prepared.rows["train"]
-    if not plan.pseudo:
-        rows = prepared.rows.get("labelled", rows)
+    rows = prepared.real if plan.pseudo else prepared.labelled
     return rows[~np.isin(rows, dropped)] if plan.drops else rows

@@ -68,6 +68,18 @@ class PreparedData:
     def _by_id(self) -> dict[str, Video]:
         return {video.id: video for video in self.videos.videos}
 
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Bank rows of the training videos with a label of their own, int64: all, but where some
+        have a pseudo-label."""
+        return self.rows.get("labelled", self.rows["train"])
+
+    @property
+    def real(self) -> NDArray[np.int64]:
+        """Bank rows of the training videos that are trained on as they are, int64: all, but where
+        pseudo-labelled ones are material for pairs alone."""
+        return self.rows.get("real", self.rows["train"])
+
     def usable_rows(self, side: Side) -> NDArray[np.int64]:
         """Bank rows of the training videos that are fit for one side of a pair."""
         records = [(int(row), self.records.get(self.bank.ids[row])) for row in self.rows["train"]]
@@ -104,8 +116,7 @@ def unlabelled_rows(prepared: PreparedData, which: Literal["all", "rest"]) -> ND
     rest = prepared.rows.get("unlabelled", np.empty(0, dtype=np.int64))
     if which == "rest":
         return np.unique(rest)
-    labelled = prepared.rows.get("labelled", prepared.rows["train"])
-    return np.union1d(labelled, rest)
+    return np.union1d(prepared.labelled, rest)
 
 
 @dataclass(frozen=True)

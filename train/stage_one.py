@@ -211,7 +211,7 @@ def warm_up(
     """The classifier after `warmup_epochs` on real training clips alone."""
     settings, seed, epochs = recipe.classifier, recipe.seed, recipe.stage.warmup_epochs
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
-    mix = TrainingMix(prepared.rows["train"], NO_PAIRS, 0)
+    mix = TrainingMix(prepared.real, NO_PAIRS, 0)
     trainer = Trainer(
         network, Supervised(),
         MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs),

@@ -72,7 +72,7 @@ def _fitted(
     prepared: PreparedData, recipe: SelectorRecipe, bank: FeatureBank
 ) -> tuple[float, LinearHead]:
     """The strength and the head of the real training clips."""
-    problem = real_set(bank, prepared, prepared.rows["train"]).problem()
+    problem = real_set(bank, prepared, prepared.real).problem()
     found = find_strength([problem], bank, prepared, recipe.frozen)
     return found.l2, found.heads[0]
 
@@ -94,11 +94,14 @@ def _crossfitted(
             "the warmed-up trunk is not: it has seen the training clips; --freeze-trunk keeps it "
             "from that"
         )
-    rows = np.concatenate([prepared.rows["train"], prepared.rows["val"]])
+    # A pseudo-label may be wrong, and must not say what a pair is worth.
+    rows = np.concatenate([prepared.labelled, prepared.rows["val"]])
     own = prepared.recordings[rows]
     folds = deal_folds(own, prepared.source.labels[rows], count, recipe.seed)
-    fold_of_row = np.full(len(prepared.bank), -1, np.int64)
-    fold_of_row[rows] = folds
+    # By recording: a pseudo-labelled clip may be cut from one that measures.
+    fold_of_recording = np.full(int(prepared.recordings.max()) + 1, -1, np.int64)
+    fold_of_recording[own] = folds
+    fold_of_row = fold_of_recording[prepared.recordings]
     real = FoldedClips(_measured(prepared, bank, rows), bank.real(rows), torch.from_numpy(folds))
     l2 = _fitted(prepared, recipe, bank)[0]
     say(f"credit on {len(np.unique(own))} recordings in {count} folds, by cross-fitting")

@@ -20,10 +20,11 @@ DEFAULT_TEACHER = "efficientnet_lite0"
 
 
 def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
-    """Say what the settings ask for in vain.
+    """Say what does not go together.
 
     Raises:
-        InputError: a method teaches a trunk that shall stay as it is; or a rare combination.
+        InputError: videos shall be dropped, or a method or teacher teaches a trunk that shall stay
+            as it is.
     """
     if settings.stage_two.drop_real:
         raise InputError(

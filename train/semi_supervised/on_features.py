@@ -37,8 +37,6 @@ RATE, MOMENTUM = 1.0, 0.9
 """Of gradient descent on features whose mean square norm is 1: the curvature of the loss is at most
 a half (Böhning 1992), so that it is stable, and some hundred steps go far."""
 
-_CLIPS = ("weak", "weak_again", "strong", "slow", "cut")
-
 
 class FeatureTrunk(Trunk):
     """In place of a trunk where clips are features already: it standardises them."""
@@ -191,9 +189,7 @@ def train_on_features(
     trunk = FeatureTrunk(labelled.clips)
     network = VideoNetwork("features", trunk, labelled.labels.shape[1])
     _put(network, start)
-    batches = _Cycled(
-        labelled, views.steps(method.views), views.steps_per_pass, settings.epochs
-    )  # fmt: skip
+    batches = _Cycled(labelled, views.steps(method.views), views.steps_per_pass, settings.epochs)
     training = Training(network, len(batches), 1 if "teacher" in method.views else 0, views.seed)
     objective = method.make(objective_settings(semi), training)
     how = replace(settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2)

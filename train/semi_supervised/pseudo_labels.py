@@ -78,26 +78,44 @@ class PseudoLabels:
                 "--pseudo-threshold, or label more clips."
             )
 
-    def save(self, path: Path) -> None:
-        """Keep them exactly, for a run that goes on."""
+    def save(self, path: Path, clips: str) -> None:
+        """Keep them exactly, for a run that goes on.
+
+        Args:
+            path: of the file.
+            clips: the fingerprint of the bank that the rows are of.
+        """
         tensors = {
             "rows": torch.from_numpy(self.rows),
             "probabilities": torch.from_numpy(self.probabilities),
         }
-        save_tensors(path, tensors, {"threshold": self.threshold})
+        save_tensors(path, tensors, {"threshold": self.threshold, "clips": clips})
 
     @classmethod
-    def load(cls, path: Path) -> PseudoLabels:
-        """Read what `save` kept."""
+    def load(cls, path: Path, clips: str) -> PseudoLabels:
+        """Read what `save` kept.
+
+        Raises:
+            InputError: it is damaged, another kind of file, or of clips that are not these.
+        """
         tensors, values = load_tensors(path)
+        known = isinstance(values, dict) and {"threshold", "clips"} <= values.keys()
+        if not known or not {"rows", "probabilities"} <= tensors.keys():
+            raise InputError(f"{path} holds no pseudo-labels of ours; give --out another folder.")
+        if values["clips"] != clips:
+            raise InputError(
+                f"{path} is of other videos than there are now; restore them, or give --out "
+                "another folder."
+            )
         return cls(
             tensors["rows"].numpy(), tensors["probabilities"].numpy(), float(values["threshold"])
         )
 
 
 def with_pseudo_labels(
-    prepared: PreparedData, found: PseudoLabels, kind: Literal["hard", "soft"] = "hard"
-) -> PreparedData:
+    prepared: PreparedData, found: PseudoLabels, kind: Literal["hard", "soft"] = "hard", *,
+    trained_on: bool = True,
+) -> PreparedData:  # fmt: skip
     """The data set with the accepted clips among its training videos.
 
     They carry their pseudo-label wherever a class is asked for: in the pool, in quotas, in Eq. 7.
@@ -108,6 +126,8 @@ def with_pseudo_labels(
         prepared: without pseudo-labels.
         found: of its unlabelled rows.
         kind: "soft" puts the probabilities in place of a one-hot row.
+        trained_on: whether the accepted clips are trained on as they are, too; without it they are
+            material for pairs alone.
 
     Raises:
         ValueError: a row is not an unlabelled one.
@@ -123,7 +143,8 @@ def with_pseudo_labels(
         known = np.concatenate([prepared.rows[split] for split in ("train", "val", "test")])
         soft[known, labels[known]] = 1
         soft[rows] = found.probabilities[found.accepted]
-    classes, ids = prepared.videos.classes, prepared.bank.ids
+    labelled, classes, ids = prepared.rows["train"], prepared.videos.classes, prepared.bank.ids
+    material = np.sort(np.concatenate([labelled, rows]))
     given = {ids[row]: classes[label] for row, label in zip(rows, own, strict=True)}
     videos = tuple(
         replace(video, label=given[video.id], split="train") if video.id in given else video
@@ -134,8 +155,7 @@ def with_pseudo_labels(
         videos=replace(prepared.videos, videos=videos),
         source=replace(prepared.source, labels=labels, soft=soft),
         rows=prepared.rows | {
-            "train": np.sort(np.concatenate([prepared.rows["train"], rows])),
-            "labelled": prepared.rows["train"],
+            "train": material, "labelled": labelled, "real": material if trained_on else labelled,
         },
     )  # fmt: skip
 

@@ -77,18 +77,21 @@ def label_in_rounds(
     last = settings.semi.rounds
     material = prepared
     for number in range(1, last + 1):
-        part = run.within(f"rounds/{number}")
+        part, before_it = (run.within(f"rounds/{one}") for one in (number, number - 1))
         kept = part.path(_KEPT)
         if not kept.is_file():
-            before = labeller() if number == 1 else train_round(_part(run, number - 1), material)
+            before = labeller() if number == 1 else train_round(before_it, material)
             with part.stage("pseudo-labels"):
-                give_labels(before, prepared, settings).save(kept)
-        found = PseudoLabels.load(kept)
+                made = give_labels(before, prepared, settings)
+                _log(run, number, made, prepared)
+                made.save(kept, prepared.bank.fingerprint)
+        found = PseudoLabels.load(kept, prepared.bank.fingerprint)
         rounds.append(found)
         write_table(run.path(NAME), rounds, prepared, prepared.videos.truths)
-        _log(run, number, found, prepared)
         found.require_some()
-        material = with_pseudo_labels(prepared, found, settings.semi.pseudo_labels)
+        material = with_pseudo_labels(
+            prepared, found, settings.semi.pseudo_labels, trained_on=settings.semi.train_on_pseudo
+        )
         say(_sentence(number, found))
     return Labelled(material, rounds[-1])
 
@@ -135,10 +138,6 @@ def _log(run: Run, number: int, found: PseudoLabels, prepared: PreparedData) -> 
             tracker, number, found.confidences, found.accepted,
             [classes[label] for label in found.labels], [truths.get(id_, "") for id_ in ids],
         )  # fmt: skip
-
-
-def _part(run: Run, number: int) -> Run:
-    return run.within(f"rounds/{number}")
 
 
 def _sentence(number: int, found: PseudoLabels) -> str:
