@@ -9,9 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from banks import make_source
 
 from compositing.layers import LayerStore
+from l2a.checkpoints import save_tensors
 from l2a.errors import InputError
 from l2a.videos import Video, VideoSet
 from train.arms import METHODS, baseline, plan_arms
@@ -93,11 +95,27 @@ def test_only_unlabelled_clips_take_one(tmp_path: Path, row: int) -> None:
 
 
 def test_a_round_is_kept_exactly(tmp_path: Path) -> None:
-    FOUND.save(tmp_path / "kept.safetensors")
-    again = PseudoLabels.load(tmp_path / "kept.safetensors")
+    path = tmp_path / "kept.safetensors"
+    FOUND.save(path, "these")
+    again = PseudoLabels.load(path, "these")
     assert np.array_equal(again.rows, FOUND.rows)
     assert np.array_equal(again.probabilities, FOUND.probabilities)
     assert again.threshold == FOUND.threshold
+    with pytest.raises(InputError, match="other videos"):
+        PseudoLabels.load(path, "those")
+    save_tensors(path, {"rows": torch.zeros(1)}, None)
+    with pytest.raises(InputError, match="no pseudo-labels of ours"):
+        PseudoLabels.load(path, "these")
+
+
+def test_without_training_on_them_they_are_material_alone(tmp_path: Path) -> None:
+    found = replace(FOUND, threshold=0.5)
+    made = with_pseudo_labels(small(tmp_path), found, trained_on=False)
+    plans = {plan.name: plan for plan in plan_arms(StageTwoSettings(compare=True), SEMI)}
+    assert made.rows["train"].tolist() == [0, 1, 2, 3, 4, 6]
+    for name in ("selector", "none", "supervised"):
+        assert real_rows(made, plans[name], np.empty(0, np.int64)).tolist() == [0, 1, 2, 3]
+    assert made.real.tolist() == made.labelled.tolist() == [0, 1, 2, 3]
 
 
 def test_the_table_tells_truths_where_they_are_known(tmp_path: Path) -> None:

@@ -66,6 +66,25 @@ def test_pairs_hold_pseudo_labelled_videos_under_their_pseudo_label(run: Path) -
     assert all(given[video] == label for video, label in seen)
 
 
+def test_the_switch_of_pseudo_labelled_clips_changes_what_is_trained_on(
+    run: Path, tmp_path: Path
+) -> None:
+    config = write_small(
+        tmp_path, **(SEMI | {"methods": "none", "rounds": 1, "selection": "none"}),
+        train_on_pseudo=False,
+    )  # fmt: skip
+    words = ["train", str(run.parent / "data"), "--config", str(config), "--out"]
+    # Without composites and pseudo-labelled clips nothing is left but the labelled ones.
+    for switch, same in (("no-train-on-pseudo", True), ("train-on-pseudo", False)):
+        assert main([*words, str(tmp_path / switch), f"--{switch}"]) == 0
+        stage = tmp_path / switch / "stage_two"
+        alone, none = (
+            (stage / arm / "classifier.safetensors").read_bytes()
+            for arm in ("supervised-0", "none-0")
+        )
+        assert (alone == none) is same
+
+
 def test_what_was_finished_is_not_done_again_and_ends_the_same(run: Path, tmp_path: Path) -> None:
     kept = {name: (run / name).read_bytes() for name in ("metrics.json", "pseudo_labels.parquet")}
     for name in ("stage_two/selector-0", "rounds/2"):

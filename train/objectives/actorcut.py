@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from l2a.networks import VideoNetwork
-from train.objectives import Loss
+from train.objectives import Loss, Stateless
 from train.objectives.confidence import masked_cross_entropy, one_hot, pseudo_labels
 from train.objectives.distillation import Distillation
 from train.objectives.parts import ObjectiveSettings, Training, features_of, given
@@ -45,7 +45,7 @@ def cut_labels(classes: Tensor, partners: Tensor, weight: Tensor, num_classes: i
     return share * own + (1 - share) * own[partners]
 
 
-class ActorCut:
+class ActorCut(Stateless):
     """See above; as a `train.objectives.Objective`."""
 
     def __init__(
@@ -77,13 +77,6 @@ class ActorCut:
             distilled = self._distillation.loss(features[1], batch.teacher)
             total, figures["distillation"] = total + distilled, distilled.detach()
         return Loss(total, figures)
-
-    def after_step(self, network: VideoNetwork, step: int) -> None:
-        """Nothing follows."""
-
-    def final(self, network: VideoNetwork) -> VideoNetwork:
-        """The network itself."""
-        return network
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Those of distillation."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from l2a.checkpoints import with_prefix, without_prefix
 from l2a.networks import VideoNetwork
-from train.objectives import Loss
+from train.objectives import Loss, Stateless
 from train.objectives.parts import ObjectiveSettings, Training, features_of
 from train.objectives.supervised import soft_cross_entropy
 from train.semi_supervised.batches import SemiBatch
@@ -87,7 +87,25 @@ class Distillation:
         self._head.load_state_dict(without_prefix("distillation.", state))
 
 
-class Distilled:
+class Distilling(Stateless):
+    """The rest of an objective whose only state is a distillation."""
+
+    _distillation: Distillation
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Those of distillation."""
+        return self._distillation.parameters()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """That of distillation."""
+        return self._distillation.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `train.objectives.Objective.load_state_dict`."""
+        self._distillation.load_state_dict(state)
+
+
+class Distilled(Distilling):
     """Cross-entropy on labelled clips and composites, distillation on unlabelled ones."""
 
     def __init__(self, settings: ObjectiveSettings, training: Training) -> None:
@@ -100,22 +118,3 @@ class Distilled:
         distilled = self._distillation.loss(weak, batch.teacher)
         figures = {"labelled": supervised.detach(), "distillation": distilled.detach()}
         return Loss(supervised + distilled, figures)
-
-    def after_step(self, network: VideoNetwork, step: int) -> None:
-        """Nothing follows."""
-
-    def final(self, network: VideoNetwork) -> VideoNetwork:
-        """The network itself."""
-        return network
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """The second head's."""
-        return self._distillation.parameters()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The second head."""
-        return self._distillation.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """See `train.objectives.Objective.load_state_dict`."""
-        self._distillation.load_state_dict(state)

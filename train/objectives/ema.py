@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from l2a.networks import VideoNetwork
 
@@ -61,3 +61,29 @@ class MovingAverage:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """What `state_dict` gave."""
         self.network.load_state_dict(state)
+
+
+class Averaged:
+    """The rest of an objective whose moving average is what is tested and kept."""
+
+    _average: MovingAverage
+
+    def after_step(self, network: VideoNetwork, step: int) -> None:
+        """The average follows."""
+        self._average.update(network, step)
+
+    def final(self, network: VideoNetwork) -> VideoNetwork:
+        """The average."""
+        return self._average.network
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """None."""
+        return ()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average."""
+        return self._average.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `train.objectives.Objective.load_state_dict`."""
+        self._average.load_state_dict(state)

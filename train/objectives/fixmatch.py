@@ -13,20 +13,16 @@ are those of `train.semi_supervised.strong`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from torch import Tensor, nn
-
 from l2a.networks import VideoNetwork
 from train.objectives import Loss
 from train.objectives.confidence import masked_cross_entropy, pseudo_labels
-from train.objectives.ema import MovingAverage
+from train.objectives.ema import Averaged, MovingAverage
 from train.objectives.parts import ObjectiveSettings, Training, given, logits_of
 from train.objectives.supervised import soft_cross_entropy
 from train.semi_supervised.batches import SemiBatch
 
 
-class FixMatch:
+class FixMatch(Averaged):
     """See above; as a `train.objectives.Objective`."""
 
     def __init__(self, settings: ObjectiveSettings, training: Training) -> None:
@@ -47,23 +43,3 @@ class FixMatch:
             "utilisation": kept.mean(),
         }
         return Loss(supervised + self._settings.unlabelled_weight * unlabelled, figures)
-
-    def after_step(self, network: VideoNetwork, step: int) -> None:
-        """The average follows."""
-        self._average.update(network, step)
-
-    def final(self, network: VideoNetwork) -> VideoNetwork:
-        """The average."""
-        return self._average.network
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """None."""
-        return ()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The average."""
-        return self._average.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """See `train.objectives.Objective.load_state_dict`."""
-        self._average.load_state_dict(state)

@@ -15,14 +15,12 @@ teacher's (`semilearn/algorithms/meanteacher/meanteacher.py`, line 55, at 1ef4cb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2a.networks import VideoNetwork
 from train.objectives import Loss
-from train.objectives.ema import MovingAverage
+from train.objectives.ema import Averaged, MovingAverage
 from train.objectives.parts import ObjectiveSettings, Training, given, logits_of, ramp
 from train.objectives.supervised import soft_cross_entropy
 from train.semi_supervised.batches import SemiBatch
@@ -43,18 +41,18 @@ def consistency(student: Tensor, teacher: Tensor) -> Tensor:
     return (student.softmax(1) - teacher.detach().softmax(1)).square().mean()
 
 
-class MeanTeacher:
+class MeanTeacher(Averaged):
     """See above; as a `train.objectives.Objective`."""
 
     def __init__(self, settings: ObjectiveSettings, training: Training) -> None:
         self._weight, self._steps = WEIGHT * settings.unlabelled_weight, training.total_steps
-        self._teacher = MovingAverage(training.network, settings.ema, own_buffers=True)
+        self._average = MovingAverage(training.network, settings.ema, own_buffers=True)
 
     def loss(self, network: VideoNetwork, batch: SemiBatch, step: int) -> Loss:
         """See `train.objectives.Objective.loss`."""
         labelled, student = logits_of(network, batch.labelled.clips, batch.weak)
         with torch.no_grad():
-            (teacher,) = logits_of(self._teacher.network.train(), given(batch.weak_again))
+            (teacher,) = logits_of(self._average.network.train(), given(batch.weak_again))
         supervised = soft_cross_entropy(labelled, batch.labelled.labels)
         unlabelled = consistency(student, teacher)
         weight = self._weight * ramp(step, self._steps)
@@ -64,23 +62,3 @@ class MeanTeacher:
             "utilisation": torch.ones_like(unlabelled),
         }
         return Loss(supervised + weight * unlabelled, figures)
-
-    def after_step(self, network: VideoNetwork, step: int) -> None:
-        """The teacher follows."""
-        self._teacher.update(network, step)
-
-    def final(self, network: VideoNetwork) -> VideoNetwork:
-        """The teacher."""
-        return self._teacher.network
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """None."""
-        return ()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The teacher."""
-        return self._teacher.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """See `train.objectives.Objective.load_state_dict`."""
-        self._teacher.load_state_dict(state)

@@ -9,20 +9,16 @@ weights, temperature and that unlabelled clips alone are distilled are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from torch import Tensor, nn
-
 from l2a.networks import VideoNetwork
 from train.objectives import Loss
 from train.objectives.confidence import masked_cross_entropy
-from train.objectives.distillation import Distillation
+from train.objectives.distillation import Distillation, Distilling
 from train.objectives.parts import ObjectiveSettings, Training, features_of, given
 from train.objectives.supervised import soft_cross_entropy
 from train.semi_supervised.batches import SemiBatch
 
 
-class VideoSSL:
+class VideoSSL(Distilling):
     """See above; as a `train.objectives.Objective`."""
 
     def __init__(self, settings: ObjectiveSettings, training: Training) -> None:
@@ -44,22 +40,3 @@ class VideoSSL:
             "distillation": distilled.detach(),
         }
         return Loss(supervised + self._weight * unlabelled + distilled, figures)
-
-    def after_step(self, network: VideoNetwork, step: int) -> None:
-        """Nothing follows."""
-
-    def final(self, network: VideoNetwork) -> VideoNetwork:
-        """The network itself."""
-        return network
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """Those of distillation."""
-        return self._distillation.parameters()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """That of distillation."""
-        return self._distillation.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """See `train.objectives.Objective.load_state_dict`."""
-        self._distillation.load_state_dict(state)
