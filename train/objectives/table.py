@@ -27,14 +27,12 @@ class Method:
 
     Attributes:
         make: its factory.
-        title: what tables and pages call it.
         views: of `train.semi_supervised.batches.VIEWS`, those besides the weak one that it needs.
             "teacher" asks for a teacher's outputs, "targets" for pseudo-labels given beforehand.
         trunk_only: it teaches the trunk alone, and is of no use where that is frozen.
     """
 
     make: Factory
-    title: str
     views: frozenset[str] = frozenset()
     trunk_only: bool = False
 
@@ -44,18 +42,18 @@ def _actorcut_id(settings: ObjectiveSettings, training: Training) -> Objective[S
 
 
 OBJECTIVES: Mapping[str, Method] = {
-    "pseudo-label": Method(PseudoLabel, "PseudoLabel"),
-    "mean-teacher": Method(MeanTeacher, "MeanTeacher", frozenset({"weak_again"})),
-    "fixmatch": Method(FixMatch, "FixMatch", frozenset({"strong"})),
-    "s4l": Method(S4L, "S4L", trunk_only=True),
-    "actorcut": Method(ActorCut, "ActorCut", frozenset({"cut"})),
-    "actorcut-id": Method(_actorcut_id, "ActorCut + ID", frozenset({"cut", "teacher"})),
-    "videossl": Method(VideoSSL, "VideoSSL", frozenset({"targets", "teacher"})),
-    "tcl": Method(TCL, "TCL", frozenset({"slow"})),
+    "pseudo-label": Method(PseudoLabel),
+    "mean-teacher": Method(MeanTeacher, frozenset({"weak_again"})),
+    "fixmatch": Method(FixMatch, frozenset({"strong"})),
+    "s4l": Method(S4L, trunk_only=True),
+    "actorcut": Method(ActorCut, frozenset({"cut"})),
+    "actorcut-id": Method(_actorcut_id, frozenset({"cut", "teacher"})),
+    "videossl": Method(VideoSSL, frozenset({"targets", "teacher"})),
+    "tcl": Method(TCL, frozenset({"slow"})),
 }
 """The peers, which learn from unlabelled clips without composites."""
 
-DISTILLED = Method(Distilled, "supervised + distillation", frozenset({"teacher"}), trunk_only=True)
+DISTILLED = Method(Distilled, frozenset({"teacher"}), trunk_only=True)
 """What Learn2Augment's own arms minimise where there is a teacher; `distilled` among objectives."""
 
 
