@@ -226,12 +226,11 @@ def fill_with_video(path: Path) -> None:
 
 
 def test_what_is_unlabelled_follows_the_labelled_and_not_the_pseudo_labelled() -> None:
-    rows = {"train": np.array([0, 1, 5]), "labelled": np.array([0, 1]),
-            "unlabelled": np.array([5, 6])}  # fmt: skip
-    prepared = cast(Any, SimpleNamespace(rows=rows))
+    labelled = np.array([0, 1])
+    prepared = cast(Any, SimpleNamespace(rows={"unlabelled": np.array([5, 6])}, labelled=labelled))
     assert unlabelled_rows(prepared, "rest").tolist() == [5, 6]
     assert unlabelled_rows(prepared, "all").tolist() == [0, 1, 5, 6]
-    prepared.rows = {"train": np.array([3, 1])}
+    prepared.rows = {}
     assert unlabelled_rows(prepared, "rest").tolist() == []
 
 
