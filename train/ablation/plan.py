@@ -174,8 +174,8 @@ def describe(plan: Plan) -> list[str]:
         f"after another, each in {plan.out}/ROW/split-S-seed-N",
     ]
     for name, row in table.rows.items():
-        mark = ", the baseline" if name == table.baseline else ""
-        about = f"  ({row.about}{mark})" if row.about or mark else ""
+        told = [row.about, "the baseline" if name == table.baseline else ""]
+        about = f"  ({', '.join(filter(None, told))})" if any(told) else ""
         lines.append(f"  {name:<{width}}{_changes(row)}{about}")
     lines.append(
         "all rows: the same real clips in the same order for the same number of steps, and as many "
