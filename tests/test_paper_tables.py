@@ -229,7 +229,7 @@ def test_the_plan_of_table_three_counts_runs_and_names_what_is_missing(tmp_path:
     assert lines[2].startswith("UCF101, few labels: 16 runs, 16 to do, about ")
     assert any(line.split()[:5] == ["CutMix", "46.1", "36.5", "34.6", "25.8"] for line in lines)
     missing = next(line for line in lines if line.startswith("  missing: "))
-    assert "ucf101_train_5_percent_labeled_split_1_rawframes.txt below" in missing
+    assert "lists/ucf101_train_5_percent_labeled_split_1_rawframes.txt, " in missing
     assert "20_percent" not in missing
     assert "a Selector of Kinetics-400 (--pretrained-selector FOLDER)" in missing
     assert any(
@@ -250,7 +250,7 @@ def test_the_plan_of_table_four_counts_runs_and_names_what_is_missing(tmp_path: 
     assert [group.runs for group in groups] == [6] * 4  # three methods, trained and evaluated
     assert [bool(group.missing()) for group in groups] == [False, False, True, True]
     assert groups[2].missing() == [
-        f"the class split ucf101-T.yaml or FSL.txt below {tmp_path}/data/lists"
+        f"the class split {tmp_path}/data/lists/FSL.txt or ucf101-T.yaml"
     ]
     train, evaluate = groups[0].steps[:2]
     run = f"{tmp_path}/out/table-4/ucf101-S/prototype/seed-0"

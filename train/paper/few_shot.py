@@ -142,11 +142,9 @@ class _Plan:
         full, few = full_settings(arguments), arguments[FewShotSettings]
         queries = few.train_queries or METHODS[method].method.recipe.queries
         missing = missing_data(self.wanted.data_root / self.name)
-        if not self._class_split()[1]:
-            missing += (
-                f"the class split {' or '.join(self._of.lists[self.split])} below "
-                f"{lists_folder(self.wanted)}",
-            )
+        path, there = self._class_split()
+        if not there:
+            missing += (f"the class split {path} or {self._of.lists[self.split][0]}",)
         run, title, sides = self._folder(method, seed), METHOD_TITLES[method], self._of.sides
         trained = run / WEIGHTS
         return [

@@ -153,7 +153,7 @@ class _Plan:
         missing = missing_data(self.wanted.data_root / self.name)
         path, there = self._list(share)
         if not there:
-            missing += (f"the list {path.name} below {lists_folder(self.wanted)}",)
+            missing += (f"the list {path}",)
         if pretrained and self.wanted.pretrained_selector is None:
             missing += ("a Selector of Kinetics-400 (--pretrained-selector FOLDER)",)
         return Step(
