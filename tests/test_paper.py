@@ -186,6 +186,8 @@ def test_hours_have_a_price(tmp_path: Path) -> None:
     masks = next(line for line in lines if line.startswith("  masks and backgrounds"))
     hours = round(9_537 * 0.992) * 182 / 7 / 3600
     assert f"about {hours:.0f} GPU hours, ${2.5 * hours:.0f} and" in masks
+    rows = [line.split() for line in lines]
+    assert ["l2a", "73.1", "0.7", "1.65"] in rows  # 0.658 hours
     assert not any("$" in line for line in describe(plan_table(plain), plain))
     with pytest.raises(InputError, match=r"dollars_per_hour is -1.0; give 0 or more"):
         wanted(tmp_path, "5", dollars_per_hour=-1.0)
@@ -214,3 +216,6 @@ def test_the_command_prints_the_plan_and_starts_what_is_there(
     )
     assert main([*words, "--start"]) == 0
     assert started == [tmp_path / "hmdb51"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*words, "--start"]) == 2
+    assert "was started in 2 processes" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def started(folder: Path, table: str, capsys: pytest.CaptureFixture[str]) -> tup
 
 
 def test_table_three_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_tiny(tmp_path / "ucf101")
+    write_tiny(tmp_path / "ucf101", train_groups=3)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/ucf101_train_50_percent_labeled_split_1_rawframes.txt").write_text("".join(
         f"{name}/v_{name}_g{group:02}_c{clip:02} 12 {label}\n"

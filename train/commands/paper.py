@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from l2a.arguments import Arguments
-from l2a.errors import L2AError
+from l2a.errors import InputError, L2AError
 from l2a.options import PaperSettings
 from train.commands import show
 from train.paper.filling import NAME, write_table
@@ -15,10 +17,15 @@ def run(arguments: Arguments) -> None:
     """Print the plan, and the table where runs are finished; with --start, run first what is not.
 
     Raises:
-        InputError: there is no such table, or nothing of it can be started.
+        InputError: there is no such table, nothing of it can be started, or a launcher started it.
         L2AError: some of the commands failed.
     """
     wanted = arguments[PaperSettings]
+    if wanted.start and (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise InputError(
+            f"`l2a paper --start` was started in {count} processes; start it without a launcher, "
+            "or give the launcher a command of the plan."
+        )
     groups = plan_table(wanted)
     show(*describe(groups, wanted))
     folder = wanted.out / f"table-{wanted.cells}"

@@ -80,8 +80,8 @@ class _Described:
         lines = [
             f"{group.title}: {counted(group.runs, 'run')}, {group.left} to do, {self.cost(own)}",
             f"  masks and backgrounds {shared}; clips {_size(group.banks)}",
-            _header(group),
-            *(_row(group, row) for row in group.rows),
+            self._header(group),
+            *(self._row(group, row) for row in group.rows),
         ]
         if group.note:
             lines.append(f"  {group.note}")
@@ -108,20 +108,21 @@ class _Described:
             cost.bytes
         )
 
+    def _header(self, group: Group) -> str:
+        columns = "".join(f"{column:>9}" for column in group.columns)
+        if any(row.hours is not None for row in group.rows):
+            columns += "   hours of a training" + ("        $" if self.dollars is not None else "")
+        return f"  {'the paper, %':<{_WIDTH}}{columns}"
+
+    def _row(self, group: Group, row: Row) -> str:
+        text = "".join(f"{_paper(row.cells.get(column)):>9}" for column in group.columns)
+        if row.hours is not None:
+            text += f"{row.hours:>10.1f}"
+            text += "" if self.dollars is None else f"{row.hours * self.dollars:>21,.2f}"
+        return f"  {row.title:<{_WIDTH}}{text}"
+
     def _dollars(self, hours: float) -> str:
         return "" if self.dollars is None else f"${hours * self.dollars:,.0f}"
-
-
-def _header(group: Group) -> str:
-    columns = "".join(f"{column:>9}" for column in group.columns)
-    hours = "   hours of a training" if any(row.hours is not None for row in group.rows) else ""
-    return f"  {'the paper, %':<{_WIDTH}}{columns}{hours}"
-
-
-def _row(group: Group, row: Row) -> str:
-    cells = "".join(f"{_paper(row.cells.get(column)):>9}" for column in group.columns)
-    hours = "" if row.hours is None else f"{row.hours:>10.1f}"
-    return f"  {row.title:<{_WIDTH}}{cells}{hours}".rstrip()
 
 
 def _paper(cell: Cell | None) -> str:

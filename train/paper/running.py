@@ -13,7 +13,7 @@ from typing import Any
 from compositing.settings import PrepareSettings
 from l2a.arguments import Arguments
 from l2a.errors import InputError, L2AError
-from l2a.logs import LOGGER
+from l2a.logs import LOGGER, opened_run
 from l2a.options import Data, FromSelector
 from l2a.progress import say
 from l2a.runs import Run
@@ -68,12 +68,16 @@ def run_table(groups: Sequence[Group], table: str, folder: Path) -> list[Failed]
         if not step.left:
             refuse_other(step)
     left = [step for step in ready if step.left]
+    folder.mkdir(parents=True, exist_ok=True)
     if waiting := [step for step in steps if step.missing and step.left]:
         say(f"{counted(len(waiting), 'command')} of {len(steps)} must wait for what is missing")
     failed: list[Failed] = []
     for number, step in enumerate(left, 1):
+        opened_run(folder)  # which keeps what is said between the commands
         say(f"── command {number} of {len(left)}: l2a {shlex.join(step.words)}")
-        if reason := run_step(step):
+        reason = run_step(step)
+        opened_run(folder)
+        if reason:
             LOGGER.error(f"l2a {shlex.join(step.words)}: {reason}")
             failed.append(Failed(step.words, reason))
         write_table(folder, groups, table)
