@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -150,12 +151,20 @@ class PaperSettings:
     """Which table of the paper, and where its data lie.
 
     Attributes:
-        cells: the table: 1, 2 or 5, the last fully supervised.
-        data_root: the folder that holds ucf101, hmdb51 and kinetics400, as they are unpacked.
+        cells: the table: 1, 2, 3 (semi-supervised), 4 (few-shot) or 5 (fully supervised).
+        data_root: the folder that holds ucf101, hmdb51, kinetics100 and kinetics400, as they are
+            unpacked.
         out: the folder of all runs.
         seeds: each cell is trained with each of them.
+        lists: the folder that holds VideoSSL's lists of labelled clips and the splits of classes,
+            at any depth; DATA_ROOT/lists if not given.
+        presets: a folder of settings files that take the place of those of the same name in
+            configs/paper.
         sports1m: a state dict of r2plus1d_18 that was trained on Sports-1M, for the cells that
             begin with it; none is published for torchvision's network.
+        pretrained_selector: a Selector that was trained on Kinetics-400 (a folder or Hub id), for
+            the row "L2A + pre-training" of Table 3.
+        dollars_per_hour: the price of a GPU for an hour; the plan then has a price, too.
         start: run what is not finished; else only the plan is printed.
     """
 
@@ -165,7 +174,11 @@ class PaperSettings:
     data_root: Path
     out: Path = Path("runs/paper")
     seeds: tuple[int, ...] = (0, 1, 2)
+    lists: Path | None = setting(None, added=True)
+    presets: Path | None = setting(None, added=True)
     sports1m: Path | None = None
+    pretrained_selector: str | None = setting(None, added=True)
+    dollars_per_hour: float | None = setting(None, added=True)
     start: bool = False
 
     def __post_init__(self) -> None:
@@ -174,6 +187,12 @@ class PaperSettings:
             raise InputError(
                 f"seeds is {shown!r}; give whole numbers from 0, each once, such as --seeds 0 1 2."
             )
+        if self.dollars_per_hour is not None and not 0 <= self.dollars_per_hour < math.inf:
+            raise InputError(f"dollars_per_hour is {self.dollars_per_hour}; give 0 or more.")
+        for name in ("presets", "lists"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                raise InputError(f"There is no folder {folder}; give --{name} one that is there.")
 
 
 @dataclass(frozen=True)

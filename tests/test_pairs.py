@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2a.errors import InputError
+from l2a.formats import DataSettings
 from l2a.pairs import (
     ScoredPair,
     first_evenly,
@@ -20,6 +22,8 @@ from l2a.pairs import (
     smaller_choice,
     write_pairs,
 )
+from train.origin import Origin
+from train.settings.full import FullSettings
 
 META = {"budget": 2, "threshold": 0.7, "seed": 3, "fingerprint": "0123abcd", "data_set": "hmdb51"}
 ROWS = (
@@ -233,3 +237,11 @@ def test_what_a_smaller_choice_leaves_is_to_spare():
     assert taken == [rows[0], rows[2]]
     assert left == [rows[1], rows[3], *spares]
     assert smaller_choice(rows, spares, 9) == (rows, spares)
+
+
+def test_the_lists_that_a_choice_depends_on_stand_in_its_file(tmp_path):
+    data = DataSettings(annotations=Path("a"), labelled=Path("b"), unlabelled=Path("c"))
+    origin = Origin.of(FullSettings(data=data), Path("videos"))
+    write_pairs(tmp_path / "pairs.parquet", ROWS, origin.meta(2, "random") | META)
+    settings = read_pairs(tmp_path / "pairs.parquet")[1]["settings"]
+    assert [settings[name] for name in ("annotations", "labelled", "unlabelled")] == ["a", "b", "c"]

@@ -11,10 +11,12 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.options import PaperSettings
 from l2a.settings import ClipSettings
-from train.ablation.table import read_table
 from train.commands import ALL_GROUPS, COMMANDS, full_settings
-from train.paper.cells import GROUPS, PRESETS, groups_of
+from train.paper import few_shot, semi
+from train.paper.ablated import ABLATED
+from train.paper.cells import Group
 from train.paper.cost import Cost, Extent, bank_cost, layers_cost, training_cost
+from train.paper.given import PRESETS
 from train.paper.planning import describe, plan_table
 from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
 
@@ -55,30 +57,29 @@ def test_presets_are_the_papers_training_settings() -> None:
 def test_the_presets_of_the_repository_are_those_of_the_package() -> None:
     shipped = {path.name: path.read_bytes() for path in PRESETS.glob("*.yaml")}
     assert shipped == {name: (ROOT / "configs/paper" / name).read_bytes() for name in shipped}
-    assert {group.preset.name for groups in GROUPS.values() for group in groups} == set(shipped)
+    used = {group.preset for groups in ABLATED.values() for group in groups}
+    used |= {f"semi-{name}" for name in semi.DATA} | set(few_shot.PRESETS.values())
+    assert {f"{name}.yaml" for name in used} == set(shipped)
 
 
-def test_table_five_has_the_papers_figures() -> None:
-    figures = {
-        group.name: {name: row.paper for name, row in read_table(str(group.table)).rows.items()}
-        for group in groups_of("5")
-    }
+def figures_of(group: Group) -> dict[str, float | None]:
+    return {row.title: row.cells["top-1"].paper for row in group.rows}
+
+
+def test_table_five_has_the_papers_figures(tmp_path: Path) -> None:
+    figures = {group.title: figures_of(group) for group in plan_table(wanted(tmp_path, "5"))}
     assert figures == {
-        "ucf101": {"standard": 55.7, "l2a": 73.1},
-        "hmdb51": {"standard": 40.8, "l2a": 46.4},
-        "ucf101-sports1m": {"standard": 93.6, "l2a": 95.3},
-        "hmdb51-sports1m": {"standard": 66.6, "l2a": 68.4},
-        "kinetics400-sports1m": {"standard": 75.4, "l2a": 76.3},
+        "UCF101, no pre-training": {"standard": 55.7, "l2a": 73.1},
+        "HMDB51, no pre-training": {"standard": 40.8, "l2a": 46.4},
+        "UCF101, pre-trained on Sports-1M": {"standard": 93.6, "l2a": 95.3},
+        "HMDB51, pre-trained on Sports-1M": {"standard": 66.6, "l2a": 68.4},
+        "Kinetics-400, pre-trained on Sports-1M": {"standard": 75.4, "l2a": 76.3},
     }
 
 
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [("3", "Table 3 is semi-supervised"), ("4", "Table 4 is few-shot"), ("9", "no presets of")],
-)
-def test_other_tables_are_refused(table: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        groups_of(table)
+def test_other_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no presets of table '9'; choose one of 1, 2, 3, 4, 5"):
+        plan_table(wanted(tmp_path, "9"))
 
 
 # Costs, by hand.
@@ -126,32 +127,70 @@ def test_bytes_of_a_bank_by_hand() -> None:
 
 def test_a_plan_counts_runs_and_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "data" / "ucf101").mkdir(parents=True)
-    plans = plan_table(wanted(tmp_path, "5", seeds=(0, 4)))
-    assert [(plan.runs, plan.left) for plan in plans] == [(4, 4)] * 5
-    assert [bool(plan.missing) for plan in plans] == [False, True, True, True, True]
-    assert "Sports-1M" in plans[2].missing
-    assert str(tmp_path / "data" / "hmdb51") in plans[1].missing
+    groups = plan_table(wanted(tmp_path, "5", seeds=(0, 4)))
+    assert [(group.runs, group.left) for group in groups] == [(4, 4)] * 5
+    assert [bool(group.missing()) for group in groups] == [False, True, True, True, True]
+    assert "Sports-1M" in groups[2].missing()[0]
+    assert groups[1].missing() == [f"the folder {tmp_path}/data/hmdb51"]
     done = tmp_path / "out/table-5/ucf101/l2a/split-1-seed-4/report.html"
     done.parent.mkdir(parents=True)
     done.touch()
     (weights := tmp_path / "sports.pth").touch()
-    plans = plan_table(wanted(tmp_path, "5", seeds=(0, 4), sports1m=weights))
-    assert [plan.left for plan in plans] == [3, 4, 4, 4, 4]
-    assert [bool(plan.missing) for plan in plans] == [False, True, False, True, True]
-    assert plans[2].words[-2:] == ("--weights", str(weights))
-    assert plans[2].settings["l2a"].classifier.weights == str(weights)
-    lines = describe(plans, wanted(tmp_path, "5"))
-    assert any("73.1%   2 x 0.7 h of training" in line for line in lines)
+    groups = plan_table(wanted(tmp_path, "5", seeds=(0, 4), sports1m=weights))
+    assert [group.left for group in groups] == [3, 4, 4, 4, 4]
+    assert [bool(group.missing()) for group in groups] == [False, True, False, True, True]
+    assert groups[2].steps[0].words[-2:] == ("--weights", str(weights))
+    lines = describe(groups, wanted(tmp_path, "5"))
+    assert any(line.split() == ["l2a", "73.1", "0.7"] for line in lines)
+    assert any(line.startswith("  all rows and seeds: 3 of 4 to do x 0.5 hours") for line in lines)
     assert lines[-1].startswith("in all about ")
 
 
+def test_groups_share_layers_and_one_that_was_begun_keeps_its_own(tmp_path: Path) -> None:
+    shared = str(tmp_path / "out/layers/ucf101")
+    first, _, third, *_ = plan_table(wanted(tmp_path, "5"))
+    for group in (first, third):
+        words = group.steps[0].words
+        assert words[words.index("--layers") + 1] == shared
+    (tmp_path / "out/table-5/ucf101").mkdir(parents=True)
+    first, _, third, *_ = plan_table(wanted(tmp_path, "5"))
+    assert "--layers" not in first.steps[0].words
+    assert shared in third.steps[0].words
+
+
+def test_layers_that_are_there_take_no_hours(tmp_path: Path) -> None:
+    first = plan_table(wanted(tmp_path, "5"))[0]
+    (store,) = first.stores
+    # Each of three seeds carves out a fifth for validation: 0.008 of the videos never train.
+    assert store.videos == round(9_537 * 0.992)
+    records = store.place / "records"
+    records.mkdir(parents=True)
+    for number in range(9):
+        (records / f"{number}.json").touch()
+    assert store.left().hours == pytest.approx(store.cost.hours * (1 - 9 / store.videos))
+    assert store.left().bytes == store.cost.bytes
+
+
 def test_masks_of_tables_one_and_two_are_found_once(tmp_path: Path) -> None:
-    (plan,) = plan_table(wanted(tmp_path, "2", seeds=(0,)))
-    extent, rows = plan.group.extent, list(plan.settings.values())
-    trained = sum(training_cost(extent, row).hours for row in rows)
-    assert plan.cost().hours == pytest.approx(layers_cost(extent, rows[0]).hours + trained)
-    clips = bank_cost(extent, rows[0]).bytes
-    assert plan.cost().bytes == pytest.approx(5 * layers_cost(extent, rows[0]).bytes + clips)
+    one = wanted(tmp_path, "2", seeds=(0,))
+    (group,) = plan_table(one)
+    assert [bool(store.cost.hours) for store in group.stores] == [True] + [False] * 4
+    assert len({store.cost.bytes for store in group.stores}) == 1
+    assert group.steps[0].hours == pytest.approx(sum(row.hours or 0 for row in group.rows) / 5)
+    assert sum("as above" in line for line in describe([group, group], one)) == 1
+
+
+def test_hours_have_a_price(tmp_path: Path) -> None:
+    priced, plain = wanted(tmp_path, "5", dollars_per_hour=2.5), wanted(tmp_path, "5")
+    lines = describe(plan_table(priced), priced)
+    masks = next(line for line in lines if line.startswith("  masks and backgrounds"))
+    hours = round(9_537 * 0.992) * 182 / 7 / 3600
+    assert f"about {hours:.0f} GPU hours, ${2.5 * hours:.0f} and" in masks
+    rows = [line.split() for line in lines]
+    assert ["l2a", "73.1", "0.7", "1.65"] in rows  # 0.658 hours
+    assert not any("$" in line for line in describe(plan_table(plain), plain))
+    with pytest.raises(InputError, match=r"dollars_per_hour is -1.0; give 0 or more"):
+        wanted(tmp_path, "5", dollars_per_hour=-1.0)
 
 
 # The command.
@@ -164,10 +203,12 @@ def test_the_command_prints_the_plan_and_starts_what_is_there(
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "Table 5 of the paper: 5 groups of cells" in said
-    assert f"  l2a ablate {tmp_path}/ucf101 --config " in said
+    assert f"    l2a ablate {tmp_path}/ucf101 --config " in said
     assert not (tmp_path / "out").exists()
     assert main([*words, "--start"]) == 2
-    assert "Nothing of table 5 can be started" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Nothing of table 5 can be started: the folder" in error
+    assert "are missing; put them there." in error
     (tmp_path / "hmdb51").mkdir()
     started: list[Path] = []
     monkeypatch.setattr(
@@ -175,3 +216,6 @@ def test_the_command_prints_the_plan_and_starts_what_is_there(
     )
     assert main([*words, "--start"]) == 0
     assert started == [tmp_path / "hmdb51"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*words, "--start"]) == 2
+    assert "was started in 2 processes" in capsys.readouterr().err

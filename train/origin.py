@@ -34,8 +34,7 @@ class Origin:
     def of(cls, settings: FullSettings, data: Path) -> Origin:
         """Of a command with these settings on the data set in folder `data`."""
         groups = (settings.data, settings.prepare, settings.composite)
-        kept = {name: value for group in groups for name, value in asdict(group).items()}
-        kept["annotations"] = kept["annotations"] and str(kept["annotations"])
+        kept = {name: _plain(value) for group in groups for name, value in asdict(group).items()}
         rank = {"balance": settings.rank.balance, "scoring": settings.rank.scoring}
         return cls(data.name, settings.run.seed, fingerprint(settings.flat()), kept, rank)
 
@@ -49,3 +48,8 @@ class Origin:
             "fingerprint": self.fingerprint,
             "settings": dict(self.settings),
         }
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a header in JSON can hold it."""
+    return str(value) if isinstance(value, Path) else value

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import os
+
 from l2a.arguments import Arguments
-from l2a.errors import InputError
+from l2a.errors import InputError, L2AError
 from l2a.options import PaperSettings
-from train.commands import ablate, show
-from train.paper.planning import ablate_arguments, describe, plan_table
+from train.commands import show
+from train.paper.filling import NAME, write_table
+from train.paper.planning import describe, plan_table
+from train.paper.running import run_table
 
 
 def run(arguments: Arguments) -> None:
-    """Print the plan; with --start, run what is not finished, group by group.
+    """Print the plan, and the table where runs are finished; with --start, run first what is not.
 
     Raises:
-        InputError: there is no such table, or nothing of it can be started.
-        L2AError: some of the runs failed.
+        InputError: there is no such table, nothing of it can be started, or a launcher started it.
+        L2AError: some of the commands failed.
     """
     wanted = arguments[PaperSettings]
-    plans = plan_table(wanted)
-    show(*describe(plans, wanted))
-    if not wanted.start:
-        return
-    ready = [plan for plan in plans if not plan.missing]
-    if not ready:
+    if wanted.start and (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise InputError(
-            f"Nothing of table {wanted.cells} can be started: {plans[0].missing} is missing; put "
-            "it there."
+            f"`l2a paper --start` was started in {count} processes; start it without a launcher, "
+            "or give the launcher a command of the plan."
         )
-    for plan in ready:
-        ablate.run(ablate_arguments(plan.words))
+    groups = plan_table(wanted)
+    show(*describe(groups, wanted))
+    folder = wanted.out / f"table-{wanted.cells}"
+    failed = run_table(groups, wanted.cells, folder) if wanted.start else []
+    if any(cell.values() for group in groups for row in group.rows for cell in row.cells.values()):
+        show("", write_table(folder, groups, wanted.cells), "", f"it is in {folder}, as {NAME}.*")
+    if failed:
+        raise L2AError(
+            f"{len(failed)} of the commands failed, such as `l2a {' '.join(failed[0].words[:3])} …`"
+            f" ({failed[0].reason.rstrip('.')}); the same command tries them again."
+        )

@@ -1,82 +1,179 @@
-"""The paper's tables as groups of cells that are trained on one data set from one start."""
+"""What a table of the paper is made of: groups of cells, and the commands that fill them.
+
+table ─► groups ─► steps: commands, each in a folder of its own
+               └─► rows ─► cells: the paper's figure, and where finished runs say their own
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 from l2a.errors import InputError
-from train.ablation.table import TABLES
-from train.paper.cost import HMDB51, KINETICS400, UCF101, Extent
+from l2a.files import read_json
+from train.paper.cost import Cost
 
-_OWN = Path(__file__).with_name("tables")
-PRESETS = Path(__file__).with_name("presets")
-"""Settings files, which configs/paper/ of the repository shows too."""
+
+@dataclass(frozen=True)
+class Place:
+    """Where a finished run says a figure.
+
+    Attributes:
+        file: JSON.
+        keys: the way to the figure, 0..1, from the outermost key on.
+        done: what the run writes last; until it is there, the figure is none.
+    """
+
+    file: Path
+    keys: tuple[str, ...]
+    done: Path
+
+    def read(self) -> float | None:
+        """The figure in %; None where the run is not finished.
+
+        Raises:
+            InputError: it is finished, and does not say it.
+        """
+        if not self.done.is_file():
+            return None
+        try:
+            found: Any = read_json(self.file)
+            for key in self.keys:
+                found = found[key]
+            return 100 * float(found)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.file} does not say {' / '.join(self.keys)} ({error!r}), although its run "
+                "is finished; remove its folder, to have it made again."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of the paper, and the runs that measure the same.
+
+    Attributes:
+        paper: top-1 in %; None where the paper has none.
+        places: one for each seed and split.
+    """
+
+    paper: float | None
+    places: tuple[Place, ...]
+
+    def values(self) -> list[float]:
+        """What finished runs say, in %."""
+        found = (place.read() for place in self.places)
+        return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a group.
+
+    Attributes:
+        title: what the paper calls it.
+        cells: column ─► its cell.
+        hours: of one training, on one GPU; None where rows share theirs.
+    """
+
+    title: str
+    cells: Mapping[str, Cell]
+    hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command.
+
+    Attributes:
+        title: what it makes, in a few words; steps that differ in their seed alone share it.
+        words: what follows `l2a`.
+        runs: the file that each of its runs writes last.
+        hours: of one run, on average, on one GPU; what runs share is not counted.
+        missing: what must be brought before it can run, each in a few words.
+        after: the file that a step before it leaves, without which it cannot run.
+    """
+
+    title: str
+    words: tuple[str, ...]
+    runs: tuple[Path, ...]
+    hours: float
+    missing: tuple[str, ...] = ()
+    after: Path | None = None
+
+    @property
+    def left(self) -> int:
+        """Runs that are not finished."""
+        return sum(not path.is_file() for path in self.runs)
+
+    @property
+    def left_hours(self) -> float:
+        """Of the runs that are not finished."""
+        return self.left * self.hours
+
+
+@dataclass(frozen=True)
+class Store:
+    """Masks and clean backgrounds, which runs share.
+
+    Attributes:
+        place: its folder.
+        videos: that get them.
+        cost: of all of them.
+    """
+
+    place: Path
+    videos: int
+    cost: Cost
+
+    def left(self) -> Cost:
+        """The same without the hours of those that are there."""
+        there = len(list((self.place / "records").glob("*.json")))
+        share = max(0.0, 1 - there / max(1, self.videos))
+        return Cost(self.cost.hours * share, self.cost.bytes)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells of a table on one data set, from one start.
+    """Cells on one data set.
 
     Attributes:
-        name: of its folder of runs.
-        data: the data set's folder below --data-root.
-        extent: how large the data set is.
-        preset: the settings of all its cells.
-        table: of `l2a ablate`: its rows are the cells, with the paper's figures.
-        splits: official splits that it is trained on.
-        pretrained: whether it starts from Sports-1M weights, which a user must bring.
+        title: of the group.
+        columns: in the order of the paper.
+        rows, steps: in the order of the paper, and in that of the work.
+        stores: that its runs share with each other, and with other groups.
+        banks: bytes of clips at training size.
+        note: what else a person should know; "" for nothing.
     """
 
-    name: str
-    data: str
-    extent: Extent
-    preset: Path
-    table: Path
-    splits: tuple[int, ...] = (1,)
-    pretrained: bool = False
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    steps: tuple[Step, ...]
+    stores: tuple[Store, ...]
+    banks: float
+    note: str = ""
+
+    @property
+    def runs(self) -> int:
+        """Of all steps."""
+        return sum(len(step.runs) for step in self.steps)
+
+    @property
+    def left(self) -> int:
+        """Runs that are not finished."""
+        return sum(step.left for step in self.steps)
+
+    def missing(self) -> list[str]:
+        """What some step lacks, each once."""
+        return list(dict.fromkeys(part for step in self.steps for part in step.missing))
 
 
-def _table_five(name: str, extent: Extent, pretrained: bool) -> Group:
-    end = "-sports1m" if pretrained else ""
-    short = "kinetics" if extent is KINETICS400 else name
-    return Group(
-        f"{name}{end}", name, extent, PRESETS / f"{name}.yaml", _OWN / f"5-{short}{end}.yaml",
-        pretrained=pretrained,
-    )  # fmt: skip
-
-
-_ABLATED = PRESETS / "tables-1-2.yaml"
-
-GROUPS: Mapping[str, tuple[Group, ...]] = MappingProxyType({
-    "1": (Group("ucf101", "ucf101", UCF101, _ABLATED, TABLES / "1.yaml"),),
-    "2": (Group("ucf101", "ucf101", UCF101, _ABLATED, TABLES / "2.yaml"),),
-    "5": (
-        _table_five("ucf101", UCF101, False),
-        _table_five("hmdb51", HMDB51, False),
-        _table_five("ucf101", UCF101, True),
-        _table_five("hmdb51", HMDB51, True),
-        _table_five("kinetics400", KINETICS400, True),
-    ),
-})  # fmt: skip
-"""Table ─► its groups. Tables 1 and 2 are of a fifth of the labels in the paper, of all here."""
-
-_ELSEWHERE = {"3": "semi-supervised", "4": "few-shot"}
-
-
-def groups_of(table: str) -> tuple[Group, ...]:
-    """The groups of a table.
-
-    Raises:
-        InputError: it has none.
-    """
-    if table in GROUPS:
-        return GROUPS[table]
-    if table in _ELSEWHERE:
-        raise InputError(
-            f"Table {table} is {_ELSEWHERE[table]}, each of whose cells is one command of "
-            f"docs/{_ELSEWHERE[table]}.md; choose one of {', '.join(GROUPS)}."
-        )
-    raise InputError(f"There are no presets of table {table!r}; choose one of {', '.join(GROUPS)}.")
+def by_title(steps: Sequence[Step]) -> dict[str, list[Step]]:
+    """Steps that differ in their seed alone, together."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.title, []).append(step)
+    return found

@@ -1,136 +1,137 @@
-"""What a table of the paper takes: words of `l2a ablate`, hours and bytes, and what is missing."""
+"""What a table of the paper takes: its groups, and the plan of them for a person."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
-from l2a.arguments import Arguments, parse
+from l2a.errors import InputError
 from l2a.options import PaperSettings
 from l2a.videos import counted
-from train.ablation.plan import row_settings
-from train.ablation.running import DONE
-from train.ablation.table import Row, Table, read_table
-from train.commands import ALL_GROUPS, COMMANDS
-from train.paper.cells import Group, groups_of
-from train.paper.cost import Cost, bank_cost, layers_cost, training_cost
-from train.settings.full import FullSettings
+from train.paper.ablated import ABLATED, ablated_groups
+from train.paper.cells import Cell, Group, Row, Step, by_title
+from train.paper.cost import Cost
+from train.paper.few_shot import few_shot_groups
+from train.paper.semi import semi_groups
+
+TABLES: Mapping[str, Callable[[PaperSettings], list[Group]]] = MappingProxyType({
+    **dict.fromkeys(ABLATED, ablated_groups), "3": semi_groups, "4": few_shot_groups,
+})  # fmt: skip
+"""Table of the paper ─► what makes its groups."""
+
+_WIDTH = 22  # of the titles of rows
 
 
-@dataclass(frozen=True)
-class PlannedGroup:
-    """A group, and how it is run.
-
-    Attributes:
-        group: which.
-        words: what `l2a ablate` is given.
-        table: the cells.
-        settings: row ─► what it trains with.
-        left: runs that are not finished, of `runs`.
-        runs: in all.
-        missing: what must be brought before it can run; "" where nothing is.
-    """
-
-    group: Group
-    words: tuple[str, ...]
-    table: Table
-    settings: dict[str, FullSettings]
-    left: int
-    runs: int
-    missing: str
-
-    @property
-    def each(self) -> int:
-        """Runs of one row."""
-        return self.runs // len(self.settings)
-
-    def cost(self) -> Cost:
-        """Of all its runs, and of the layers and clips that they share.
-
-        Masks are found once for all rows; rows that differ in how they are used have layers of
-        their own.
-        """
-        extent, total = self.group.extent, Cost()
-        stores = {repr(row.prepare): row for row in self.settings.values() if _composited(row)}
-        for number, row in enumerate(stores.values()):
-            made = layers_cost(extent, row)
-            total += made if number == 0 else Cost(0.0, made.bytes)
-        for row in self.settings.values():
-            total += training_cost(extent, row).times(self.each)
-        return total + bank_cost(extent, next(iter(self.settings.values())))
-
-
-def plan_table(wanted: PaperSettings) -> list[PlannedGroup]:
-    """The groups of a table, in the paper's order.
+def plan_table(wanted: PaperSettings) -> list[Group]:
+    """The groups of a table.
 
     Raises:
-        InputError: there is no such table.
+        InputError: there is no such table, or a preset of the user's cannot be read.
     """
-    return [_planned(group, wanted) for group in groups_of(wanted.cells)]
+    if wanted.cells not in TABLES:
+        raise InputError(
+            f"There are no presets of table {wanted.cells!r}; choose one of "
+            f"{', '.join(sorted(TABLES))}."
+        )
+    return TABLES[wanted.cells](wanted)
 
 
-def describe(plans: Sequence[PlannedGroup], wanted: PaperSettings) -> list[str]:
+def describe(groups: Sequence[Group], wanted: PaperSettings) -> list[str]:
     """The plan for a person, a line each."""
-    lines = [f"Table {wanted.cells} of the paper: {counted(len(plans), 'group')} of cells"]
-    total = Cost()
-    for plan in plans:
-        cost = plan.cost()
-        total += cost
-        lines += [
-            "",
-            f"{plan.table.title}: {counted(plan.runs, 'run')}, {plan.left} to do, about "
-            f"{cost.hours:.0f} GPU hours and {cost.bytes / 1e9:.0f} GB",
-        ]
-        for name, row in plan.table.rows.items():
-            hours = training_cost(plan.group.extent, plan.settings[name]).hours
-            lines.append(f"  {name:<20}{_paper(row)}   {plan.each} x {hours:.1f} h of training")
-        if plan.missing:
-            lines.append(f"  missing: {plan.missing}")
-        lines.append(f"  l2a ablate {' '.join(plan.words)}")
+    count = counted(len(groups), "group")
+    plan = _Described(wanted.dollars_per_hour)
+    lines = [f"Table {wanted.cells} of the paper: {count} of cells"]
+    for group in groups:
+        lines += ["", *plan.group(group)]
     lines += [
         "",
-        f"in all about {total.hours:.0f} GPU hours and {total.bytes / 1e9:.0f} GB, as measured on "
-        "one H200 with an earlier state of the code; docs/scale.md has the arithmetic",
+        f"in all {plan.cost(plan.total)}: the hours of what is not there yet, by what one H200 did "
+        "with an earlier state of the code; docs/scale.md has the arithmetic",
     ]
     return lines
 
 
-def _planned(group: Group, wanted: PaperSettings) -> PlannedGroup:
-    data, out = wanted.data_root / group.data, wanted.out / f"table-{wanted.cells}" / group.name
-    words = [
-        str(data), "--config", str(group.preset), "--table", str(group.table),
-        "--splits", *map(str, group.splits), "--seeds", *map(str, wanted.seeds), "--out", str(out),
-    ]  # fmt: skip
-    if group.pretrained and wanted.sports1m:
-        words += ["--weights", str(wanted.sports1m)]
-    arguments = ablate_arguments(words)
-    table = read_table(str(group.table))
-    settings = {name: row_settings(arguments, table, row) for name, row in table.rows.items()}
-    folders = [
-        out / name / f"split-{split}-seed-{seed}"
-        for name in settings for split in group.splits for seed in wanted.seeds
-    ]  # fmt: skip
-    left = sum(not (folder / DONE).is_file() for folder in folders)
-    missing = _missing(group, data, wanted.sports1m)
-    return PlannedGroup(group, tuple(words), table, settings, left, len(folders), missing)
+@dataclass
+class _Described:
+    """The groups in words, and what they take together.
+
+    Attributes:
+        dollars: for a GPU hour; None for none.
+        total: of what was described.
+        seen: layer stores of the groups before.
+    """
+
+    dollars: float | None
+    total: Cost = field(default_factory=Cost)
+    seen: set[Path] = field(default_factory=set)
+
+    def group(self, group: Group) -> list[str]:
+        """What a group takes, its rows, its commands."""
+        new = [store for store in group.stores if store.place not in self.seen]
+        self.seen.update(store.place for store in new)
+        stores = sum((store.left() for store in new), Cost())
+        runs = sum(step.left_hours for step in group.steps)
+        own = stores + Cost(runs, group.banks)
+        self.total += own
+        shared = self.cost(stores) if new else "as above"
+        lines = [
+            f"{group.title}: {counted(group.runs, 'run')}, {group.left} to do, {self.cost(own)}",
+            f"  masks and backgrounds {shared}; clips {_size(group.banks)}",
+            self._header(group),
+            *(self._row(group, row) for row in group.rows),
+        ]
+        if group.note:
+            lines.append(f"  {group.note}")
+        if missing := group.missing():
+            lines.append(f"  missing: {', '.join(missing)}")
+        for title, steps in by_title(group.steps).items():
+            lines += self._steps(title, steps)
+        return lines
+
+    def _steps(self, title: str, steps: Sequence[Step]) -> list[str]:
+        """A command, its runs and hours: that of the first seed stands for all."""
+        runs = sum(len(step.runs) for step in steps)
+        left, hours = sum(step.left for step in steps), steps[0].hours
+        cost = self._dollars(left * hours)
+        said = f"  {title}: {left} of {runs} to do x {_count(hours)} hours{cost and f', {cost}'}"
+        waits = " (waits for what is missing)" if left and steps[0].missing else ""
+        more = f"   # and {counted(len(steps) - 1, 'seed')} more" if len(steps) > 1 else ""
+        return [said + waits, f"    l2a {shlex.join(steps[0].words)}{more}"]
+
+    def cost(self, cost: Cost) -> str:
+        """Such as "about 50 GPU hours, $100 and 20 GB"."""
+        dollars = self._dollars(cost.hours)
+        return f"about {_count(cost.hours)} GPU hours{dollars and f', {dollars}'} and " + _size(
+            cost.bytes
+        )
+
+    def _header(self, group: Group) -> str:
+        columns = "".join(f"{column:>9}" for column in group.columns)
+        if any(row.hours is not None for row in group.rows):
+            columns += "   hours of a training" + ("        $" if self.dollars is not None else "")
+        return f"  {'the paper, %':<{_WIDTH}}{columns}"
+
+    def _row(self, group: Group, row: Row) -> str:
+        text = "".join(f"{_paper(row.cells.get(column)):>9}" for column in group.columns)
+        if row.hours is not None:
+            text += f"{row.hours:>10.1f}"
+            text += "" if self.dollars is None else f"{row.hours * self.dollars:>21,.2f}"
+        return f"  {row.title:<{_WIDTH}}{text}"
+
+    def _dollars(self, hours: float) -> str:
+        return "" if self.dollars is None else f"${hours * self.dollars:,.0f}"
 
 
-def ablate_arguments(words: Sequence[str]) -> Arguments:
-    """The arguments of `l2a ablate` that words are."""
-    return parse("ablate", "", COMMANDS["ablate"].groups, list(words), known=ALL_GROUPS)
+def _paper(cell: Cell | None) -> str:
+    return "–" if cell is None or cell.paper is None else f"{cell.paper:.1f}"
 
 
-def _missing(group: Group, data: Path, sports1m: Path | None) -> str:
-    parts = [] if data.is_dir() else [f"the folder {data}"]
-    if group.pretrained and not (sports1m and sports1m.is_file()):
-        parts.append("weights of r2plus1d_18 from Sports-1M (--sports1m FILE)")
-    return ", ".join(parts)
+def _count(hours: float) -> str:
+    return f"{hours:,.1f}" if hours < 10 else f"{hours:,.0f}"
 
 
-def _composited(row: FullSettings) -> bool:
-    return row.stage_two.selection != "none"
-
-
-def _paper(row: Row) -> str:
-    return "     " if row.paper is None else f"{row.paper:4.1f}%"
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.0f} GB"

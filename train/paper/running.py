@@ -1,0 +1,134 @@
+"""The commands of a table, one after another; finished ones are passed over, failed ones listed."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compositing.settings import PrepareSettings
+from l2a.arguments import Arguments
+from l2a.errors import InputError, L2AError
+from l2a.logs import LOGGER, opened_run
+from l2a.options import Data, FromSelector
+from l2a.progress import say
+from l2a.runs import Run
+from l2a.videos import counted
+from selector.settings import SelectorSettings
+from train.commands import COMMANDS, full_settings
+from train.paper.cells import Group, Step
+from train.paper.filling import write_table
+from train.paper.given import arguments_of
+from train.settings.few_shot import FewShotSettings, FewShotVerb
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A command that did not come to its end.
+
+    Attributes:
+        words: what followed `l2a`.
+        reason: a sentence.
+    """
+
+    words: tuple[str, ...]
+    reason: str
+
+
+def run_table(groups: Sequence[Group], table: str, folder: Path) -> list[Failed]:
+    """Run what is not finished and lacks nothing, and write the table anew after each command.
+
+    Args:
+        groups: of the table.
+        table: its number.
+        folder: of its runs, which the table is written to.
+
+    Returns:
+        The commands that failed.
+
+    Raises:
+        InputError: nothing of it can be run, or a finished run was made with other settings.
+    """
+    steps = [step for group in groups for step in group.steps]
+    ready = [step for step in steps if not step.missing]
+    if not ready:
+        lacks = list(dict.fromkeys(part for step in steps for part in step.missing))
+        are, them = ("is", "it") if len(lacks) == 1 else ("are", "them")
+        raise InputError(
+            f"Nothing of table {table} can be started: {', '.join(lacks)} {are} missing; put "
+            f"{them} there."
+        )
+    for step in ready:
+        if not step.left:
+            refuse_other(step)
+    left = [step for step in ready if step.left]
+    folder.mkdir(parents=True, exist_ok=True)
+    if waiting := [step for step in steps if step.missing and step.left]:
+        say(f"{counted(len(waiting), 'command')} of {len(steps)} must wait for what is missing")
+    failed: list[Failed] = []
+    for number, step in enumerate(left, 1):
+        opened_run(folder)  # which keeps what is said between the commands
+        say(f"── command {number} of {len(left)}: l2a {shlex.join(step.words)}")
+        reason = run_step(step)
+        opened_run(folder)
+        if reason:
+            LOGGER.error(f"l2a {shlex.join(step.words)}: {reason}")
+            failed.append(Failed(step.words, reason))
+        write_table(folder, groups, table)
+    return failed
+
+
+def run_step(step: Step) -> str:
+    """Run a command; says why it failed, "" where it did not."""
+    if step.after is not None and not step.after.is_file():
+        return f"the run before it left no {step.after}"
+    try:
+        arguments = arguments_of(step.words)
+        COMMANDS[step.words[0]].run(arguments)
+    except L2AError as error:
+        return str(error)
+    except Exception as error:  # it costs this command alone, and its reason is listed
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise  # which strikes all that follow
+        LOGGER.debug(traceback.format_exc())
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return ""
+
+
+def refuse_other(step: Step) -> None:
+    """Refuse the figures of a finished run that was made with other settings.
+
+    `l2a ablate` does so itself, and what a segmenter or a Selector from before settles is not known
+    before it is opened.
+
+    Raises:
+        InputError: it was; the message names the first setting that differs.
+    """
+    command = step.words[0]
+    if command == "ablate":
+        return
+    arguments = arguments_of(step.words)
+    name, facts = command, {}
+    if FewShotVerb in arguments:
+        name = f"{command} {arguments[FewShotVerb].verb}"
+    else:
+        facts = {"data": arguments[Data].data}
+    Run(step.runs[0].parent).refuse_other(name, _compared(arguments), facts)
+
+
+def _compared(arguments: Arguments) -> list[Any]:
+    """Groups of settings that a run keeps as they were given."""
+    own: list[Any] = [*full_settings(arguments).groups()]
+    if FewShotSettings in arguments:
+        own = [group for group in arguments.groups() if type(group) in map(type, own)]
+        own.append(arguments[FewShotSettings])
+    settled: list[type[Any]] = [PrepareSettings]
+    if FromSelector in arguments and arguments[FromSelector].selector:
+        settled.append(SelectorSettings)
+    return [group for group in own if type(group) not in settled]
