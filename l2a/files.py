@@ -166,6 +166,17 @@ def unlock_folders() -> None:
         os.close(_HELD.popitem()[1])
 
 
+@contextlib.contextmanager
+def locked_meanwhile() -> Iterator[None]:
+    """Let other processes, at the end of the block, into the folders that were locked in it."""
+    before = set(_HELD)
+    try:
+        yield
+    finally:
+        for place in set(_HELD) - before:
+            os.close(_HELD.pop(place))
+
+
 if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone
     os.register_at_fork(after_in_child=unlock_folders)
 

@@ -42,8 +42,8 @@ def opened_run(folder: Path) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether nothing is to be shown but warnings and errors."""
-    return os.environ.get(_LEVEL) == str(logging.WARNING)
+    """Whether nothing is to be shown but warnings and errors, or less."""
+    return int(os.environ.get(_LEVEL, logging.INFO)) >= logging.WARNING
 
 
 @functools.cache

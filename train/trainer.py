@@ -31,6 +31,7 @@ from l2a.checkpoints import (
 from l2a.errors import L2AError
 from l2a.networks import VideoNetwork
 from l2a.progress import say
+from train.compiling import compiled
 from train.distributed import (
     Part,
     Parts,
@@ -123,7 +124,10 @@ class Trainer(Generic[B]):
         self.network.train()
         saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            compiled(self.network, wanted=self._settings.compile),
+        ):
             for part in load_steps(parts, self._loading, self.step):
                 torch.manual_seed(_mixed(self._seed, self.step, rank()))
                 rate = float(self._schedule.get_last_lr()[0])
