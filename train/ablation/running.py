@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from l2a.disks import is_full
 from l2a.errors import L2AError
 from l2a.logs import LOGGER, opened_run
 from l2a.progress import in_words, say
@@ -25,8 +25,6 @@ Train = Callable[[Path, Path, FullSettings], object]
 
 DONE = "report.html"
 """What a run writes last."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_all(plan: Plan, work: Train = train) -> Results:
@@ -75,7 +73,7 @@ def one(plan: Plan, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
     except L2AError as error:
         reason = str(error)
     except Exception as error:  # it costs this run alone, and its reason is listed
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             raise  # which strikes all that follow
         LOGGER.debug(traceback.format_exc())
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
