@@ -1,7 +1,7 @@
 """Fills the disk at every stage of commands, and compares what comes out in the end.
 
     python benchmarks/full_disk.py                   # as root, on Linux: it mounts a tmpfs
-    python benchmarks/full_disk.py --of few-shot --step 100
+    python benchmarks/full_disk.py --of few-shot --step 20 100
 
 The jobs of `kill.py` are run on a file system in memory that is too small, again and again, each
 time with some kilobytes more, until they get through. A command on a full disk must end with exit
@@ -76,6 +76,7 @@ def starve(job: Job, place: Path, said: Path, steps: tuple[int, int]) -> tuple[C
             if code != 1 or len(_SENTENCE.findall(text)) != 1 or _ELSE.search(text):
                 return struck, f"l2a {words[0]} at {last_stage(place)}: exit code {code}\n{text}"
             struck[last_stage(place)] += 1
+            print(f"{size} kB: {last_stage(place)}: {text.splitlines()[-1]}", flush=True)
             size += rng.randint(*steps)
             mount(place, size, again=True)
     return struck, ""
@@ -85,7 +86,7 @@ def main() -> None:
     """Starve every job, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--of", nargs="+", choices=JOBS, default=list(JOBS))
-    parser.add_argument("--step", type=int, nargs=2, default=(20, 300), help="kilobytes")
+    parser.add_argument("--step", type=int, nargs=2, default=(50, 800), help="kilobytes")
     given = parser.parse_args()
     import train.two_stage  # noqa: F401 - once, for all children
 

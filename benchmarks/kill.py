@@ -47,7 +47,15 @@ from tiny_run import SMALL  # type: ignore[import-not-found]
 TIMES = ("cost", "seconds", "clips_per_second", "minutes", "hours")
 """Entries of JSON files that hold times, or what was done in which try."""
 
-TIMED = ("run.log", "stages.json", "speed.json", "report.html", "events.out.*", "ablation.csv")
+TIMED = (
+    "run.log",
+    "stages.json",
+    "speed.json",
+    "report.html",
+    "events.out.*",
+    "ablation.csv",
+    "table.txt",
+)
 """Files that hold times, or that name where they lie."""
 
 Words = Callable[[Path], list[list[str]]]

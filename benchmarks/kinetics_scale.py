@@ -207,7 +207,7 @@ def bank(root: Path, options: argparse.Namespace) -> Figures:
     memory = max(float((root / f"reader-{number}").read_text()) for number in range(4))
     return {
         "of": f"{long:.0f} GB of which {there:.1f} GB are on the disk, made in {made:.1f} s; four "
-        f"readers {4 * len(rows) / took:.0f} clips/s, at most {memory:.0f} MB of their own each"
+        f"readers {4 * len(rows) / took:.0f} clips/s, at most {memory:.0f} MB more of its own each"
     }
 
 
@@ -227,19 +227,24 @@ def _fill(
 
 def _read(root: Path, folder: Path, rows: NDArray[np.int64], number: int) -> None:
     """In a child: read all rows in an order of its own, and note its own memory, MB."""
-    code = 1
+    code, before = 1, _own_memory()
     try:
         opened = ClipBank.open(folder)
         for row in np.random.default_rng(number).permutation(rows):
             clip = opened.frames[row], opened.backgrounds[row]
             if not all((part == row % 251).all() for part in clip):
                 raise AssertionError(f"row {row} holds something else")
-        status = Path("/proc/self/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
-        (root / f"reader-{number}").write_text(str(int(line.split()[1]) / 1024))
+        (root / f"reader-{number}").write_text(str(_own_memory() - before))
         code = 0
     finally:
         os._exit(code)
+
+
+def _own_memory() -> float:
+    """What this process has besides maps of files, MB."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
 
 
 STAGES: dict[str, Callable[[Path, argparse.Namespace], Figures]] = {
