@@ -3,7 +3,7 @@
     python benchmarks/kill.py                                   # half an hour to an hour
     python benchmarks/kill.py --of few-shot --kills 10 --seed 1
 
-Three jobs on tiny videos: `semi-supervised`, two rounds with four methods and a teacher;
+Three jobs on tiny videos: `semi-supervised`, two rounds with four methods, a teacher and an export;
 `few-shot`, a trunk trained on episodes and its evaluation with composites; `ablation`, two rows by
 two seeds. Each is run once undisturbed. Then its commands are started and, after a random time,
 killed by SIGKILL with all their processes, and started again, until they get through; when they do
@@ -119,7 +119,7 @@ def _semi_supervised() -> dict[str, Any]:
         "setting": "semi-supervised", "labelled_share": 0.5, "pseudo_threshold": 0.0, "repeats": 1,
         "compare": False, "probe": 0.0, "methods": "fixmatch tcl mean-teacher actorcut-id",
         "selector_steps": 6, "scene_test": False, "rounds": 2, "epochs": 4,
-        "teacher": "efficientnet_lite0",
+        "teacher": "efficientnet_lite0", "export": True,
     }  # fmt: skip
 
 
