@@ -3,7 +3,6 @@ are listed."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from l2a.disks import is_full
 from l2a.errors import L2AError
 from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
@@ -36,8 +36,6 @@ Begin = Callable[[Path, PlannedRun], None]
 
 DONE = "report.html"
 """What a run writes last."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_all(plan: Plan, work: Train = train) -> Results:
@@ -177,7 +175,7 @@ def _reason(run: PlannedRun, do: Callable[[], object]) -> str:
     except L2AError as error:
         reason = str(error)
     except Exception as error:  # its reason is listed
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             raise  # which strikes all that follow
         LOGGER.debug(traceback.format_exc())
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
