@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from train.loading import prefetch
 from train.settings.full import ClassifierSettings
 
 EVALUATION_BATCH = 32
-"""Clips in one pass through a network when nothing is learned from them."""
+"""Clips that are made and asked about together when nothing is learned from them."""
+
+_CPU_PIXELS = 1 << 19
+"""Pixels in one pass through a network on a CPU, at least one clip: the maps of more are given back
+to the system after every layer, and taking them anew costs as much as computing them."""
 
 
 def make_classifier(
@@ -53,12 +57,35 @@ def _over_clips(
 ) -> NDArray[np.float32]:
     model.eval()
     parts = [rows[i : i + EVALUATION_BATCH] for i in range(0, len(rows), EVALUATION_BATCH)]
-    forward: Callable[[Tensor], Tensor] = model
     outputs = [
-        forward(model.to_input(clips.to(model.device))).cpu().numpy()
-        for clips in prefetch(source.clips(part) for part in parts)
+        ask(model, clips).cpu().numpy() for clips in prefetch(source.clips(part) for part in parts)
     ]
     return np.concatenate(outputs)
+
+
+def ask(model: Trunk | VideoNetwork, clips: Tensor) -> Tensor:
+    """What a network in evaluation mode says of clips, in passes of a size that its device likes.
+
+    Args:
+        model: says of each clip the same, whatever others are in a pass, up to rounding.
+        clips: uint8 `[B, T, h, w, 3]`, RGB, B ≥ 1, on any device.
+
+    Returns:
+        Logits or features float32 `[B, ...]` on the model's device.
+    """
+    forward: Callable[[Tensor], Tensor] = model
+    return torch.cat([forward(model.to_input(part)) for part in passes(clips, model.device)])
+
+
+def passes(clips: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Clips `[B, T, h, w, 3]`, B ≥ 1, on a device, as many at a time as are fast there: all but on
+    a CPU, and there a power of two, so that full batches are divided alike."""
+    size = len(clips)
+    if device.type == "cpu":
+        pixels = max(1, clips[:1, ..., 0].numel())
+        size = min(size, 1 << max(0, (_CPU_PIXELS // pixels).bit_length() - 1))
+    for part in clips.split(size):
+        yield part.to(device)
 
 
 def save_classifier(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from l2a.networks import Trunk
 from train.batches import CENTRE, Augment
+from train.classifier import passes
 from train.frozen.features import FeatureBank
 from train.frozen.shards import Shards
 from train.prepared import PreparedData
@@ -50,8 +51,11 @@ class FrameBank(FeatureBank):
     def of(self, clips: Tensor) -> Tensor:
         """Features float32 `[B, ...]` of clips uint8 `[B, T, h, w, 3]`; they are not kept."""
         trunk = self._trunk
-        maps = trunk.forward_features(trunk.to_input(clips.to(trunk.device)))
-        return features_of(maps, self._kind).cpu()
+        made = [
+            features_of(trunk.forward_features(trunk.to_input(part)), self._kind).cpu()
+            for part in passes(clips, trunk.device)
+        ]
+        return torch.cat(made)
 
     def pairs(self, pairs: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, ...]` of the composites of pairs `[n, 2]`."""
@@ -64,8 +68,9 @@ class FrameBank(FeatureBank):
     def _draws(self, stream: int, *rows: int, view: int) -> Augment:
         return super()._draws(stream, *rows, view=view) if self._placed else CENTRE
 
-    def _shards(self, kind: str, *depends: object) -> Shards:
-        return super()._shards(f"{self._kind}-{kind}", self._placed, *depends)
+    def shards(self, kind: str, *depends: object) -> Shards:
+        """See `FeatureBank.shards`."""
+        return super().shards(f"{self._kind}-{kind}", self._placed, *depends)
 
 
 def features_of(maps: Tensor, kind: Kind) -> Tensor:

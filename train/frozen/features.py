@@ -30,7 +30,7 @@ from l2a.files import fingerprint
 from l2a.networks import Trunk
 from l2a.progress import Report, progress
 from train.batches import Augment
-from train.classifier import EVALUATION_BATCH
+from train.classifier import EVALUATION_BATCH, ask
 from train.features import trunk_checksum
 from train.frozen.shards import Shards
 from train.loading import prefetch
@@ -46,7 +46,13 @@ _WORTH_A_BAR = 8 * EVALUATION_BATCH
 _WRITTEN_AT_ONCE = 16 * EVALUATION_BATCH
 """Features after which a file is written: what a killed process loses at most."""
 
+_MOST_IN_BATCH = 1 << 20
+"""Clips of one batch of a training."""
+
 _Columns = dict[str, Tensor]
+
+MakeBatch = Callable[[int], tuple[Tensor, _Columns]]
+"""Step ─► clips uint8 `[B, T, h, w, 3]` and what is kept beside their features, `[B, ...]` each."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,7 @@ class FeatureBank:
     @torch.no_grad()
     def of(self, clips: Tensor) -> Tensor:
         """Features float32 `[B, D]` of any clips uint8 `[B, T, h, w, 3]`; they are not kept."""
-        trunk = self._trunk
-        return trunk(trunk.to_input(clips.to(trunk.device))).float().cpu()
+        return ask(self._trunk, clips).float().cpu()
 
     def centre(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, D]` of real clips `[n]`, of the centre: what evaluation sees."""
@@ -166,6 +171,39 @@ class FeatureBank:
             self._take(self._composites, keys, "removed", ()),
         )
 
+    def batches(
+        self, kind: str, steps: int, make: MakeBatch, title: str, *depends: object
+    ) -> list[_Columns]:
+        """The batches of a training as features, each computed once and kept.
+
+        Args:
+            kind: a name for such batches.
+            steps: of the training; a longer one of the same kind finds those of a shorter one.
+            make: gives the batch of a step, which follows from the step and `depends` alone.
+            title: of the bar, while some are made.
+            depends: all that the batches depend on, besides the bank and the trunk.
+
+        Returns:
+            For each step "features", float32 `[B, D]`, and what `make` gave beside the clips.
+        """
+        shards = self.shards(kind, *depends)
+        first = np.arange(steps) * _MOST_IN_BATCH
+        missing = shards.missing(first) // _MOST_IN_BATCH
+        keys: list[NDArray[np.int64]] = []
+        parts: list[_Columns] = []
+        if len(missing):
+            with progress(title, "batches") as report:
+                made = prefetch(make(int(step)) for step in missing)
+                for done, (step, (clips, columns)) in enumerate(zip(missing, made, strict=True), 1):
+                    keys.append(step * _MOST_IN_BATCH + np.arange(len(clips)))
+                    parts.append({"features": self.of(clips), **columns})
+                    report(done, len(missing))
+                    if done == len(missing) or sum(map(len, keys)) >= _WRITTEN_AT_ONCE:
+                        shards.add(np.concatenate(keys), _joined(parts))
+                        keys, parts = [], []
+        found = [shards.between(int(one), int(one) + _MOST_IN_BATCH) for one in first]
+        return [{name: shards.take(own, name) for name in shards.names} for own in found]
+
     def composite_labels(
         self,
         pairs: NDArray[np.int64],
@@ -187,20 +225,21 @@ class FeatureBank:
 
     @cached_property
     def _centre(self) -> Shards:
-        return self._shards("centre")
+        return self.shards("centre")
 
     @cached_property
     def _real(self) -> Shards:
-        return self._shards("real", self._seed, self._flip)
+        return self.shards("real", self._seed, self._flip)
 
     @cached_property
     def _composites(self) -> Shards:
         # The label rule changes no pixel: one set of features serves every rule.
         plain = CompositeSettings()
         shown = replace(self._source.settings, label_rule=plain.label_rule, alpha=plain.alpha)
-        return self._shards("composites", self._seed, self._flip, shown)
+        return self.shards("composites", self._seed, self._flip, shown)
 
-    def _shards(self, kind: str, *depends: object) -> Shards:
+    def shards(self, kind: str, *depends: object) -> Shards:
+        """What is kept of one kind, of clips that depend on all of `depends`."""
         # The bank's folder says what its clips are, of the size that they are stored in.
         bank = self._prepared.bank
         mark = fingerprint([bank.fingerprint, bank.settings, self._source.crop, *depends])
