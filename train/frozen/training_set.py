@@ -126,7 +126,7 @@ class SetMaker:
         found = self.bank.batches(
             "augmented", len(batches), make, "features",
             seed, flip, size, mix.composites_per_batch, mix.replace_real, repr(mix.augmentation),
-            source.settings, [rows.tolist() for rows in used], labels,
+            source.settings, [self.bank.marks(rows) for rows in used], labels,
         )  # fmt: skip
         one = torch.cat([batch["features"] for batch in found])
         weights = torch.full((len(one),), 1 / len(one), dtype=torch.float64)

@@ -129,12 +129,11 @@ class FeatureViews:
             beside = ("partners", "cut_weight") if name == "cut" else ()
             return getattr(batch, name), {one: getattr(batch, one) for one in beside}
 
-        ids = [self.source.bank.ids[row] for row in given.rows]
         strong = repr(given.strong) if name in ("strong", "cut") else ""
         found = self.bank.batches(
             name.replace("_", "-"), len(batches), make,
             f"features of {name.replace('_', ' ')} views",
-            self.seed, self.flip, given.per_batch, ids, strong,
+            self.seed, self.flip, given.per_batch, self.bank.marks(given.rows), strong,
         )  # fmt: skip
         for step, own in enumerate(found):
             own[name] = own.pop("features")
