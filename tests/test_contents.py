@@ -17,8 +17,8 @@ from l2a.clips import ClipBank, ClipSettings, RowState
 from l2a.networks import build_network
 from l2a.videos import Video
 from train.batches import ClipSource
-from train.contents import Contents
-from train.frozen.features import FeatureBank, mixed
+from train.contents import Contents, mixed
+from train.frozen.features import FeatureBank
 from train.prepared import PreparedData
 from train.settings.frozen import FrozenSettings
 

@@ -9,11 +9,13 @@ own training videos, and features of a frozen trunk are kept for all of them, by
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compositing.layers import LayerRecord
 from l2a.clips import ClipBank, RowState
@@ -93,6 +95,56 @@ class Contents:
                 np.array(other.backgrounds[theirs]) if layers else None,
                 aspect=float(other.aspects[theirs]),
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the rows of a bank are known by, the same in every bank that has them.
+
+    Attributes:
+        how: a fingerprint of how all of them were made.
+        frames: uint64 `[N]`, a number for the frames of each row.
+        layers: uint64 `[N]`, one for its frames and layers.
+    """
+
+    how: str
+    frames: NDArray[np.uint64]
+    layers: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, bank: ClipBank, contents: Contents | None) -> Clips:
+        """Those of a bank; one without notes is known by itself alone."""
+        if contents is None:
+            own = np.array([number_of(id_) for id_ in bank.ids], np.uint64)
+            return cls(bank.fingerprint, own, own)
+        files = [f"{id_}\n{contents.sources[id_]}" for id_ in bank.ids]
+        layers = [f"{file}\n{contents.layers[id_]}"
+                  for file, id_ in zip(files, bank.ids, strict=True)]  # fmt: skip
+        numbers = [np.array([number_of(one) for one in texts], np.uint64)
+                   for texts in (files, layers)]  # fmt: skip
+        return cls(contents.how, numbers[0], numbers[1])
+
+
+def mixed(*parts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """One number, 0 or more, for whole numbers side by side: of 63 bits, so that among a million
+    two are the same with a chance of one in ten million.
+
+    Args:
+        parts: arrays whose shapes go together.
+    """
+    total = np.zeros((), np.uint64)
+    for part in parts:
+        # The finaliser of SplitMix64 (Steele et al. 2014); unsigned products wrap around.
+        total = (total ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        total = (total ^ (total >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        total = (total ^ (total >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        total = total ^ (total >> np.uint64(31))
+    return (total >> np.uint64(1)).astype(np.int64)
+
+
+def number_of(text: str) -> int:
+    """A number of 64 bits for a text, the same on every machine."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
 
 
 def _read(folder: Path) -> Contents | None:

@@ -15,7 +15,6 @@ bank's and rows' to say.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,13 +27,13 @@ from torch import Tensor
 
 from compositing.labels import LABEL_RULES, mix_labels
 from compositing.settings import CompositeSettings
-from l2a.clips import ClipBank, RowState
+from l2a.clips import RowState
 from l2a.files import fingerprint
 from l2a.networks import Trunk
 from l2a.progress import Report, progress
 from train.batches import Augment
 from train.classifier import EVALUATION_BATCH, ask
-from train.contents import Contents
+from train.contents import Clips, Contents, mixed, number_of
 from train.features import trunk_checksum
 from train.frozen.shards import Shards
 from train.loading import prefetch
@@ -324,53 +323,3 @@ class FeatureBank:
 
 def _joined(parts: list[Mapping[str, Tensor]] | list[_Columns]) -> _Columns:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-@dataclass(frozen=True)
-class Clips:
-    """What the rows of a bank are known by, the same in every bank that has them.
-
-    Attributes:
-        how: a fingerprint of how all of them were made.
-        frames: uint64 `[N]`, a number for the frames of each row.
-        layers: uint64 `[N]`, one for its frames and layers.
-    """
-
-    how: str
-    frames: NDArray[np.uint64]
-    layers: NDArray[np.uint64]
-
-    @classmethod
-    def of(cls, bank: ClipBank, contents: Contents | None) -> Clips:
-        """Those of a bank; one without notes is known by itself alone."""
-        if contents is None:
-            own = np.array([number_of(id_) for id_ in bank.ids], np.uint64)
-            return cls(bank.fingerprint, own, own)
-        files = [f"{id_}\n{contents.sources[id_]}" for id_ in bank.ids]
-        layers = [f"{file}\n{contents.layers[id_]}"
-                  for file, id_ in zip(files, bank.ids, strict=True)]  # fmt: skip
-        numbers = [np.array([number_of(one) for one in texts], np.uint64)
-                   for texts in (files, layers)]  # fmt: skip
-        return cls(contents.how, numbers[0], numbers[1])
-
-
-def mixed(*parts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """One number, 0 or more, for whole numbers side by side: of 63 bits, so that among a million
-    two are the same with a chance of one in ten million.
-
-    Args:
-        parts: arrays whose shapes go together.
-    """
-    total = np.zeros((), np.uint64)
-    for part in parts:
-        # The finaliser of SplitMix64 (Steele et al. 2014); unsigned products wrap around.
-        total = (total ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        total = (total ^ (total >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        total = (total ^ (total >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        total = total ^ (total >> np.uint64(31))
-    return (total >> np.uint64(1)).astype(np.int64)
-
-
-def number_of(text: str) -> int:
-    """A number of 64 bits for a text, the same on every machine."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
