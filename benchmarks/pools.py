@@ -13,6 +13,9 @@ error. For each pool and label rule pairs are
 - half: drawn from the better half of each class, by a Selector trained for this pool and rule;
 - selected: the best by that Selector.
 
+With `--reward-folds K` the credit that Selectors learn from is measured by cross-fitting on the
+recordings of training and validation together; "half, K folds" stands beside "half".
+
 Of each pool `--universe` pairs are drawn once and every draw is from these, because features of
 composites are what takes the time. The scene test is made on test videos alone. Every split is
 kept in `--out`, and not measured again.
@@ -87,7 +90,7 @@ class Bench:
         drawn = random_draws(self.prepared, matching, rank, budget, self.draws)
         for rule in rules:
             if "random" in choices:
-                yield f"{pool} | {rule} | random", self.study.with_pairs(drawn, rule)
+                yield arm_name(pool, rule, "random", 0), self.study.with_pairs(drawn, rule)
             if len(choices) > ("random" in choices):
                 yield from self._chosen(pool, matching, rule, choices)
 
@@ -109,7 +112,8 @@ class Bench:
         settings = replace(self.settings, composite=composite)
         source = replace(self.prepared.source, settings=composite)
         prepared = replace(self.prepared, source=source)
-        place = self.folder / f"{pool.replace(':', '_')}-{rule}"
+        folds = settings.stage_one.reward_folds
+        place = self.folder / f"{pool.replace(':', '_')}-{rule}{f'-{folds}-folds' * bool(folds)}"
         trained = run_stage_one(
             prepared, matching, SelectorRecipe.of(settings), place, place / "selector"
         )
@@ -122,7 +126,14 @@ class Bench:
                     ).best(trained, settings.engine).selection.pairs
                     for seed in range(draws)
                 ]  # fmt: skip
-                yield f"{pool} | {rule} | {choice}", self.study.with_pairs(pairs, rule)
+                yield arm_name(pool, rule, choice, folds), self.study.with_pairs(pairs, rule)
+
+
+def arm_name(pool: str, rule: str, choice: str, folds: int) -> str:
+    """Such as "any | actor | half, 6 folds"; random pairs need no reward."""
+    return f"{pool} | {rule} | {choice}" + (
+        f", {folds} folds" if folds and choice != "random" else ""
+    )
 
 
 def settings_of(split: str, given: argparse.Namespace) -> FullSettings:
@@ -160,13 +171,19 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
     path = given.out / f"split-{split}" / "arms.json"
     found: dict[str, Any] = read_json(path) if path.is_file() else {}
     wanted = {
-        pool: [f"{pool} | {r} | {c}" for r in given.rules for c in given.choices]
+        pool: [
+            arm_name(pool, rule, choice, given.reward_folds)
+            for rule in given.rules
+            for choice in given.choices
+        ]
         for pool in given.pools
     }
     if "none" in found and all(name in found for names in wanted.values() for name in names):
         return found
     begun = time.monotonic()
     bench = open_split(split, given)
+    stage = replace(bench.settings.stage_one, reward_folds=given.reward_folds)
+    bench = replace(bench, settings=replace(bench.settings, stage_one=stage))
 
     def keep(name: str, fitted: Fitted) -> None:
         nonlocal begun
@@ -246,6 +263,7 @@ def main() -> None:
     parser.add_argument("--pools", nargs="+", default=POOLS, help="as --matches takes them")
     parser.add_argument("--rules", nargs="+", default=RULES)
     parser.add_argument("--choices", nargs="+", choices=CHOICES, default=CHOICES)
+    parser.add_argument("--reward-folds", type=int, default=0, help="as for l2a train")
     parser.add_argument("--network", default="tsn_efficientnet_lite0")
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--universe", type=int, default=828, help="pairs of a pool to draw from")
