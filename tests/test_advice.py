@@ -33,7 +33,7 @@ from train.advice.looking import CannotSay, Folds, sampled
 from train.advice.masks import answer_masks
 from train.advice.paying import Payment, answer_pays, choose_arm, compare
 from train.advice.recommend import Known, recommend, settings_yaml
-from train.advice.reward import answer_reward
+from train.advice.reward import Agreement, answer_reward
 from train.advice.scores import Estimate
 from train.advice.seeing import answer_eyes, answer_scenes
 from train.advice.study import walk_l2
@@ -274,8 +274,9 @@ def test_the_reliability_of_a_reward_is_said(
     pools, _ = drawable_pools(bench.prepared, ("any",), 0)
     said, validation, crossfit = answer_reward(bench, pools[0], "actor", 0.01)
     assert validation is not None and validation.recordings == 8
+    assert f"{validation.whole:.2f}" in said.verdict
     assert crossfit is not None and crossfit.recordings == 20
-    assert f"{max(validation.whole, crossfit.whole):.2f}" in said.verdict
+    assert f"{crossfit.value:.2f}; chance is 0 ± {crossfit.chance:.2f}" in said.lines[1]
     assert said.figures["crossfit"]["recordings"] == 20
 
 
@@ -390,11 +391,13 @@ WRONG = Doubts((cast(Any, None),) * 30, Noise(1.0, 0.1, 0.02), 200)
           "weights": "imagenet"}),
         (Known(EyesSettings(), payment("any | actor"), None, None),
          {"selection": "random"}),
-        (Known(EyesSettings(flip=False), payment("any | actor"), RELIABLE, CHANCE, 5, None, 80),
+        (Known(EyesSettings(flip=False), payment("any | actor"), RELIABLE,
+               Agreement(0.07, 0.04, 99), 5, None, 80),
          {"selection": "selector", "sharpness": "auto", "validation_clips": 80, "flip": False}),
         (Known(EyesSettings("tiny3d", None), payment("any | actor", "mixed_rand"), CHANCE,
-               RELIABLE, 5),
-         {"selection": "selector", "reward_folds": 5, "network": "tiny3d", "weights": None}),
+               Agreement(0.12, 0.04, 99), 5),
+         {"selection": "selector", "reward_folds": 5, "sharpness": "half", "network": "tiny3d",
+          "weights": None}),
         (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5, WRONG),
          {"selection": "selector", "drop_real": 0.1}),
     ],

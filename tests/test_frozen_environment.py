@@ -17,6 +17,7 @@ from l2a.networks import Trunk, VideoNetwork
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import train_selector
+from selector.reliability import measure_reliability
 from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
@@ -183,7 +184,8 @@ def test_a_credit_that_was_measured_before_is_the_one_that_counts() -> None:
     result = environment.step(batch, torch.ones(1, 9), Measurements(credit=True))
     assert result.credit is not None
     assert torch.equal(result.credit, table[places].sum(1))
-    assert torch.equal(environment.credit_matrix(batch), table[places])
+    # As one number: what halves of these recordings say is no measure of it.
+    assert torch.equal(environment.credit_matrix(batch), table[places].sum(1, keepdim=True))
 
 
 @pytest.mark.parametrize("reward", ["credit", "counterfactual", "moving-average"])
@@ -332,3 +334,21 @@ def test_a_crossfitted_credit_by_hand() -> None:
             inner = ((clips.features[clip] - mean) / spread) @ ((composite - mean) / spread) + 1
             expected[clip // 2] += float(error @ push * inner) / int(outside.sum())
     assert torch.allclose(credit[where], expected, atol=1e-5)
+
+
+def test_halves_of_a_crossfitted_credit_disagree_where_there_is_nothing_to_agree_on() -> None:
+    rng = torch.Generator().manual_seed(0)
+    count, dim, classes, pairs = 90, 48, 3, 150
+    labels = torch.eye(classes)[torch.randint(0, classes, (count + pairs,), generator=rng)]
+    noise = torch.randn(count + pairs, dim, generator=rng)
+    recordings = np.arange(count)
+    folds = deal_folds(recordings, labels[:count].argmax(1).numpy(), 5, 0)
+    clips = MeasuredClips(noise[:count], labels[:count], torch.from_numpy(recordings))
+    real = FoldedClips(clips, noise[:count, None], torch.from_numpy(folds))
+    rows = torch.zeros(pairs, 2, dtype=torch.int64)
+    drawn = DrawnPairs(rows, noise[count:, None], labels[count:, None])
+    pair_folds = torch.randint(0, 5, (pairs, 2), generator=rng)
+    credit = crossfit_credit(real, drawn, pair_folds, 0.01)
+    found = measure_reliability(credit, labels[count:].argmax(1))
+    assert found is not None
+    assert found.halves < -0.1

@@ -12,7 +12,7 @@ from l2a.settings import about
 from selector.reliability import Reliability
 from train.advice.doubts import Doubts
 from train.advice.paying import Payment
-from train.advice.reward import tells
+from train.advice.reward import Agreement, tells
 from train.settings.advice import EyesSettings
 
 MOST_DROPPED = 0.25
@@ -40,7 +40,8 @@ class Known:
     Attributes:
         eyes: the frozen network; None where there is none.
         payment: whether composites pay.
-        validation, crossfit: how reliable the reward is.
+        validation: how reliable the reward is that validation gives.
+        crossfit: how far that of cross-fitting agrees with it.
         folds: of cross-fitting.
         doubts: of labels.
         validation_clips: how many there are.
@@ -49,7 +50,7 @@ class Known:
     eyes: EyesSettings | None = None
     payment: Payment | None = None
     validation: Reliability | None = None
-    crossfit: Reliability | None = None
+    crossfit: Agreement | None = None
     folds: int = 0
     doubts: Doubts | None = None
     validation_clips: int = 0
@@ -99,36 +100,42 @@ def _pairs(known: Known) -> list[Setting]:
 def _choice(known: Known) -> list[Setting]:
     if known.payment is None or known.payment.pays is None:
         return []
-    rewards = [one for one in (known.validation, known.crossfit) if one is not None]
-    best = max(rewards, key=lambda one: one.whole, default=None)
     wrong = known.doubts is not None and known.doubts.clear
-    if not wrong and (best is None or not tells(best)):
-        measured = "not known" if best is None else f"{best.whole + 0.0:.2f}"
+    own, folds = known.validation, known.crossfit
+    if folds is not None and not folds.tells:
+        folds = None
+    if not wrong and folds is None and (own is None or not tells(own)):
+        measured = "not known" if own is None else f"{own.whole + 0.0:.2f}"
         return [
             Setting("selection", "random", f"the reward's reliability is {measured}: a Selector's "
                     "choice would be no difference")
         ]  # fmt: skip
     found = []
-    if best is None:
+    if folds is not None:
+        found.append(
+            Setting("selection", "selector", f"credit by cross-fitting on {folds.recordings} "
+                    f"recordings agrees by {folds.value + 0.0:.2f} with others")
+        )  # fmt: skip
+        found.append(
+            Setting("reward_folds", known.folds, "more recordings than validation alone has")
+        )
+    elif own is None:
         found.append(Setting("selection", "selector", "it tells videos with wrong labels"))
     else:
         found.append(
-            Setting("selection", "selector", f"the reward's reliability is {best.whole + 0.0:.2f} "
-                    f"over {best.recordings} recordings")
+            Setting("selection", "selector", f"the reward's reliability is {own.whole + 0.0:.2f} "
+                    f"over {own.recordings} recordings")
         )  # fmt: skip
-    found.append(
-        Setting("sharpness", "auto", "as sharp as the reliability that its training measures")
-    )
-    if best is not None and best is known.crossfit:
-        found.append(
-            Setting("reward_folds", known.folds, "credit on all recordings, which is more reliable "
-                    "here than on validation alone")
-        )  # fmt: skip
-    elif known.validation_clips > 64:
+    if folds is None and known.validation_clips > 64:
         found.append(
             Setting("validation_clips", known.validation_clips, "all that there are: more "
                     "recordings, a more reliable reward")
         )  # fmt: skip
+    found.append(
+        Setting("sharpness", "half", "drawn from the better half, whose gain differed least "
+                "from split to split where it was measured") if folds is not None else
+        Setting("sharpness", "auto", "as sharp as the reliability that its training measures")
+    )  # fmt: skip
     if wrong and known.doubts is not None:
         noise = known.doubts.noise
         found.append(

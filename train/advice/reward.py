@@ -1,15 +1,21 @@
-"""How reliable a reward is here: by validation, and by cross-fitting over all recordings."""
+"""How reliable a reward is here: that of validation, and that of cross-fitting over training
+recordings, which validation judges."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from compositing.settings import LabelRule
-from selector.reliability import USABLE, Reliability, measure_reliability
+from selector.reliability import (
+    USABLE,
+    Reliability,
+    class_rank_correlation,
+    measure_reliability,
+)
 from selector.reward import credit_by_recording
 from train.advice.answers import Answer, cannot_say
 from train.advice.arms import Bench, Drawable
@@ -21,9 +27,29 @@ _PAIRS = 600
 """Pairs that are ranked, at most."""
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far credit by cross-fitting ranks pairs as recordings do that it has not seen.
+
+    Attributes:
+        value: rank correlation with credit on validation, within the foreground's class, −1..1.
+        chance: standard deviation of that where the two have nothing in common.
+        recordings: that cross-fitting measures on.
+    """
+
+    value: float
+    chance: float
+    recordings: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is above what chance does."""
+        return self.value > 2 * self.chance
+
+
 def answer_reward(
     bench: Bench, pool: Drawable, rule: LabelRule, l2: float
-) -> tuple[Answer, Reliability | None, Reliability | None]:
+) -> tuple[Answer, Reliability | None, Agreement | None]:
     """Rank the pairs of a pool by credit on two halves of the recordings, again and again.
 
     Args:
@@ -32,37 +58,44 @@ def answer_reward(
         l2: strength of the heads of cross-fitting.
 
     Returns:
-        The answer; the reliability on validation, as `l2a train` measures credit, and that of
-        cross-fitting, as `--reward-folds` does; None for what cannot be measured.
+        The answer; the reliability on validation, as `l2a train` measures credit, and how far that
+        of cross-fitting agrees with it, as `--reward-folds` measures it; None for what cannot be
+        measured.
     """
     drawn = _drawn_pairs(bench, pool, rule)
-    by_validation = _on_validation(bench, drawn)
-    by_folds = _crossfitted(bench, drawn, l2)
-    if by_validation is None and by_folds is None:
+    on_validation = _on_validation(bench, drawn)
+    if on_validation is None:
+        return cannot_say("reward", "There are no pairs, or no validation clips."), None, None
+    reliability = measure_reliability(on_validation, _classes(bench, drawn))
+    if reliability is None:
         return (
             cannot_say("reward", "There are not two recordings to compare what they say, or no "
                        "two pairs of one class."), None, None,
         )  # fmt: skip
-    lines, figures = [], {}
-    if by_validation is not None:
-        lines.append(f"Measured on validation, {by_validation}.")
-        figures["validation"] = _plain(by_validation)
-    if by_folds is not None:
-        lines.append(
-            f"Measured by cross-fitting (--reward-folds {len(bench.folds.parts)}), {by_folds}."
-        )
-        figures["crossfit"] = _plain(by_folds)
-    best = max((one for one in (by_validation, by_folds) if one), key=lambda one: one.whole)
+    agreement = _crossfitted(bench, drawn, l2, on_validation)
+    lines = [f"Measured on validation, {reliability}."]
+    figures: dict[str, Any] = {"validation": _plain(reliability)}
     verdict = (
-        f"Two halves of {best.recordings} recordings agree by {best.halves + 0.0:.2f} ± "
-        f"{best.spread:.2f}, so that the reliability of all of them is {best.whole + 0.0:.2f}: "
-        + ("it says something." if tells(best) else "no difference to chance.")
+        f"Two halves of {reliability.recordings} recordings agree by {reliability.halves + 0.0:.2f}"
+        f" ± {reliability.spread:.2f}, so that the reliability of all of them is "
+        f"{reliability.whole + 0.0:.2f}: "
+        + ("it says something." if tells(reliability) else "no difference to chance.")
     )
+    if agreement is not None:
+        lines.append(
+            f"Measured by cross-fitting (--reward-folds {len(bench.folds.parts)}) on "
+            f"{agreement.recordings} training recordings, the reward ranks pairs as those of "
+            f"validation do by {agreement.value + 0.0:.2f}; chance is 0 ± {agreement.chance:.2f}."
+        )
+        figures["crossfit"] = {
+            "agreement": round(agreement.value, 4), "chance": round(agreement.chance, 4),
+            "recordings": agreement.recordings,
+        }  # fmt: skip
     lines.append(
-        f"{len(drawn.rows)} pairs of the pool {pool.name}, label rule {rule}; ± is the spread over "
-        "random halvings."
+        f"{len(drawn.rows)} pairs of the pool {pool.name}, label rule {rule}; ± of halves is the "
+        "spread over random halvings."
     )
-    return Answer("reward", verdict, tuple(lines), None, figures), by_validation, by_folds
+    return Answer("reward", verdict, tuple(lines), None, figures), reliability, agreement
 
 
 def tells(found: Reliability) -> bool:
@@ -94,8 +127,9 @@ def _classes(bench: Bench, drawn: DrawnPairs) -> torch.Tensor:
     return torch.from_numpy(bench.prepared.source.labels)[drawn.rows[:, 0]]
 
 
-def _on_validation(bench: Bench, drawn: DrawnPairs) -> Reliability | None:
-    """With a fresh head, as stage one begins and restarts with: all classes alike."""
+def _on_validation(bench: Bench, drawn: DrawnPairs) -> torch.Tensor | None:
+    """Credit `[M, R]` by recording, with a fresh head, as stage one begins and restarts with: all
+    classes alike."""
     rows = bench.prepared.rows["val"]
     if len(rows) == 0 or len(drawn.rows) == 0:
         return None
@@ -106,11 +140,12 @@ def _on_validation(bench: Bench, drawn: DrawnPairs) -> Reliability | None:
         torch.full_like(clips.labels, even), clips.labels, clips.features, clips.recordings,
         torch.full_like(labels, even), labels, features,
     )  # fmt: skip
-    views = credit.unflatten(0, drawn.features.shape[:2]).mean(dim=1)
-    return measure_reliability(views, _classes(bench, drawn))
+    return credit.unflatten(0, drawn.features.shape[:2]).mean(dim=1)
 
 
-def _crossfitted(bench: Bench, drawn: DrawnPairs, l2: float) -> Reliability | None:
+def _crossfitted(
+    bench: Bench, drawn: DrawnPairs, l2: float, on_validation: torch.Tensor
+) -> Agreement | None:
     parts = bench.folds.parts
     if len(parts) < LEAST_FOLDS or len(drawn.rows) == 0:
         return None
@@ -120,7 +155,13 @@ def _crossfitted(bench: Bench, drawn: DrawnPairs, l2: float) -> Reliability | No
     rows = bench.folds.measured
     real = FoldedClips(_measured(bench, rows), bench.bank.real(rows), torch.from_numpy(fold[rows]))
     credit = crossfit_credit(real, drawn, torch.from_numpy(fold)[drawn.rows], l2)
-    return measure_reliability(credit, _classes(bench, drawn))
+    classes = _classes(bench, drawn)
+    own, others = (one.double().sum(dim=1, keepdim=True) for one in (credit, on_validation))
+    value = float(class_rank_correlation(own, others, classes))
+    # Of n pairs of a class ρ has the variance 1 / (n − 1); the classes are weighted by n − 1.
+    compared = len(classes) - len(classes.unique())
+    recordings = len(np.unique(bench.prepared.recordings[rows]))
+    return Agreement(value, compared**-0.5, recordings)
 
 
 def _plain(found: Reliability) -> dict[str, float | int | None]:

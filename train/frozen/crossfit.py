@@ -7,6 +7,11 @@ K folds. A pair whose videos lie in the folds i and j is measured on every fold 
 under a head that was fitted without i, j and k: what measures has seen neither of its videos, and
 the clips it is measured on are new to the head.
 
+Halves of the recordings cannot say how reliable such credit is. The gradients of the clips that a
+head was fitted to sum to its penalty alone, so that what a pair gains on one half it nearly loses
+on the other: of noise the halves do not agree by 0 but by −0.1 to −0.3, and the sum, in which that
+cancels, knows more than they tell. Recordings that no head has seen can judge it.
+
 Only features of a frozen trunk make that affordable: K folds take some K³/6 heads, each of which is
 a convex problem on a few hundred features (`train.frozen.head`).
 """

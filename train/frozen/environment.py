@@ -169,7 +169,9 @@ class FrozenEnvironment:
         """Credit by recording, `[B, R]`; see `Environment.credit_matrix`."""
         places = self._places(batch)
         if self._credit is not None:
-            return self._credit[places]
+            # Heads of cross-fitting have learned from each other's recordings: what one half of
+            # them says is no judge of the other (`train.frozen.crossfit`).
+            return self._credit[places].sum(dim=1, keepdim=True)
         probabilities = self._probabilities(self._drawn.features[places])
         targets, features = self._drawn.labels[places], self._standard[places]
         found = credit_by_recording(
