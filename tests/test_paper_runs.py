@@ -37,7 +37,8 @@ def test_table_three_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ))  # fmt: skip
     (tmp_path / "presets").mkdir()
     settings = SMALL | {"compare": False, "repeats": 1, "setting": "semi-supervised",
-                        "pseudo_threshold": 0.3, "num_frames": 2, "probe": 0}  # fmt: skip
+                        "pseudo_threshold": 0.3, "num_frames": 2, "probe": 0,
+                        "selector_steps": 2}  # fmt: skip
     (tmp_path / "presets/semi-ucf101.yaml").write_text(yaml.safe_dump(settings))
     made, said = started(tmp_path, "3", capsys)
     assert "command 1 of 1" in said
