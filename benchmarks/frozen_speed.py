@@ -3,6 +3,7 @@
     python benchmarks/frozen_speed.py [--network tiny3d] [--weights FILE|imagenet] [--clips 64]
         [--rows 800] [--width 1280] [--classes 12] [--draws 16] [--repeats 5]
 
+Frames: clips of a batch seen at once, and a few frames at a time (`in_pieces`), in turns.
 Features: composites a second, from a bank of noise that lies in memory, and how fast kept ones are
 found again. Heads: views that a network of this width would give, correlated as features are (the
 variance of the axes falls off as a power law); L-BFGS on the features as they are, beside
@@ -27,8 +28,11 @@ from tables import print_header, print_table, run
 from torch import Tensor
 
 from compositing.settings import CompositeSettings
+from l2a import image_networks
+from l2a.image_networks import PIXELS_AT_ONCE
 from l2a.networks import build_network
 from train.batches import ClipSource
+from train.classifier import EVALUATION_BATCH
 from train.frozen.features import FeatureBank
 from train.frozen.head import TOLERANCE, HeadProblem, cross_entropy
 from train.prepared import PreparedData
@@ -51,8 +55,29 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print_header()
+    frames_speed(options)
     features_speed(options)
     heads_speed(options)
+
+
+def frames_speed(options: argparse.Namespace) -> None:
+    """Clips a second in one pass, and in pieces."""
+    trunk = build_network(options.network, 2, options.weights).trunk.eval().folded()
+    rng = torch.Generator().manual_seed(0)
+    shape = (EVALUATION_BATCH, 8, 112, 112, 3)
+    clips = trunk.to_input(torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng))
+    sizes = {"at once": EVALUATION_BATCH * shape[1] * 112 * 112, "in pieces": PIXELS_AT_ONCE}
+    rates: dict[str, list[float]] = {way: [] for way in sizes}
+    with torch.no_grad():
+        for _ in range(options.repeats):
+            for way, pixels in sizes.items():
+                image_networks.PIXELS_AT_ONCE = pixels
+                start = time.perf_counter()
+                trunk(clips)
+                rates[way].append(len(clips) / (time.perf_counter() - start))
+    image_networks.PIXELS_AT_ONCE = PIXELS_AT_ONCE
+    cells = [f"{statistics.median(rates[way]):.1f}" for way in sizes]
+    print_table("Clips a second", ["trunk", *sizes], [[options.network, *cells]])
 
 
 def features_speed(options: argparse.Namespace) -> None:

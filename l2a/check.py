@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from l2a.errors import UnreadableVideo
@@ -226,13 +227,21 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
+_AHEAD = 256
+"""Videos that are handed out for decoding before their turn."""
+
+
 def _undecodable(
     videos: Sequence[Video], workers: int | None, report: Callable[[int, int], None] | None
 ) -> Iterator[Finding]:
     """Decode all videos, several at a time: FFmpeg releases Python's lock while it works."""
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    left, waiting = iter(videos), deque[Future[Finding | None]]()
     try:
-        for done, finding in enumerate(pool.map(_decoded, videos), start=1):
+        for done in range(1, len(videos) + 1):
+            # Not all at once: what waits for its turn takes memory.
+            waiting += [pool.submit(_decoded, v) for v in islice(left, _AHEAD - len(waiting))]
+            finding = waiting.popleft().result()
             if report is not None:
                 report(done, len(videos))
             if finding is not None:

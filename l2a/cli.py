@@ -19,6 +19,7 @@ from typing import Any
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a import __version__
 from l2a.arguments import COMMON, Arguments, parse
+from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.files import final_name, unlock_folders
 from l2a.logs import LOGGER, listening
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 return 1
-            LOGGER.error(f"{_explained(error)}; check the disk and the permissions.")
+            LOGGER.error(_explained(error))
             return 1
         finally:
             unlock_folders()
@@ -80,11 +81,14 @@ def _nobody_reads() -> bool:
 
 
 def _explained(error: OSError) -> str:
-    """What failed, and the file as the user knows it: it is written aside under another name."""
-    if error.strerror is None:
-        return str(error)
+    """What failed, the file as the user knows it (it is written aside under another name), and
+    what to do."""
     name = final_name(Path(error.filename)) if isinstance(error.filename, str) else ""
-    return f"{error.strerror} ({name})" if name else error.strerror
+    what = str(error) if error.strerror is None else error.strerror
+    what += f" ({name})" if name and error.strerror else ""
+    if is_full(error):
+        return f"The disk is full: {what}; make room, and the same command goes on from here."
+    return f"{what}; check the disk and the permissions."
 
 
 def _run(words: list[str]) -> int:

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
+from l2a.disks import create_array, write_rows
 from l2a.errors import InputError
 from l2a.files import read_json, write_json, write_text
 from l2a.settings import ClipSettings, kept
@@ -123,7 +124,8 @@ class ClipBank:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             for name, (shape, dtype) in _layout(len(ids), settings).items():
-                open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+                # Small, and of every row: a full disk is noticed now and not in the middle.
+                create_array(folder / f"{name}.npy", shape, dtype, whole=len(shape) == 1)
             write_json(path, index)  # last: a folder with an index holds whole arrays
         return cls(folder, "r+")
 
@@ -190,9 +192,10 @@ class ClipBank:
                     f"row {row} takes {array.dtype} {array.shape[1:]},"
                     f" not {values.dtype} {values.shape}"
                 )
+        seen_as = aspect or self.settings.width / self.settings.height
+        written.append((self.aspects, np.array(seen_as, np.float64)))
         for array, values in written:
-            array[row] = values
-        self.aspects[row] = aspect or self.settings.width / self.settings.height
+            write_rows(array, row, values[None])
         self._set_state(row, RowState.FRAMES if masks is None else RowState.LAYERS)
 
     def mark_unreadable(self, row: int, reason: str) -> None:
@@ -201,7 +204,7 @@ class ClipBank:
         self._set_state(row, RowState.UNREADABLE)
 
     def _set_state(self, row: int, state: RowState) -> None:
-        self.state[row] = state
+        write_rows(self.state, row, np.full(1, state, np.uint8))
 
     def _reason(self, row: int) -> Path:
         return self.folder / "skipped" / f"{row:08d}.txt"

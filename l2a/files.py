@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from l2a.disks import as_full
 from l2a.errors import InputError
 from l2a.settings import kept
 
@@ -34,6 +35,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, because encoders choose their container by it. A killed
     process leaves at most a hidden `.part-…` file, which nothing reads, and which the next process
     that writes into the folder removes.
+
+    Raises:
+        OSError: among others, that the disk is full, whatever the block raised because of that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent)
@@ -45,6 +49,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         # Some writers (safetensors) give files to their owner alone: results are to be shared.
         aside.chmod(mode)
         aside.replace(path)
+    except Exception as error:
+        full = as_full(error, aside)  # before the part is removed, which makes room
+        if full is None:
+            raise
+        raise full from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -164,6 +173,17 @@ def unlock_folders() -> None:
     """Let other processes into the folders that this one holds."""
     while _HELD:
         os.close(_HELD.popitem()[1])
+
+
+@contextlib.contextmanager
+def locked_meanwhile() -> Iterator[None]:
+    """Let other processes, at the end of the block, into the folders that were locked in it."""
+    before = set(_HELD)
+    try:
+        yield
+    finally:
+        for place in set(_HELD) - before:
+            os.close(_HELD.pop(place))
 
 
 if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2a.errors import InputError
-from l2a.image_networks import IMAGENET_MEAN, IMAGENET_STD, imagenet_state
+from l2a.image_networks import IMAGENET_MEAN, IMAGENET_STD, imagenet_state, in_pieces
 from l2a.weights import read_state_dict, torchvision_state
 
 LITE = "efficientnet_lite0"
@@ -84,7 +84,7 @@ class ImageClassifier(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Logits float32 `[B, K]` of frames uint8 `[B, h, w, 3]`, RGB."""
-        logits: Tensor = self.network(self.preset(frames))
+        logits = in_pieces(self.network, self.preset(frames))
         return logits.float()
 
     def checksum(self) -> str:

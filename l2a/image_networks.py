@@ -42,6 +42,27 @@ _PROBED = 96
 and networks that reduce most make three columns of it."""
 
 
+PIXELS_AT_ONCE = 16 * 112 * 112
+"""Of the frames that a CPU takes in one pass of evaluation."""
+
+
+def in_pieces(forward: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+    """What a network in evaluation makes of frames, few at a time where that is faster.
+
+    On a CPU few at a time stay in its caches: with efficientnet_lite0 and one thread 2.4 times as
+    many clips a second as 128 frames at once. Where a gradient is asked for, and on a GPU, all go
+    in one pass.
+
+    Args:
+        forward: frames ─► anything, each by itself, as networks do in evaluation.
+        frames: `[N, 3, H, W]`, N ≥ 1.
+    """
+    if torch.is_grad_enabled() or frames.device.type != "cpu":
+        return forward(frames)
+    size = max(1, PIXELS_AT_ONCE // frames[0, 0].numel())
+    return torch.cat([forward(piece) for piece in frames.split(size)])
+
+
 @dataclass(frozen=True)
 class FrameNetwork:
     """A 2D network without its last layer.
@@ -76,7 +97,8 @@ class FrameTrunk(Trunk):
     def _features(self, clips: Tensor) -> Tensor:
         # Stored clips are channels-last: folding time into the batch makes no copy of them.
         frames = clips.transpose(1, 2).flatten(0, 1)
-        maps: Tensor = getattr(self.get_submodule("frames"), self._method)(frames)
+        forward = getattr(self.get_submodule("frames"), self._method)
+        maps: Tensor = forward(frames) if self.training else in_pieces(forward, frames)
         return maps.unflatten(0, (clips.shape[0], clips.shape[2])).transpose(1, 2)
 
     def move_to(self, device: torch.device, precision: Precision = "float32") -> Self:

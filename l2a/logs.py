@@ -42,8 +42,8 @@ def opened_run(folder: Path) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether nothing is to be shown but warnings and errors."""
-    return os.environ.get(_LEVEL) == str(logging.WARNING)
+    """Whether nothing is to be shown but warnings and errors, or less."""
+    return int(os.environ.get(_LEVEL, logging.INFO)) >= logging.WARNING
 
 
 @functools.cache
@@ -107,6 +107,18 @@ class _Printable(logging.Formatter):
         return for_terminal(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """A log that ends where its disk is full: what fails is the work, which says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of what could not be written before
+            super().close()
+
+
 class _InRun(logging.Handler):
     """`run.log` in the run folder at work; what was said before it was opened comes first."""
 
@@ -126,7 +138,7 @@ class _InRun(logging.Handler):
 
     def _open(self, path: Path) -> None:
         self.close()
-        self._file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        self._file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(_Printable("%(asctime)s %(levelname)-7s %(message)s"))
         for record in self._waiting:
             self._file.emit(record)

@@ -8,9 +8,10 @@ here, so that a trunk trained in one loads in the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from l2a.weights import read_state_dict, torchvision_state
 # Kinetics-400 statistics of torchvision's video presets, so that its weights fit.
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
+
+Features = Callable[[Tensor], Tensor]
+"""Normalised clips `[B, 3, T, H, W]` ─► feature maps `[B, D, T', H', W']`."""
 
 
 class Trunk(nn.Module):
@@ -58,6 +62,7 @@ class Trunk(nn.Module):
                 self.add_module(name, part)
         self.feature_dim = feature_dim
         self.precision: Precision = "float32"
+        self._otherwise: Features | None = None
 
     def to_input(self, clips: Tensor) -> Tensor:
         """Turn stored clips into input.
@@ -78,7 +83,23 @@ class Trunk(nn.Module):
         """Feature maps float32 `[B, D, T', H', W']` of normalised clips `[B, 3, T, H, W]`."""
         mixed = self.precision == "bfloat16"
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=mixed):
-            return self._features(clips).float()
+            return (self._otherwise or self._features)(clips).float()
+
+    @contextlib.contextmanager
+    def computed_by(self, make: Callable[[Features], Features]) -> Iterator[None]:
+        """In the block, this trunk's feature maps come from what `make` makes of its function.
+
+        Copies that are made meanwhile, and other processes, compute as usual.
+        """
+        self._otherwise = make(self._features)
+        try:
+            yield
+        finally:
+            self._otherwise = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without a function that computes with the weights of this very trunk."""
+        return {**super().__getstate__(), "_otherwise": None}
 
     def pool(self, features: Tensor) -> Tensor:
         """The feature of a clip, float32 `[B, D]`: the mean of its maps over space and time."""

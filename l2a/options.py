@@ -123,6 +123,9 @@ class AblationSettings:
             not given.
         seeds: the seeds that each row is trained with, such as 0 1 2; that of --seed if not given.
         dry_run: only say what would be trained, and what the rows share.
+        jobs: runs side by side, each in a process of its own, which share out the cores and the
+            GPUs; one after another if not given. With the engine ray each run is a task on a GPU of
+            its own, and as many run as the cluster has room for, if not given.
     """
 
     GROUP: ClassVar[str] = "ablation"
@@ -132,8 +135,11 @@ class AblationSettings:
     splits: tuple[int, ...] | None = setting(None, speed_only=True)
     seeds: tuple[int, ...] | None = setting(None, speed_only=True)
     dry_run: bool = setting(False, speed_only=True)
+    jobs: int | None = setting(None, speed_only=True, added=True)
 
     def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise InputError(f"jobs is {self.jobs}; it must be at least 1.")
         for name, least in (("splits", 1), ("seeds", 0)):
             numbers = getattr(self, name)
             if numbers is None:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from l2a.disks import is_full
 from l2a.errors import InputError
 from l2a.files import atomic_write, file_sha256
 from l2a.progress import say
@@ -138,6 +139,8 @@ def _fetch(url: str, path: Path, what: str, md5: str = "") -> None:
             if wrong:
                 raise InputError(f"The file fetched from {url} {wrong}; {by_hand}.")
     except (OSError, HTTPException) as error:
+        if is_full(error):
+            raise
         raise InputError(f"{what} cannot be fetched ({error}); {by_hand}.") from error
 
 

@@ -48,21 +48,27 @@ def label_agreement(features: Tensor, classes: Tensor) -> Tensor:
     count = len(features)
     if count < 2:
         return torch.zeros(count, device=features.device)
-    spread = features.std(dim=0, correction=0)
-    standard = (features - features.mean(dim=0)) / spread.clamp_min(1e-6 * spread.max() + 1e-12)
-    units = functional.normalize(standard, dim=1)
+    spread, mean = features.std(dim=0, correction=0), features.mean(dim=0)
+    spread = spread.clamp_min(1e-6 * spread.max() + 1e-12)
+
+    def units(rows: Tensor | slice) -> Tensor:  # of some: as many as the features take much memory
+        return functional.normalize((features[rows] - mean) / spread, dim=1)
+
     chosen = torch.arange(count, device=features.device)
     if count > REFERENCES:
         chosen = torch.linspace(0, count - 1, REFERENCES, device=features.device).long()
-    carried = functional.one_hot(classes[chosen], int(classes.max()) + 1).to(units.dtype)
+    references = units(chosen)
+    carried = functional.one_hot(classes[chosen], int(classes.max()) + 1).to(references.dtype)
+    of_class = carried.sum(dim=0)
     shares = torch.empty(2, count, dtype=torch.float64, device=features.device)
     for start in range(0, count, _ROWS):
         rows = slice(start, start + _ROWS)
         own = torch.arange(count, device=features.device)[rows, None] == chosen
-        weights = (SHARPNESS * (units[rows] @ units[chosen].T - 1)).exp().masked_fill(own, 0)
-        for share, weight in zip(shares, (weights, (~own).to(units.dtype)), strict=True):
-            of_class = (weight @ carried).gather(1, classes[rows, None]).squeeze(1)
-            share[rows] = of_class.double() / weight.sum(dim=1)
+        weights = (units(rows) @ references.T).sub_(1).mul_(SHARPNESS).exp_().masked_fill_(own, 0)
+        agree = (weights @ carried).gather(1, classes[rows, None]).squeeze(1)
+        shares[0, rows] = agree.double() / weights.sum(dim=1)
+        itself = own.any(dim=1).to(references.dtype)
+        shares[1, rows] = (of_class[classes[rows]] - itself).double() / (len(chosen) - itself)
     # A class of one video has no other to agree with: both shares are 0, which says nothing.
     found = shares.logit(eps=1e-6)
     agreement = found[0] - found[1]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import huggingface_hub
 from huggingface_hub import ModelCard, ModelHubMixin, errors
 
+from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.progress import say
 from selector.checkpoint import (
@@ -166,6 +167,8 @@ def _fetch(name: str, revision: str | None, download: Mapping[str, Any]) -> Path
         ) from None
     # The library's HTTP errors come from httpx or httpx2, by its version.
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]
+        if is_full(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise L2AError(
             f"The Selector {name} could not be fetched from the Hugging Face Hub ({reason}); give "

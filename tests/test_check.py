@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2a.check import KINDS, CheckReport, check_videos, report_lines
+from l2a.check import KINDS, CheckReport, Finding, check_videos, report_lines
 from l2a.cli import main
 from l2a.errors import InputError
 from l2a.files import is_printable, read_json
 from l2a.formats import DataSettings
 from l2a.media import write_video
+from l2a.videos import Video
 
 
 def make_video(path: Path, seed: int) -> None:
@@ -212,3 +213,24 @@ def test_a_real_clip_that_was_cut_short_is_found(clips_root: Path, tmp_path: Pat
     victim.write_bytes(whole[: len(whole) * 2 // 3])
     report = check_videos(tmp_path, DataSettings())
     assert found(report) == {"truncated": [f"golf/{victim.name}"]}
+
+
+def test_videos_are_not_handed_out_all_at_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yet every one is, and in their order."""
+    handed: list[str] = []
+    most = 0
+
+    def decoded(video: Video) -> Finding:
+        handed.append(video.id)
+        return Finding("unreadable", video.id, "made up")
+
+    def report(done: int, total: int) -> None:
+        nonlocal most
+        most = max(most, len(handed) - done)
+
+    monkeypatch.setattr("l2a.check._decoded", decoded)
+    monkeypatch.setattr("l2a.check._AHEAD", 2)
+    result = check_videos(data, DataSettings(), workers=1, report=report)
+    assert found(result)["unreadable"] == sorted(handed)
+    assert len(handed) == 6
+    assert most <= 2

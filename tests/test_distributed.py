@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,42 @@ def test_a_launcher_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatc
         run_together(lambda: None)
 
 
+def test_a_process_whose_partner_never_comes_does_not_wait_for_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("train.distributed._JOINING", timedelta(seconds=1))
+    around = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+    }
+    for name, value in around.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="WORLD_SIZE is 2, and the processes do not find each"):
+        run_together(lambda: pytest.fail("it trained alone"))
+
+
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE is 'two', which a launcher sets to a number"):
+        run_together(lambda: None)
+
+
+def test_a_single_process_of_accelerate_says_that_it_is_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with caplog.at_level("INFO", "l2a"):
+        run_together(lambda: None)
+        assert not caplog.messages
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        run_together(lambda: None)
+    assert [text.partition(",")[0] for text in caplog.messages] == [
+        "note: accelerate launch started one process"
+    ]
+
+
 @pytest.mark.parametrize("most", [1, 2, 4, 5])
 def test_micro_batches_give_the_gradient_of_the_batch(tmp_path: Path, most: int) -> None:
     """Without batch normalisation: up to rounding."""
@@ -146,14 +183,17 @@ def assert_same(first: Any, second: Any, tolerance: float = 1e-5) -> None:
         torch.testing.assert_close(second[1][name], value, atol=tolerance, rtol=0)
 
 
-def start_two(folder: Path, *more: str) -> list[int]:
-    """Run `together.py` in two processes, as a launcher does; returns their exit codes."""
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return str(free.getsockname()[1])
+
+
+def start_two(folder: Path, *more: str) -> list[int]:
+    """Run `together.py` in two processes, as a launcher does; returns their exit codes."""
     script = Path(__file__).with_name("together.py")
     around = os.environ | {
-        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(),
         "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }  # fmt: skip

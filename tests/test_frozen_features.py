@@ -279,3 +279,35 @@ def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> None:
         Shards(tmp_path)
     path.unlink()
     assert len(Shards(tmp_path)) == 0
+
+
+@torch.no_grad()
+def test_batches_of_a_training_are_computed_once_and_a_longer_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of different sizes, and killed between two files."""
+    monkeypatch.setattr(features, "_WRITTEN_AT_ONCE", 3)
+    source, sizes = make_source(tmp_path / "bank"), (2, 3, 1, 2)
+
+    def make(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = np.arange(sizes[step]) + step
+        return source.clips(rows), {"rows": torch.from_numpy(rows)}
+
+    killed = bank_of(source)
+    break_after(killed, 6)
+    with pytest.raises(Broken):
+        killed.batches("some", 4, make, "features", 1)
+    again = bank_of(source)
+    break_after(again, 3)  # the first two batches were written, and the third was lost
+    found = again.batches("some", 4, make, "features", 1)
+    assert [len(one["features"]) for one in found] == list(sizes)
+    for step, one in enumerate(found):
+        trunk = trunk_of().eval()
+        torch.testing.assert_close(one["features"], trunk(trunk.to_input(make(step)[0])))
+        assert one["rows"].tolist() == [step + i for i in range(sizes[step])]
+    other = bank_of(source)
+    break_after(other, 0)
+    assert torch.equal(other.batches("some", 2, make, "features", 1)[1]["features"],
+                       found[1]["features"])  # fmt: skip
+    with pytest.raises(Broken):
+        other.batches("some", 2, make, "features", 2)

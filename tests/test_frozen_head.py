@@ -13,6 +13,7 @@ from torch import Tensor
 from l2a.errors import L2AError
 from l2a.networks import build_network
 from train.frozen.head import (
+    STRENGTHS,
     TOLERANCE,
     HeadProblem,
     LinearHead,
@@ -172,6 +173,19 @@ def test_the_strength_is_the_one_with_the_lowest_loss_on_validation() -> None:
     assert chosen.l2 == min(expected, key=lambda l2: expected[l2]) == 1e-2
     assert len(chosen.heads) == 2
     assert all(head.l2 == chosen.l2 for head in chosen.heads)
+
+
+def test_strengths_beyond_the_valley_are_not_tried() -> None:
+    features, labels = problem_of(60, 20)
+    problem = HeadProblem(features[:30], labels[:30])
+    every = {
+        l2: choose_l2([problem], features[30:], labels[30:], [l2]).losses[l2] for l2 in STRENGTHS
+    }
+    chosen = choose_l2([problem], features[30:], labels[30:])
+    tried = list(chosen.losses)
+    assert chosen.l2 == min(every, key=lambda l2: every[l2])
+    assert tried == list(STRENGTHS[: len(tried)])
+    assert tried.index(chosen.l2) == len(tried) - 3 and len(tried) < len(STRENGTHS)
 
 
 def test_a_network_takes_the_head() -> None:

@@ -21,6 +21,7 @@ from l2a.image_networks import (
     FrameNetwork,
     FrameTrunk,
     SpreadTrunk,
+    in_pieces,
 )
 from l2a.networks import NETWORKS, VideoNetwork, build_network, build_trunk
 from l2a.settings import ClipSettings
@@ -53,6 +54,27 @@ def test_frames_keep_their_order_and_their_clip() -> None:
     maps = FrameTrunk(known()).forward_features(clips)
     assert maps.shape == (2, 2, 3, 1, 1)
     assert maps.flatten(2).tolist() == [[[1, 2, 3], [0, 0, 3]], [[7, 8, 9], [6, 6, 6]]]
+
+
+def test_frames_go_in_pieces_and_come_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_networks, "PIXELS_AT_ONCE", 3 * 2 * 2)
+    frames = torch.rand(7, 3, 2, 2)
+    sizes: list[int] = []
+
+    def forward(given: Tensor) -> Tensor:
+        sizes.append(len(given))
+        return given * 2
+
+    assert in_pieces(forward, frames).equal(frames * 2)
+    assert sizes == [7]
+    with torch.no_grad():
+        assert in_pieces(forward, frames).equal(frames * 2)
+    assert sizes == [7, 3, 3, 1]
+    trunk = FrameTrunk(known())
+    clips = torch.rand(2, 3, 4, 2, 2)
+    whole = trunk.eval()(clips)
+    with torch.no_grad():
+        assert trunk(clips).equal(whole)
 
 
 def test_mean_and_spread_by_hand() -> None:

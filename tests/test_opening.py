@@ -15,7 +15,6 @@ from l2a.errors import InputError
 from l2a.files import read_json
 from l2a.formats import DataSettings
 from l2a.networks import build_trunk
-from train import features
 from train.features import all_features, trunk_checksum
 from train.opening import BANK_RECORD, open_data, open_store
 from train.prepared import PreparedData
@@ -80,6 +79,19 @@ def test_another_file_of_the_same_name_is_another_clip_in_a_shared_bank(
     assert prepare(copy, tmp_path / "two", bank=shared).bank.folder != first.bank.folder
 
 
+def test_another_draw_of_validation_cuts_no_clip_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "banks"
+    first = prepare(data, tmp_path / "one", bank=shared)
+    monkeypatch.setattr("compositing.bank.read_frames", None)
+    other = prepare(data, tmp_path / "two", bank=shared, seed=5)
+    assert set(other.rows["val"]) != set(first.rows["val"])
+    assert other.bank.folder != first.bank.folder
+    assert np.array_equal(other.bank.frames, first.bank.frames)
+    assert not other.bank.pending()
+
+
 def test_features_are_computed_once_for_each_trunk_and_kept_beside_the_bank(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +108,7 @@ def test_features_are_computed_once_for_each_trunk_and_kept_beside_the_bank(
     assert not torch.equal(all_features(other, prepared), found)
     files = {path.stem for path in (prepared.bank.folder / "features").iterdir()}
     assert files == {trunk_checksum(trunk), trunk_checksum(other)}
-    monkeypatch.setattr(features, "trunk_features", None)
+    monkeypatch.setattr("train.frozen.features.FeatureBank.of", None)
     assert torch.equal(all_features(trunk, prepare(data, tmp_path)), found)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from engine_tasks import NetworkSquare, Square, note, notes, on_crash
-from tiny_data import write_tiny
+from side_by_side import Noting, tries_of
+from test_side_by_side import ablate, table_in
+from tiny_data import CLASSES, write_tiny
 
 from compositing.engines import Engine, make_engine, on_ray
 from compositing.engines.local import LocalEngine
@@ -29,6 +31,7 @@ from l2a.errors import InputError, UnreadableVideo
 from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
+from train.ablation.ray_tasks import RayTasks
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -329,3 +332,46 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+# An ablation's runs
+
+
+def test_runs_are_tasks_of_the_cluster_and_one_that_dies_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = {
+        name: Noting(tmp_path, name, how, tries)
+        for name, how, tries in (("well", "", 0), ("once", "dies", 1), ("twice", "dies", 2))
+    }
+    monkeypatch.chdir(tmp_path)
+    with RayTasks(RayEngine(), None, 1, wants_gpu=True) as spread:
+        found = dict(spread(tasks))
+    # Ray counts with one GPU, of number 0, and gives it to one task after the other.
+    assert (found["well"], found["once"]) == ("well 1 0", "once 1 0")
+    assert found["twice"].startswith("it died twice on the cluster: ")
+    assert {name: tries_of(tmp_path, name) for name in tasks} == {"well": 1, "once": 2, "twice": 2}
+    with RayTasks(RayEngine(), 1, 0, wants_gpu=False) as spread:
+        assert dict(spread({"all": Noting(tmp_path, "all")})) == {"all": f"all {CORES} "}
+
+
+def test_an_error_of_a_task_ends_the_others(tmp_path: Path) -> None:
+    tasks = {name: Noting(tmp_path, name, name) for name in ("full", "waits")}
+    with (
+        RayTasks(RayEngine(), None, 1, wants_gpu=False) as spread,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        list(spread(tasks))
+
+
+def test_an_ablation_on_ray_has_the_table_of_one_after_another(tmp_path: Path) -> None:
+    """Killed runs go on; the same command reads what is finished."""
+    data = write_tiny(tmp_path / "data", (*CLASSES, "RideBike"), train_groups=2)
+    ray = ["--engine", "ray", "--workers", "1"]
+    assert ablate(data, tmp_path / "serial") == 0
+    assert ablate(data, tmp_path / "ray", *ray) == 0
+    assert table_in(tmp_path / "ray") == table_in(tmp_path / "serial")
+    assert ablate(data, tmp_path / "ray", *ray) == 0
+    log = (tmp_path / "ray" / "run.log").read_text()
+    assert log.count("top-1") >= 6
+    assert "0 of 8 runs to make" in log

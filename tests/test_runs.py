@@ -23,6 +23,7 @@ from l2a.files import (
     final_name,
     fingerprint,
     lock_folder,
+    locked_meanwhile,
     read_json,
     read_text,
     safe_join,
@@ -252,6 +253,31 @@ def test_two_processes_cannot_work_in_one_folder(
         finally:
             os.kill(child, signal.SIGKILL)
             unlock_folders()
+
+
+def test_folders_locked_in_a_block_are_free_after_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from l2a import files; files._PATIENCE = 0.1\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: files.lock_folder(Path(name)); print('free')\n"
+        "    except files.InputError: print('held')"
+    )
+    places = [tmp_path / "kept", tmp_path / "run"]
+
+    def seen() -> list[str]:
+        command = [sys.executable, "-c", code, *map(str, places)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    try:
+        lock_folder(places[0])
+        with locked_meanwhile():
+            lock_folder(places[0])
+            lock_folder(places[1])
+            if sys.platform != "win32":
+                assert seen() == ["held", "held"]
+        assert seen() == (["held", "free"] if sys.platform != "win32" else ["free", "free"])
+    finally:
+        unlock_folders()
 
 
 SLOW_CHILD = """

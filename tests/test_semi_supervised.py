@@ -25,7 +25,7 @@ SEMI: dict[str, Any] = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("semi")
     write_tiny(folder / "data", train_groups=5)
-    return train_tiny(folder, **SEMI)
+    return train_tiny(folder, **SEMI, bank=str(folder / "banks"))
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
@@ -73,7 +73,8 @@ def test_the_switch_of_pseudo_labelled_clips_changes_what_is_trained_on(
         tmp_path, **(SEMI | {"methods": "none", "rounds": 1, "selection": "none"}),
         train_on_pseudo=False,
     )  # fmt: skip
-    words = ["train", str(run.parent / "data"), "--config", str(config), "--out"]
+    words = ["train", str(run.parent / "data"), "--config", str(config)]
+    words += ["--bank", str(run.parent / "banks"), "--out"]
     # Without composites and pseudo-labelled clips nothing is left but the labelled ones.
     for switch, same in (("no-train-on-pseudo", True), ("train-on-pseudo", False)):
         assert main([*words, str(tmp_path / switch), f"--{switch}"]) == 0
@@ -122,6 +123,6 @@ def test_mistakes_are_a_sentence(
     config = write_small(tmp_path, **(SEMI | {"methods": "none", "epochs": 1} | changes))
     data, out = run.parent / "data", tmp_path / "out"
     words = ["train", str(data), "--config", str(config), "--out", str(out)]
-    words += ["--layers", str(run / "layers")]
+    words += ["--layers", str(run / "layers"), "--bank", str(run.parent / "banks")]
     assert main(words) == 2
     assert said in capsys.readouterr().err

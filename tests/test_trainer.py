@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from train.objectives import Loss
 from train.objectives.supervised import soft_cross_entropy
 from train.settings.full import ClassifierSettings
 from train.tracking import Tracker
-from train.trainer import Trainer, cosine
+from train.trainer import Trainer, cosine, rate_at
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierSettings(
@@ -112,6 +113,50 @@ def test_the_cosine_by_hand() -> None:
     assert cosine(25, 100) == pytest.approx((1 + math.sqrt(0.5)) / 2)
     assert cosine(50, 100) == pytest.approx(0.5)
     assert cosine(100, 100) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_cosine_begins_again_as_slow_as_before() -> None:
+    """At 350 of 400 epochs with a tenth of the rate, as TCL's last part does."""
+    again = replace(SETTINGS, lr=0.02, lr_restart=0.002)
+    rates = [0.02 * rate_at(epoch, 400, again) for epoch in (0, 349, 350, 399)]
+    last = 0.01 * (1 + math.cos(math.pi * 349 / 400))
+    assert rates == pytest.approx([0.02, last, 0.002, 0.001 * (1 + math.cos(math.pi * 49 / 400))])
+    early = replace(again, restart_at=0.1)
+    assert [rate_at(step, 15, early) == cosine(step, 15) for step in (1, 2)] == [True, False]
+
+
+def test_a_training_that_goes_on_after_a_restart_takes_its_rates(
+    source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, lr_restart=0.2, restart_at=0.5)
+    state = tmp_path / "state.safetensors"
+    kill_after(8, trainer_of(new(), source, MIX, settings, 4, seed=0, state=state), monkeypatch)
+    watch = RankingMonitor(monkeypatch)
+    trainer_of(new(), source, MIX, settings, 4, seed=0, state=state).train()
+    rates = [0.2 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(2, 6)]
+    assert [rate for rate, _, _ in watch.steps] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(("norm", "moved"), [(0.0, None), (1e9, None), (0.01, 0.01)])
+def test_gradients_are_clipped_to_a_norm(
+    source: ClipSource, norm: float, moved: float | None
+) -> None:
+    """One step of a rate of 1, without momentum and decay, moves by the gradient."""
+    plain = ClassifierSettings(network="tiny3d", batch_size=9, lr=1.0, momentum=0, weight_decay=0)
+    networks = [new(), new()]
+    for network, clip in zip(networks, (0.0, norm), strict=True):
+        how = replace(plain, clip_gradients=clip)
+        trainer_of(network, source, MIX, how, 1, seed=0).train()
+    free, clipped = (_moved(network) for network in networks)
+    assert float(clipped.norm()) == pytest.approx(moved or float(free.norm()), rel=1e-3)
+    assert float(free.norm()) > 0.02
+    assert torch.nn.functional.cosine_similarity(free, clipped, dim=0) > 0.999
+
+
+def _moved(network: VideoNetwork) -> Tensor:
+    """How far the parameters are from those of a new network."""
+    both = zip(network.parameters(), new().parameters(), strict=True)
+    return torch.cat([(mine - first).flatten().double() for mine, first in both]).detach()
 
 
 def test_two_steps_are_sgd_with_momentum_and_weight_decay_by_hand(source: ClipSource) -> None:

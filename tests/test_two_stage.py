@@ -121,7 +121,7 @@ def test_the_same_command_again_does_nothing_twice(
         raise AssertionError("it is done already")
 
     for name in ("choosing.select_drawn", "two_stage.run_stage_one", "stage_two.Trainer",
-                 "stage_one.Trainer", "features.trunk_features"):  # fmt: skip
+                 "stage_one.Trainer", "frozen.features.FeatureBank.of"):  # fmt: skip
         monkeypatch.setattr(f"train.{name}", never)
     before, pairs = result(run), (run / "pairs.parquet").stat().st_mtime_ns
     assert main(["train", str(data), "--config", str(config), "--out", str(run)]) == 0
@@ -138,7 +138,7 @@ def test_a_finished_selector_chooses_again_without_being_trained_again(
     shutil.copytree(run, copy)
     (copy / "pairs.parquet").unlink()
     monkeypatch.setattr("train.stage_one.warm_up", None)
-    monkeypatch.setattr("train.features.trunk_features", None)  # they lie beside the bank
+    monkeypatch.setattr("train.frozen.features.FeatureBank.of", None)  # all are there
     assert main(["train", str(data), "--config", str(config), "--out", str(copy)]) == 0
     assert read_pairs(copy / "pairs.parquet")[0] == read_pairs(run / "pairs.parquet")[0]
 

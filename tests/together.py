@@ -59,9 +59,11 @@ def plain_network() -> VideoNetwork:
         return VideoNetwork("plain", PlainTrunk(), 3)
 
 
-def train_plain(folder: Path, micro_batch: int | None = None, dies_at: int = -1) -> None:
+def train_plain(
+    folder: Path, micro_batch: int | None = None, dies_at: int = -1, *, compile: bool = False
+) -> None:
     """Train for 3 epochs of 3 steps of 5 clips; leaves losses.json and network.safetensors."""
-    settings = ClassifierSettings(batch_size=3, lr=0.05, micro_batch=micro_batch)
+    settings = ClassifierSettings(batch_size=3, lr=0.05, micro_batch=micro_batch, compile=compile)
     mix = TrainingMix(np.arange(9), np.array([[0, 1], [3, 4], [6, 2]]), 2)
     batches = MixedBatches(make_source(folder / "bank"), mix, 3, True, 7, 3)
     network = plain_network()

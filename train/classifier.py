@@ -53,12 +53,24 @@ def _over_clips(
 ) -> NDArray[np.float32]:
     model.eval()
     parts = [rows[i : i + EVALUATION_BATCH] for i in range(0, len(rows), EVALUATION_BATCH)]
-    forward: Callable[[Tensor], Tensor] = model
     outputs = [
-        forward(model.to_input(clips.to(model.device))).cpu().numpy()
-        for clips in prefetch(source.clips(part) for part in parts)
+        ask(model, clips).cpu().numpy() for clips in prefetch(source.clips(part) for part in parts)
     ]
     return np.concatenate(outputs)
+
+
+def ask(model: Trunk | VideoNetwork, clips: Tensor) -> Tensor:
+    """What a network in evaluation mode says of clips.
+
+    Args:
+        model: a classifier, or its trunk.
+        clips: uint8 `[B, T, h, w, 3]`, RGB, B ≥ 1, on any device.
+
+    Returns:
+        Logits or features float32 `[B, ...]` on the model's device.
+    """
+    forward: Callable[[Tensor], Tensor] = model
+    return forward(model.to_input(clips.to(model.device)))
 
 
 def save_classifier(

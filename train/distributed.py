@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from l2a.errors import InputError, L2AError
 from l2a.progress import say
@@ -37,6 +38,12 @@ Job = Callable[[torch.device], None]
 
 _PATIENCE = timedelta(days=7)
 """How long processes wait for process 0 to prepare. A death is noticed by the launcher at once."""
+
+_JOINING = timedelta(minutes=10)
+"""How long processes wait for each other at their start: one that was never started never comes."""
+
+_BY_ACCELERATE = "ACCELERATE_MIXED_PRECISION"
+"""What `accelerate launch` sets for every process that it starts, even for a single one."""
 
 
 def rank() -> int:
@@ -56,7 +63,8 @@ def _joined() -> bool:
 def run_together(command: Callable[[], None]) -> None:
     """Run a command in process 0, and help it in all others.
 
-    Without a launcher it is run, and nothing else happens.
+    Without a launcher it is run, and nothing else happens. `accelerate launch` may start one
+    process where several were asked for (with `--cpu` it always does): that is said.
 
     Args:
         command: what `l2a` was asked to do.
@@ -64,7 +72,10 @@ def run_together(command: Callable[[], None]) -> None:
     Raises:
         InputError: a launcher's variables are incomplete, or the processes did not find each other.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if _asked_for() < 2:
+        if _BY_ACCELERATE in os.environ:
+            say("note: accelerate launch started one process, which trains alone; where it was to "
+                "be several, leave --cpu out and give --multi_gpu, or use torchrun")  # fmt: skip
         command()
         return
     _join()
@@ -215,23 +226,40 @@ class Parts(Generic[B]):
         return Part(whole.part(self.rank, self.world), len(whole))
 
 
+def _asked_for() -> int:
+    """How many processes the launcher says there are.
+
+    Raises:
+        InputError: it says nothing of use.
+    """
+    said = os.environ.get("WORLD_SIZE", "1")
+    if not said.isdecimal():
+        raise InputError(f"WORLD_SIZE is {said!r}, which a launcher sets to a number; unset it.")
+    return int(said)
+
+
 def _join() -> None:
     """Join the group that the launcher's variables name; assert that it is one.
 
     Raises:
         InputError: it is not.
     """
-    expected = int(os.environ["WORLD_SIZE"])
+    expected = _asked_for()
     gpus = torch.cuda.device_count()
     backend = "gloo"
     if gpus and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        store, number, _ = next(rendezvous("env://", timeout=_JOINING))
+        dist.init_process_group(
+            backend, store=store, rank=number, world_size=expected, timeout=_PATIENCE
+        )
+        store.set_timeout(_PATIENCE)
     except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
         raise InputError(
-            f"WORLD_SIZE is {expected}, and the processes do not find each other ({error}); start "
+            f"WORLD_SIZE is {expected}, and the processes do not find each other ({reason}); start "
             "them with torchrun or accelerate launch."
         ) from error
     # Processes that each believe to be the only one would train apart, and nobody would see it.

@@ -12,34 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2a.checkpoints import load_tensors, save_tensors
 from l2a.networks import Trunk
 from selector.agreement import label_agreement
 from selector.network import SelectorConfig
-from train.classifier import trunk_features
 from train.prepared import Matching, PreparedData, unlabelled_rows
+from train.settings.frozen import FrozenSettings
 
 
 def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
     """Trunk features float32 `[N, D]` of the bank's training videos, labelled or not; zeros
-    elsewhere, but where others of the bank were asked for before.
+    elsewhere.
 
-    Kept in the bank's folder, `features/CHECKSUM.safetensors`, and read from there the next time.
+    Kept with all other features of the trunk (`train.frozen.features`), and found there the next
+    time; a classifier with a frozen trunk has asked for most of them before.
     """
-    path = prepared.bank.folder / "features" / f"{trunk_checksum(trunk)}.safetensors"
-    # Unlabelled videos may join training later, and what is kept must serve them then.
-    missing = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
-    features: Tensor | None = None
-    if path.is_file():
-        features = load_tensors(path)[0]["features"]
-        missing = missing[~features[torch.from_numpy(missing)].any(dim=1).numpy()]
-        if not len(missing):
-            return features
-    found = torch.from_numpy(trunk_features(trunk, prepared.source, missing))
-    if features is None:
-        features = torch.zeros(len(prepared.bank), found.shape[1])
-    features[torch.from_numpy(missing)] = found
-    save_tensors(path, {"features": features})
+    from train.frozen.features import FeatureBank  # which needs the checksum of this module
+
+    # Unlabelled videos may join training later.
+    rows = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
+    bank = FeatureBank(trunk, prepared, FrozenSettings(), flip=False, seed=0)
+    features = torch.zeros(len(prepared.bank), bank.dim)
+    features[torch.from_numpy(rows)] = bank.centre(rows)
     return features
 
 

@@ -22,13 +22,14 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import fingerprint, lock_folder, read_json, source_mark, write_json
+from l2a.files import fingerprint, lock_folder, read_json, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation
 from train.batches import UNLABELLED, ClipSource
+from train.contents import Contents
 from train.prepared import PreparedData
 from train.settings.full import RunSettings
 
@@ -115,9 +116,11 @@ class Opened:
         prepare = how if records else {"max_frames": how.max_frames, "max_side": how.max_side}
         made_by = self.store.identities if records else None
         parts = [self.videos.fingerprint(), clips, prepare, made_by, sorted(records)]
+        contents = None
         if self.shared_banks is not None:
             # Other runs' files may carry the same names.
-            made_from = {video.id: source_mark(video.path) for video in used}
+            contents = Contents.of(fingerprint([clips, prepare, made_by]), used, records)
+            made_from = dict(contents.sources)
             made_from |= {id_: record.fingerprint for id_, record in records.items()}
             parts.append(made_from)
         mark = fingerprint(parts)
@@ -127,8 +130,12 @@ class Opened:
         if self.shared_banks is not None and not (place / "index.json").is_file():
             lock_folder(place)
         bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
-        if self.shared_banks is not None and bank.pending():
-            lock_folder(place)
+        if contents is not None:
+            if bank.pending():
+                lock_folder(place)
+                if found := contents.fill_from_others(bank):
+                    say(f"clips: {found} of {len(bank)} taken from other banks of the same folder")
+            contents.write(bank)
         write_json(self.folder / BANK_RECORD, {"folder": str(named)})
         return bank
 

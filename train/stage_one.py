@@ -175,7 +175,7 @@ def _train(
     resume = load_tensors(state) if state.is_file() else None
     curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
     total, trunk_lr = recipe.reinforce.selector_steps, recipe.stage.trunk_lr
-    seldom = max(1, total // 50)
+    seldom = max(1, total // 15)  # 512 pairs through the Selector cost more than a step of training
     with (
         progress("Selector", "steps") as report,
         Tracker(folder / "tensorboard", purge_step=len(curves)) as tracker,

@@ -31,6 +31,7 @@ from l2a.checkpoints import (
 from l2a.errors import L2AError
 from l2a.networks import VideoNetwork
 from l2a.progress import say
+from train.compiling import compiled
 from train.distributed import (
     Part,
     Parts,
@@ -97,7 +98,7 @@ class Trainer(Generic[B]):
         parameters = [*network.parameters(), *objective.parameters()]
         self._optimiser = (optimiser or make_optimiser)(parameters, settings)
         self.step = self._restore()
-        self._schedule = make_schedule(self._optimiser, len(batches), self.step)
+        self._schedule = make_schedule(self._optimiser, settings, len(batches), self.step)
 
     @property
     def epoch(self) -> int:
@@ -123,7 +124,10 @@ class Trainer(Generic[B]):
         self.network.train()
         saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            compiled(self.network, wanted=self._settings.compile),
+        ):
             for part in load_steps(parts, self._loading, self.step):
                 torch.manual_seed(_mixed(self._seed, self.step, rank()))
                 rate = float(self._schedule.get_last_lr()[0])
@@ -153,6 +157,9 @@ class Trainer(Generic[B]):
                 figures[name] = figures[name] + weighted if name in figures else weighted
         parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
         average_gradients(parameters, *figures.values())
+        if self._settings.clip_gradients:
+            # After the mean over processes: the norm is that of the whole batch.
+            nn.utils.clip_grad_norm_(parameters, self._settings.clip_gradients)
         self._optimiser.step()
         self._schedule.step()
         # Each process has seen its own part: with the mean, all keep the same statistics.
@@ -251,17 +258,32 @@ def make_optimiser(parameters: Iterable[nn.Parameter], settings: ClassifierSetti
     )
 
 
-def make_schedule(optimiser: Optimizer, steps: int, first: int = 0) -> LambdaLR:
+def make_schedule(
+    optimiser: Optimizer, settings: ClassifierSettings, steps: int, first: int = 0
+) -> LambdaLR:
     """The learning rate falls to 0 along half a cosine over ALL steps of a training (Sec. 5.1).
 
     Args:
         optimiser: with the rate to begin with in its groups.
+        settings: say whether it begins again.
         steps: of the whole training.
         first: the next step, where a training resumes.
     """
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
-    return LambdaLR(optimiser, lambda step: cosine(step, steps), last_epoch=first - 1)
+    return LambdaLR(optimiser, lambda step: rate_at(step, steps, settings), last_epoch=first - 1)
+
+
+def rate_at(step: int, steps: int, settings: ClassifierSettings) -> float:
+    """The share of `lr` that step `step` of `steps` is taken with.
+
+    With `lr_restart` the cosine begins again with that rate, and is as long as the first one: so
+    does `adjust_learning_rate` in `main.py` of github.com/CVIR/TCL, 661076c, for its last part.
+    """
+    begins = math.ceil(settings.restart_at * steps)
+    if settings.lr_restart is None or step < begins:
+        return cosine(step, steps)
+    return settings.lr_restart / settings.lr * cosine(step - begins, steps)
 
 
 def cosine(step: int, steps: int) -> float:

@@ -116,7 +116,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
             "leave one of the two out."
         )
     # Back ends, weights, data and Selector are checked before anything is computed or written.
-    opened = _open(data, out, settings, plans)
+    opened = open_training(data, out, settings, plans)
     settings = replace(settings, prepare=opened.store.settings)
     given, facts = None, NOT_REUSED
     if reuse:
@@ -211,8 +211,14 @@ def _arms(
     return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
 
 
-def _open(data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]) -> Opened:
-    """Open all that a training works on, and check what else can be known of it now."""
+def open_training(
+    data: Path, out: Path, settings: FullSettings, plans: Sequence[ArmPlan]
+) -> Opened:
+    """Open all that a training works on, and check what else can be known of it now.
+
+    Raises:
+        InputError: the settings or the data are wrong.
+    """
     require_folder(data)
     pick_device(settings.classifier.device)
     check_networks(settings.classifier, settings.stage_one)

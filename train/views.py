@@ -21,7 +21,6 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from compositing.engines import Engine
 from compositing.failures import Failure, attempt, refuse_if_all
@@ -31,7 +30,7 @@ from l2a.media import read_frames, resize_frames, sample_indices
 from l2a.networks import VideoNetwork
 from l2a.settings import ClipSettings
 from l2a.videos import Skipped, Video
-from train.classifier import EVALUATION_BATCH
+from train.classifier import EVALUATION_BATCH, ask
 
 MOST_VIEWS = 200
 """Far more than anybody reports; frames of all clips of a video are in memory at a time."""
@@ -228,9 +227,7 @@ def mean_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 @torch.inference_mode()
 def _logits(network: VideoNetwork, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Logits float32 `[B, num_classes]` of clips uint8 `[B, T, h, w, 3]`."""
-    given = torch.from_numpy(clips).to(network.device)
-    logits: Tensor = network(network.to_input(given))
-    found: NDArray[np.float32] = logits.cpu().numpy()
+    found: NDArray[np.float32] = ask(network, torch.from_numpy(clips)).cpu().numpy()
     return found
 
 

@@ -93,8 +93,7 @@ class RayEngine:
         """
         if not items:
             return
-        ray = _import_ray()
-        with _quiet(), self._connected():
+        with self.session() as ray:
             networks = as_network_task(task)
             crew = self._crew(networks is not None, memory, len(items))
             job = _Job(
@@ -111,6 +110,17 @@ class RayEngine:
                 raise L2AError(
                     f"Ray failed: {reason}. The same command resumes where it stopped."
                 ) from error
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Any]:
+        """The module `ray`, connected, for a block of work; what the block maps uses it too.
+
+        Raises:
+            InputError: Ray is not installed, or the cluster cannot be reached.
+        """
+        ray = _import_ray()
+        with _quiet(), self._connected():
+            yield ray
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:

@@ -162,20 +162,21 @@ def read_splits(data: Path, settings: DataSettings, splits: Sequence[str]) -> li
     return [videos for _, videos in found.values()]
 
 
-def describe(plan: Plan) -> list[str]:
-    """What a person wants to know before it starts, a line each."""
+def describe(plan: Plan, how: str = "one after another") -> list[str]:
+    """What a person wants to know before it starts, a line each; `how` says how runs follow each
+    other."""
     table, settings = plan.table, plan.settings
     splits = list(dict.fromkeys(run.split for run in plan.runs))
     seeds = list(dict.fromkeys(str(run.seed) for run in plan.runs))
     width = max(map(len, table.rows)) + 2
     lines = [
         f"{table.title} ({table.source.name}): {counted(len(table.rows), 'row')} x splits "
-        f"{' '.join(splits)} x seeds {' '.join(seeds)} = {counted(len(plan.runs), 'run')}, one "
-        f"after another, each in {plan.out}/ROW/split-S-seed-N",
+        f"{' '.join(splits)} x seeds {' '.join(seeds)} = {counted(len(plan.runs), 'run')}, {how}, "
+        f"each in {plan.out}/ROW/split-S-seed-N",
     ]
     for name, row in table.rows.items():
-        mark = ", the baseline" if name == table.baseline else ""
-        about = f"  ({row.about}{mark})" if row.about or mark else ""
+        told = [row.about, "the baseline" if name == table.baseline else ""]
+        about = f"  ({', '.join(filter(None, told))})" if any(told) else ""
         lines.append(f"  {name:<{width}}{_changes(row)}{about}")
     lines.append(
         "all rows: the same real clips in the same order for the same number of steps, and as many "

@@ -1,21 +1,29 @@
-"""The runs of an ablation, one after another; finished ones are read, failed ones are listed."""
+"""The runs of an ablation, one after another or side by side; finished ones are read, failed ones
+are listed."""
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import torch
+
+from l2a.disks import is_full
 from l2a.errors import L2AError
-from l2a.logs import LOGGER, opened_run
+from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
 from l2a.runs import Run
+from train.ablation.ahead import begin, sharing
 from train.ablation.drawn import write_tables
 from train.ablation.plan import LAYERS, MASKS, Plan, PlannedRun
 from train.ablation.results import Outcome, Results, read_outcome
+from train.ablation.spread import Spread
 from train.scene_test.clips import APART
 from train.settings.full import FullSettings
 from train.two_stage import train
@@ -23,14 +31,15 @@ from train.two_stage import train
 Train = Callable[[Path, Path, FullSettings], object]
 """What makes a run: `train.two_stage.train`."""
 
+Begin = Callable[[Path, PlannedRun], None]
+"""What makes what a run shares with others: `train.ablation.ahead.begin`."""
+
 DONE = "report.html"
 """What a run writes last."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 def run_all(plan: Plan, work: Train = train) -> Results:
-    """Make every run that is not finished, and write the tables anew after each.
+    """Make every run that is not finished, one after another; the tables are written after each.
 
     Args:
         plan: the runs; the ablation's own folder is open.
@@ -39,53 +48,154 @@ def run_all(plan: Plan, work: Train = train) -> Results:
     Returns:
         What came out, the runs that failed among them.
     """
+    _share_all_masks(plan)
+    outcomes: dict[PlannedRun, Outcome] = {}
+    took: list[float] = []
+    for number, run in enumerate(plan.runs, 1):
+        say(f"── run {number} of {len(plan.runs)}: {run.title}")
+        began = time.monotonic()
+        outcomes[run], fresh = one(plan.data, run, work)
+        _write(plan, outcomes)
+        if fresh:
+            took.append(time.monotonic() - began)
+            _tell_time(sum(took), len(took), sum(not finished(o) for o in plan.runs[number:]))
+    return Results(plan.table, outcomes)
+
+
+def run_side_by_side(
+    plan: Plan, spread: Spread, work: Train = train, begin: Begin = begin
+) -> Results:
+    """As `run_all`, but with runs side by side; what they share is made first, one by one.
+
+    Args:
+        plan: the runs; the ablation's own folder is open.
+        spread: gives them to processes.
+        work: makes one, in another process.
+        begin: makes what several share, in this process.
+
+    Returns:
+        The same results, up to rounding where a run now computes on another number of cores.
+    """
+    _share_all_masks(plan)
+    outcomes = {run: one(plan.data, run, work)[0] for run in plan.runs if finished(run)}
+    with spread:
+        tasks: dict[PlannedRun, RunTask] = {}
+        groups = sharing(run for run in plan.runs if run not in outcomes)
+        for number, group in enumerate(groups, 1):
+            say(f"── layers and clips {number} of {len(groups)}: {group[0].title}")
+            reason = _reason(group[0], partial(begin, plan.data, group[0]))
+            for run in group:
+                if reason:
+                    outcomes[run] = Outcome(failed=reason)
+                else:
+                    tasks[run] = RunTask(plan.data, run, work)
+        _write(plan, outcomes)
+        say(f"── {len(tasks)} of {len(plan.runs)} runs to make, side by side")
+        began = time.monotonic()
+        # In the plan's order: a table that is interrupted has whole pairs to compare.
+        ordered = {run: tasks[run] for run in plan.runs if run in tasks}
+        for number, (run, found) in enumerate(spread(ordered), 1):
+            outcomes[run] = Outcome(failed=found) if isinstance(found, str) else found
+            _write(plan, outcomes)
+            _tell(run, outcomes[run], f"{number} of {len(tasks)}")
+            _tell_time(time.monotonic() - began, number, len(tasks) - number)
+    return _results(plan, outcomes)
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A run, as it travels to the process that makes it.
+
+    Attributes:
+        data: the data set's folder.
+        run: which.
+        work: makes it.
+    """
+
+    data: Path
+    run: PlannedRun
+    work: Train
+
+    def __call__(self, cores: int) -> Outcome:
+        """Make it on so many cores. What is said goes to its `run.log`; a screen is one for all."""
+        torch.set_num_threads(cores)
+        settings = self.run.settings
+        engine = replace(settings.engine, engine="local", ray_address=None, workers=cores)
+        run = replace(self.run, settings=replace(settings, engine=engine))
+        with listening(logging.CRITICAL + 1):
+            return one(self.data, run, self.work)[0]
+
+
+def _results(plan: Plan, outcomes: dict[PlannedRun, Outcome]) -> Results:
+    """In the order of the plan, whichever came first."""
+    return Results(plan.table, {run: outcomes[run] for run in plan.runs if run in outcomes})
+
+
+def _write(plan: Plan, outcomes: dict[PlannedRun, Outcome]) -> None:
+    opened_run(plan.out)  # whose log goes on
+    write_tables(plan.out, _results(plan, outcomes))
+
+
+def _tell(run: PlannedRun, outcome: Outcome, number: str) -> None:
+    if outcome.failed:
+        LOGGER.error(f"{run.title}: {outcome.failed}")
+    else:
+        say(f"── {number}: {run.title}: top-1 {100 * outcome.figures['top1']:.1f} %")
+
+
+def _tell_time(seconds: float, runs: int, left: int) -> None:
+    """Say how long the runs that are left will take, by those that were made in so many seconds."""
+    if left:
+        mean = seconds / runs
+        say(f"a run takes about {in_words(mean)}; the other {left} about {in_words(left * mean)}")
+
+
+def one(data: Path, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
+    """What one run came to, and whether anything was computed for it."""
+    found: list[Outcome] = []
+    fresh = not finished(run)
+
+    def make() -> None:
+        if fresh:
+            work(data, run.folder, run.settings)
+        else:
+            Run(run.folder).refuse_other("train", run.settings.groups(), {"data": data})
+            say(f"{run.folder} is finished")
+        found.append(read_outcome(run))
+
+    reason = _reason(run, make)
+    return (Outcome(failed=reason), True) if reason else (found[0], fresh)
+
+
+def _reason(run: PlannedRun, do: Callable[[], object]) -> str:
+    """Do something for a run: why it failed, which costs this run alone; "" where it did not."""
+    try:
+        do()
+        return ""
+    except L2AError as error:
+        reason = str(error)
+    except Exception as error:  # its reason is listed
+        if is_full(error):
+            raise  # which strikes all that follow
+        LOGGER.debug(traceback.format_exc())
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    LOGGER.error(f"{run.title}: {reason}")
+    return reason
+
+
+def finished(run: PlannedRun) -> bool:
+    """Whether a run has written all that it writes."""
+    return (run.folder / DONE).is_file()
+
+
+def _share_all_masks(plan: Plan) -> None:
+    """Let the layer stores that are made here share their raw masks."""
     own = plan.out / LAYERS
     for store in plan.stores():
         if store.parent == own:
             share_masks(store, plan.masks)
             # Of test videos, for the scene test: apart, as all that is theirs.
             share_masks(store.with_name(store.name + APART), own / (MASKS + APART))
-    outcomes: dict[PlannedRun, Outcome] = {}
-    took: list[float] = []
-    for number, run in enumerate(plan.runs, 1):
-        say(f"── run {number} of {len(plan.runs)}: {run.title}")
-        began = time.monotonic()
-        outcomes[run], fresh = one(plan, run, work)
-        opened_run(plan.out)  # whose log goes on
-        write_tables(plan.out, Results(plan.table, outcomes))
-        if fresh:
-            took.append(time.monotonic() - began)
-            left = sum(not finished(other) for other in plan.runs[number:])
-            if left:
-                mean = sum(took) / len(took)
-                say(f"a run takes about {in_words(mean)}; the other {left} about "
-                    f"{in_words(left * mean)}")  # fmt: skip
-    return Results(plan.table, outcomes)
-
-
-def one(plan: Plan, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
-    """What one run came to, and whether anything was computed for it."""
-    try:
-        if finished(run):
-            Run(run.folder).refuse_other("train", run.settings.groups(), {"data": plan.data})
-            say(f"{run.folder} is finished")
-            return read_outcome(run), False
-        work(plan.data, run.folder, run.settings)
-        return read_outcome(run), True
-    except L2AError as error:
-        reason = str(error)
-    except Exception as error:  # it costs this run alone, and its reason is listed
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise  # which strikes all that follow
-        LOGGER.debug(traceback.format_exc())
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    LOGGER.error(f"{run.title}: {reason}")
-    return Outcome(failed=reason), True
-
-
-def finished(run: PlannedRun) -> bool:
-    """Whether a run has written all that it writes."""
-    return (run.folder / DONE).is_file()
 
 
 def share_masks(store: Path, masks: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compositing.settings import EngineSettings
 from l2a.arguments import Arguments
 from l2a.errors import L2AError
 from l2a.options import AblationSettings
@@ -9,9 +10,11 @@ from l2a.progress import say
 from l2a.runs import Run
 from train.ablation.drawn import NAME, markdown
 from train.ablation.plan import COMMAND, describe, make_plan
-from train.ablation.running import run_all
+from train.ablation.running import run_all, run_side_by_side
+from train.ablation.spread import in_words, make_spread
 from train.ablation.table import read_table
 from train.commands import show
+from train.settings.full import ClassifierSettings
 
 
 def run(arguments: Arguments) -> None:
@@ -21,15 +24,17 @@ def run(arguments: Arguments) -> None:
         L2AError: some of the runs failed; the others were made all the same.
     """
     wanted = arguments[AblationSettings]
-    plan = make_plan(arguments, read_table(wanted.table))
+    engine = arguments[EngineSettings]
+    plan, how = make_plan(arguments, read_table(wanted.table)), in_words(wanted.jobs, engine)
     if wanted.dry_run:
-        show(*describe(plan))
+        show(*describe(plan, how))
         return
+    spread = make_spread(wanted.jobs, engine, arguments[ClassifierSettings].device)
     own = Run.open(plan.out, COMMAND, plan.groups, {"data": plan.data})
-    for line in describe(plan):
+    for line in describe(plan, how):
         say(line)
     own.fix_settings()
-    results = run_all(plan)
+    results = run_side_by_side(plan, spread) if spread else run_all(plan)
     show(markdown(results, results.lines()), "", f"everything is in {plan.out}, as {NAME}.*")
     if results.failed:
         raise L2AError(

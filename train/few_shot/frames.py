@@ -64,8 +64,9 @@ class FrameBank(FeatureBank):
     def _draws(self, stream: int, *rows: int, view: int) -> Augment:
         return super()._draws(stream, *rows, view=view) if self._placed else CENTRE
 
-    def _shards(self, kind: str, *depends: object) -> Shards:
-        return super()._shards(f"{self._kind}-{kind}", self._placed, *depends)
+    def shards(self, kind: str, *depends: object) -> Shards:
+        """See `FeatureBank.shards`."""
+        return super().shards(f"{self._kind}-{kind}", self._placed, *depends)
 
 
 def features_of(maps: Tensor, kind: Kind) -> Tensor:

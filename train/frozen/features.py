@@ -7,12 +7,14 @@ for nor on what else is asked for, and an arm that uses a pair finds what anothe
 They are kept beside the bank, in `features/TRUNK/KIND-SETTINGS/`, where TRUNK is the checksum of
 `train.features.trunk_checksum` and SETTINGS a fingerprint of all else that the views depend on. The
 label rule and its α are no part of it: how much is seen of the foreground and how much was taken
-out of the background is kept with each view, and labels are made of that.
+out of the background is kept with each view, and labels are made of that. Where banks lie beside
+each other, their features do too, known by what each row was made of (`train.contents`): another
+draw of labelled videos finds those of the same clips. Which of them a run may ask for is its own
+bank's and rows' to say.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,12 +32,13 @@ from l2a.files import fingerprint
 from l2a.networks import Trunk
 from l2a.progress import Report, progress
 from train.batches import Augment
-from train.classifier import EVALUATION_BATCH
+from train.classifier import EVALUATION_BATCH, ask
+from train.contents import Clips, Contents, mixed, number_of
 from train.features import trunk_checksum
 from train.frozen.shards import Shards
 from train.loading import prefetch
 from train.prepared import PreparedData
-from train.settings.frozen import MOST_VIEWS, FrozenSettings
+from train.settings.frozen import FrozenSettings
 
 _REAL, _COMPOSITE = 1, 2
 """Streams of random numbers."""
@@ -46,7 +49,13 @@ _WORTH_A_BAR = 8 * EVALUATION_BATCH
 _WRITTEN_AT_ONCE = 16 * EVALUATION_BATCH
 """Features after which a file is written: what a killed process loses at most."""
 
+_MOST_IN_BATCH = 1 << 20
+"""Clips of one batch of a training."""
+
 _Columns = dict[str, Tensor]
+
+MakeBatch = Callable[[int], tuple[Tensor, _Columns]]
+"""Step ─► clips uint8 `[B, T, h, w, 3]` and what is kept beside their features, `[B, ...]` each."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,10 @@ class FeatureBank:
         self._trunk = trunk.eval().folded()
         self._prepared, self._settings = prepared, settings
         self._source, self._flip, self._seed = prepared.source, flip, seed
-        self._place = prepared.bank.folder / "features" / trunk_checksum(trunk)
+        bank, contents = prepared.bank, Contents.beside(prepared.bank)
+        shared = bank.folder if contents is None else bank.folder.parent
+        self._place = shared / "features" / trunk_checksum(trunk)
+        self._clips = Clips.of(bank, contents)
         self._train = np.zeros(len(prepared.bank), dtype=np.bool_)
         self._train[prepared.rows["train"]] = True
 
@@ -98,28 +110,27 @@ class FeatureBank:
     @torch.no_grad()
     def of(self, clips: Tensor) -> Tensor:
         """Features float32 `[B, D]` of any clips uint8 `[B, T, h, w, 3]`; they are not kept."""
-        trunk = self._trunk
-        return trunk(trunk.to_input(clips.to(trunk.device))).float().cpu()
+        return ask(self._trunk, clips).float().cpu()
 
     def centre(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, D]` of real clips `[n]`, of the centre: what evaluation sees."""
-        keys = self._key(rows, rows, np.zeros_like(rows))
+        keys = mixed(self._clips.frames[rows])
 
-        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
-            return self._source.clips(self._parts(missing)[0]), {}
+        def compute(chosen: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
+            return self._source.clips(rows[chosen]), {}
 
         self._fill(self._centre, keys, compute)
         return self._centre.take(keys, "features") if len(keys) else torch.empty(0, self.dim)
 
     def real(self, rows: NDArray[np.int64]) -> Tensor:
         """Features float32 `[n, V, D]` of `views` random views of real clips `[n]`."""
-        keys = self._views(rows, rows, self._settings.views)
+        count = self._settings.views
+        keys = mixed(self._clips.frames[rows][:, None], np.arange(count))
 
-        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
-            made, _, views = self._parts(missing)
+        def compute(chosen: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
             clips = [
                 self._source.clips(np.array([row]), self._draws(_REAL, row, view=view))
-                for row, view in zip(made.tolist(), views.tolist(), strict=True)
+                for row, view in zip(rows[chosen // count].tolist(), chosen % count, strict=True)
             ]
             return torch.cat(clips), {}
 
@@ -143,17 +154,16 @@ class FeatureBank:
             raise ValueError("a pair holds a video that is not of training")
         if (self._prepared.bank.state[used] != RowState.LAYERS).any():
             raise ValueError("a pair holds a video without layers")
-        keys = self._views(pairs[:, 0], pairs[:, 1], self._settings.composite_views)
+        count, sides = self._settings.composite_views, self._clips.layers[pairs]
+        keys = mixed(sides[:, :1], sides[:, 1:], np.arange(count))
 
-        def compute(missing: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
-            foregrounds, backgrounds, views = self._parts(missing)
+        def compute(chosen: NDArray[np.int64]) -> tuple[Tensor, _Columns]:
+            drawn = pairs[chosen // count]
             made = self._source.views(
-                np.stack([foregrounds, backgrounds], axis=1),
+                drawn,
                 [
                     self._draws(_COMPOSITE, f, b, view=view)
-                    for f, b, view in zip(
-                        foregrounds.tolist(), backgrounds.tolist(), views.tolist(), strict=True
-                    )
+                    for (f, b), view in zip(drawn.tolist(), chosen % count, strict=True)
                 ],
             )
             shares = torch.from_numpy(made.visible), torch.from_numpy(made.removed)
@@ -165,6 +175,44 @@ class FeatureBank:
             self._take(self._composites, keys, "visible", ()),
             self._take(self._composites, keys, "removed", ()),
         )
+
+    def batches(
+        self, kind: str, steps: int, make: MakeBatch, title: str, *depends: object
+    ) -> list[_Columns]:
+        """The batches of a training as features, each computed once and kept.
+
+        Args:
+            kind: a name for such batches.
+            steps: of the training; a longer one of the same kind finds those of a shorter one.
+            make: gives the batch of a step, which follows from the step and `depends` alone.
+            title: of the bar, while some are made.
+            depends: all that the batches depend on, besides the trunk and how clips are made; of
+                the clips themselves `marks`.
+
+        Returns:
+            For each step "features", float32 `[B, D]`, and what `make` gave beside the clips.
+        """
+        shards = self.shards(kind, *depends)
+        first = np.arange(steps) * _MOST_IN_BATCH
+        missing = shards.missing(first) // _MOST_IN_BATCH
+        keys: list[NDArray[np.int64]] = []
+        parts: list[_Columns] = []
+        if len(missing):
+            with progress(title, "batches") as report:
+                made = prefetch(make(int(step)) for step in missing)
+                for done, (step, (clips, columns)) in enumerate(zip(missing, made, strict=True), 1):
+                    keys.append(step * _MOST_IN_BATCH + np.arange(len(clips)))
+                    parts.append({"features": self.of(clips), **columns})
+                    report(done, len(missing))
+                    if done == len(missing) or sum(map(len, keys)) >= _WRITTEN_AT_ONCE:
+                        shards.add(np.concatenate(keys), _joined(parts))
+                        keys, parts = [], []
+        found = [shards.between(int(one), int(one) + _MOST_IN_BATCH) for one in first]
+        return [{name: shards.take(own, name) for name in shards.names} for own in found]
+
+    def marks(self, rows: NDArray[np.int64]) -> list[int]:
+        """What the clips and layers of some rows are known by, wherever they lie."""
+        return [int(mark) for mark in self._clips.layers[rows]]
 
     def composite_labels(
         self,
@@ -187,46 +235,28 @@ class FeatureBank:
 
     @cached_property
     def _centre(self) -> Shards:
-        return self._shards("centre")
+        return self.shards("centre")
 
     @cached_property
     def _real(self) -> Shards:
-        return self._shards("real", self._seed, self._flip)
+        return self.shards("real", self._seed, self._flip)
 
     @cached_property
     def _composites(self) -> Shards:
         # The label rule changes no pixel: one set of features serves every rule.
         plain = CompositeSettings()
         shown = replace(self._source.settings, label_rule=plain.label_rule, alpha=plain.alpha)
-        return self._shards("composites", self._seed, self._flip, shown)
+        return self.shards("composites", self._seed, self._flip, shown)
 
-    def _shards(self, kind: str, *depends: object) -> Shards:
-        # The bank's folder says what its clips are, of the size that they are stored in.
+    def shards(self, kind: str, *depends: object) -> Shards:
+        """What is kept of one kind, of clips that depend on all of `depends`."""
         bank = self._prepared.bank
-        mark = fingerprint([bank.fingerprint, bank.settings, self._source.crop, *depends])
+        mark = fingerprint([self._clips.how, bank.settings, self._source.crop, *depends])
         return Shards(self._place / f"{kind}-{mark}")
-
-    def _views(
-        self, first: NDArray[np.int64], second: NDArray[np.int64], count: int
-    ) -> NDArray[np.int64]:
-        """Keys `[n, count]` of the views of each pair."""
-        views = np.arange(count)
-        return self._key(first[:, None], second[:, None], views[None])
-
-    def _key(
-        self, first: NDArray[np.int64], second: NDArray[np.int64], view: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """One number for (row, row, view)."""
-        return (first * len(self._prepared.bank) + second) * MOST_VIEWS + view
-
-    def _parts(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """What `_key` was given."""
-        rows, view = np.divmod(keys, MOST_VIEWS)
-        return (*np.divmod(rows, len(self._prepared.bank)), view)
 
     def _draws(self, stream: int, *rows: int, view: int) -> Augment:
         """What a view draws from."""
-        numbers = [_number(self._prepared.bank.ids[row]) for row in rows]
+        numbers = [number_of(self._prepared.bank.ids[row]) for row in rows]
         return Augment(np.random.default_rng([self._seed, stream, *numbers, view]), self._flip)
 
     def _take(
@@ -244,47 +274,52 @@ class FeatureBank:
         keys: NDArray[np.int64],
         compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
     ) -> None:
-        """Compute and keep the rows of `keys` that are not there."""
-        missing = shards.missing(keys)
-        if len(missing) < _WORTH_A_BAR:
-            self._compute(shards, missing, compute, lambda done, total: None)
+        """Compute and keep the rows of `keys` that are not there.
+
+        Args:
+            shards: where.
+            keys: of what is asked for, of any shape.
+            compute: gives those at some places in the flattened `keys`.
+        """
+        flat = keys.ravel()
+        unique, first = np.unique(flat, return_index=True)
+        places = np.sort(first[np.isin(unique, shards.missing(flat))])
+        if len(places) < _WORTH_A_BAR:
+            self._compute(shards, flat, places, compute, lambda done, total: None)
             return
         with progress("features", "clips") as report:
-            self._compute(shards, missing, compute, report)
+            self._compute(shards, flat, places, compute, report)
 
     def _compute(
         self,
         shards: Shards,
+        keys: NDArray[np.int64],
         missing: NDArray[np.int64],
         compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
         report: Report,
     ) -> None:
         total = len(missing)
         for start in range(0, total, _WRITTEN_AT_ONCE):
-            keys = missing[start : start + _WRITTEN_AT_ONCE]
+            places = missing[start : start + _WRITTEN_AT_ONCE]
             parts: list[_Columns] = []
             done = start
-            for columns in self._batches(keys, compute):
+            for columns in self._batches(places, compute):
                 parts.append(columns)
                 done += len(columns["features"])
                 report(done, total)
-            shards.add(keys, _joined(parts))
+            shards.add(keys[places], _joined(parts))
 
     def _batches(
         self,
-        keys: NDArray[np.int64],
+        places: NDArray[np.int64],
         compute: Callable[[NDArray[np.int64]], tuple[Tensor, _Columns]],
     ) -> Iterator[_Columns]:
-        """The columns of some keys, a batch at a time; the next one's clips are made meanwhile."""
-        parts = (keys[i : i + EVALUATION_BATCH] for i in range(0, len(keys), EVALUATION_BATCH))
+        """The columns of places, a batch at a time; the next one's clips are made meanwhile."""
+        size = EVALUATION_BATCH
+        parts = (places[i : i + size] for i in range(0, len(places), size))
         for clips, columns in prefetch(compute(part) for part in parts):
             yield {"features": self.of(clips), **columns}
 
 
 def _joined(parts: list[Mapping[str, Tensor]] | list[_Columns]) -> _Columns:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _number(video_id: str) -> int:
-    """A number for an id, the same on every machine."""
-    return int(hashlib.sha256(video_id.encode()).hexdigest()[:16], 16)

@@ -43,6 +43,9 @@ _AIM = 0.5 * TOLERANCE
 """Where the search stops: a little further than it must, for rounding when axes are turned back."""
 
 _MOST_STEPS = 4_000
+_PATIENCE = 2
+"""Strengths in a row that are worse than the best, after which no weaker one is tried."""
+
 _LEAST_VARIANCE = 1e-14
 """An axis that carries less of the features' variance than this share is rounding, and no axis."""
 
@@ -244,6 +247,9 @@ def choose_l2(
 ) -> Strength:
     """The strength whose heads have the lowest loss on validation clips.
 
+    The loss has one valley for all that we have seen, and the weak strengths beyond it take the
+    most steps: they are not tried once `_PATIENCE` in a row were worse than the best.
+
     Args:
         problems: one or several, such as draws of pairs; one strength serves them all.
         features: of the validation clips, `[m, D]`, m ≥ 1.
@@ -254,14 +260,19 @@ def choose_l2(
     shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
     losses: dict[float, float] = {}
     chosen: tuple[LinearHead, ...] = ()
+    worse = 0
     starts: Sequence[LinearHead | None] = [None] * len(problems)
     for l2 in sorted(set(strengths), reverse=True):
         heads = [problem.fit(l2, start) for problem, start in zip(problems, starts, strict=True)]
         each = [cross_entropy(head.logits(features), labels.double(), shares)[0] for head in heads]
         loss = float(torch.stack(each).mean())
         if not losses or loss < min(losses.values()):
-            chosen = tuple(heads)
+            chosen, worse = tuple(heads), 0
+        else:
+            worse += 1
         losses[l2] = loss
+        if worse == _PATIENCE:
+            break
         starts = heads
     return Strength(min(losses, key=lambda l2: losses[l2]), losses, chosen)
 

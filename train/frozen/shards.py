@@ -50,6 +50,16 @@ class Shards:
             absent = self._absent(absent)
         return absent
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tensors."""
+        return tuple(self._tensors)
+
+    def between(self, low: int, high: int) -> NDArray[np.int64]:
+        """The keys from `low` on and below `high` that were found, ascending, int64."""
+        ends = np.searchsorted(self._keys, [low, high], sorter=self._order)
+        return self._keys[self._order[slice(*ends)]]
+
     def take(self, keys: NDArray[np.int64], name: str) -> Tensor:
         """The rows `[n, ...]` of the tensor `name` for keys `[n]`, all of which are there."""
         return self._tensors[name][torch.from_numpy(self._positions(keys))]

@@ -9,12 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.progress import progress
 from train.arms import ArmPlan
 from train.frozen.features import FeatureBank
 from train.frozen.head import HeadProblem
 from train.learning import real_rows
-from train.loading import prefetch
 from train.mix import MixedBatches, TrainingMix
 from train.prepared import PreparedData
 from train.settings.frozen import FrozenSettings
@@ -116,13 +114,20 @@ class SetMaker:
         size, flip = self.classifier.batch_size, self.classifier.flip
         # Far apart, as the repeats of a training are.
         seed = self.seed + 1_000 * draw
-        batches = MixedBatches(self.prepared.source, mix, size, flip, seed, self.frozen.views)
-        features, labels = [], []
-        with progress("features", "batches") as report:
-            for index, batch in enumerate(prefetch(batches[i] for i in range(len(batches)))):
-                features.append(self.bank.of(batch.clips))
-                labels.append(batch.labels)
-                report(index + 1, len(batches))
-        one = torch.cat(features)
+        source = self.prepared.source
+        batches = MixedBatches(source, mix, size, flip, seed, self.frozen.views)
+
+        def make(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            batch = batches[step]
+            return batch.clips, {"labels": batch.labels}
+
+        used = [mix.rows, *mix.pairs.T]
+        labels = [source.one_hot(rows).tolist() for rows in used]
+        found = self.bank.batches(
+            "augmented", len(batches), make, "features",
+            seed, flip, size, mix.composites_per_batch, mix.replace_real, repr(mix.augmentation),
+            source.settings, [self.bank.marks(rows) for rows in used], labels,
+        )  # fmt: skip
+        one = torch.cat([batch["features"] for batch in found])
         weights = torch.full((len(one),), 1 / len(one), dtype=torch.float64)
-        return TrainingSet(one, torch.cat(labels), weights)
+        return TrainingSet(one, torch.cat([batch["labels"] for batch in found]), weights)

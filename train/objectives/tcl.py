@@ -9,8 +9,8 @@ contrasts are of their class probabilities (`train.objectives.contrast`), the fa
 gradient.
 
 The weights, and 50, 300 and 50 of 400 epochs, are those of the README of github.com/CVIR/TCL,
-661076c. Other than there: the learning rate follows the one cosine of all arms (there it starts
-again at 0.002 for the last part), the network is any (there TSM), labelled and fast clips share one
+661076c, as is the learning rate, which starts again for the last part, where `lr_restart` says so
+(0.002 there). Other than there: the network is any (there TSM), labelled and fast clips share one
 forward pass, and slow clips are every other frame of the fast (there drawn on their own).
 """
 

@@ -18,6 +18,7 @@ from l2a.checkpoints import load_tensors, save_tensors
 from l2a.files import fingerprint
 from l2a.networks import Trunk, VideoNetwork
 from l2a.progress import progress
+from train.classifier import ask
 from train.features import trunk_checksum
 from train.loading import prefetch
 from train.scene_test.clips import SceneClips
@@ -32,13 +33,10 @@ ByForm = Mapping[str, NDArray[np.float32]]
 def logits_of(network: VideoNetwork | Trunk) -> Answer:
     """What a network says of clips: logits of a classifier, features of a trunk, float32."""
     network.eval()
-    forward: Callable[[Tensor], Tensor] = network
 
     @torch.inference_mode()
     def answer(clips: Tensor) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = (
-            forward(network.to_input(clips.to(network.device))).cpu().numpy()
-        )
+        found: NDArray[np.float32] = ask(network, clips).cpu().numpy()
         return found
 
     return answer

@@ -26,7 +26,7 @@ from train.scene_test.clips import FOLDER, NoSceneTest, SceneClips, open_apart
 from train.scene_test.picture import draw_scene_test
 from train.scene_test.scores import FIGURES, SceneScores, measure_scenes, measure_scenes_from_logits
 from train.scene_test.tables import Sample, arm_rows, metrics_of, scene_table
-from train.settings.full import ClassifierSettings, FullSettings
+from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
 
 PICTURE = "scene_test.png"
 RESULT = "scene_test.json"
@@ -61,6 +61,11 @@ class SceneTest:
             metrics["arms"][name]["scene_test"] = kept
 
 
+def wants_scene_test(stage: StageTwoSettings) -> bool:
+    """Whether a run ends with a scene test: where it is asked for, or by `--compare`."""
+    return stage.compare if stage.scene_test is None else stage.scene_test
+
+
 def run_scene_test(
     run: Run, opened: Opened, settings: FullSettings, trainings: Mapping[str, Sequence[Path]]
 ) -> SceneTest | None:
@@ -77,8 +82,7 @@ def run_scene_test(
     Returns:
         None where it is not wanted, or cannot be: a line then says why.
     """
-    stage = settings.stage_two
-    if not (stage.compare if stage.scene_test is None else stage.scene_test):
+    if not wants_scene_test(settings.stage_two):
         return None
     with run.stage("scene test"):
         try:

@@ -1,8 +1,9 @@
 """Methods that learn from unlabelled clips, where the trunk stays as it is: on features alone.
 
 The views of a few passes over the unlabelled clips (`--views`) are made as a training on clips
-would see them, and become features once. A method then trains the last layer on them with the
-trainer and the objective of every other training.
+would see them, and become features once: they are kept beside the bank, for all methods that ask
+for the same view, and for runs with other thresholds, methods or pairs. A method then trains the
+last layer on them with the trainer and the objective of every other training.
 
 Its gradient begins at the optimum of the labelled clips alone, with the same penalty and with all
 labelled views in each step: a method whose loss on unlabelled clips weighed nothing would stay
@@ -20,11 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from l2a.networks import Trunk, VideoNetwork
-from l2a.progress import progress
 from train.batches import ClipBatch, ClipSource
 from train.frozen.features import FeatureBank
 from train.frozen.head import LinearHead
-from train.loading import prefetch
 from train.objectives.parts import Training
 from train.objectives.table import Method
 from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
@@ -119,23 +118,28 @@ class FeatureViews:
 
     def _make(self, name: str) -> list[dict[str, Tensor]]:
         """One view of all steps; what belongs to it is kept beside it."""
-        needs = frozenset({name} - {"weak"})
+        given, needs = self.unlabelled, frozenset({name} - {"weak"})
         batches = SemiBatches(
             _Nothing(self.steps_per_pass, self.passes, _no_clips(self.source)), self.source,
-            replace(self.unlabelled, teacher=None, targets=None), self.flip, self.seed, needs,
+            replace(given, teacher=None, targets=None), self.flip, self.seed, needs,
         )  # fmt: skip
-        made = []
-        with progress(f"features of {name.replace('_', ' ')} views", "batches") as report:
-            for step, batch in enumerate(prefetch(batches[i] for i in range(len(batches)))):
-                own: dict[str, Tensor] = {name: self.bank.of(getattr(batch, name))}
-                if name == "weak":
-                    own["rows"] = torch.from_numpy(batches.rows(step))
-                if name == "cut":
-                    for beside in ("partners", "cut_weight"):
-                        own[beside] = getattr(batch, beside)
-                made.append(own)
-                report(step + 1, len(batches))
-        return made
+
+        def make(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            batch = batches[step]
+            beside = ("partners", "cut_weight") if name == "cut" else ()
+            return getattr(batch, name), {one: getattr(batch, one) for one in beside}
+
+        strong = repr(given.strong) if name in ("strong", "cut") else ""
+        found = self.bank.batches(
+            name.replace("_", "-"), len(batches), make,
+            f"features of {name.replace('_', ' ')} views",
+            self.seed, self.flip, given.per_batch, self.bank.marks(given.rows), strong,
+        )  # fmt: skip
+        for step, own in enumerate(found):
+            own[name] = own.pop("features")
+            if name == "weak":
+                own["rows"] = torch.from_numpy(batches.rows(step))
+        return found
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,8 @@ def train_on_features(
         views: of unlabelled clips.
         labelled: features float32 `[n, D]` in place of clips, and soft labels.
         start: the optimum of the labelled clips, whose penalty is kept.
-        settings: of which epochs are used: passes over the unlabelled clips.
+        settings: of which are used epochs, passes over the unlabelled clips, the norm of gradients
+            and where the learning rate begins again, with the same share of its first value.
         semi: thresholds and weights.
 
     Returns:
@@ -192,7 +197,8 @@ def train_on_features(
     batches = _Cycled(labelled, views.steps(method.views), views.steps_per_pass, settings.epochs)
     training = Training(network, len(batches), 1 if "teacher" in method.views else 0, views.seed)
     objective = method.make(objective_settings(semi), training)
-    how = replace(settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2)
+    again = settings.lr_restart and RATE * settings.lr_restart / settings.lr
+    how = replace(settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2, lr_restart=again)
     trainer = Trainer(network, objective, batches, how, seed=views.seed)
     trainer.train()
     return _head_of(objective.final(network), start.l2), trainer.cost

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2a.clips import ClipBank, RowState
+from l2a.disks import create_array, write_rows
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.image_classifiers import ImageClassifier, make_image_classifier
@@ -229,8 +230,11 @@ class TeacherTable:
                 return
             started = time.monotonic()
             frames = torch.from_numpy(np.array(self._bank.frames[row]))
-            self._values[row] = self._teacher.log_probabilities(frames).numpy()
-            self._state[row] = 1  # last: a killed process leaves whole rows, or none
+            logs = self._teacher.log_probabilities(frames).numpy()
+            write_rows(self._values, row, logs[None].astype(np.float16))
+            write_rows(
+                self._state, row, np.ones(1, np.uint8)
+            )  # last: a killed process leaves whole rows, or none
             self.computed += len(frames)
             self.seconds += time.monotonic() - started
 
@@ -248,8 +252,8 @@ def _begin(folder: Path, bank: ClipBank, identity: str, values: tuple[int, ...])
         return
     path.unlink(missing_ok=True)  # first: without an index, what else is there counts as nothing
     # Sparse files: what is never written takes no room on the disk.
-    open_memmap(folder / "values.npy", mode="w+", dtype=np.float16, shape=values)
-    open_memmap(folder / "state.npy", mode="w+", dtype=np.uint8, shape=values[:1])
+    create_array(folder / "values.npy", values, np.float16)
+    create_array(folder / "state.npy", values[:1], np.uint8, whole=True)
     write_json(path, index)
 
 

@@ -51,6 +51,14 @@ class ClassifierSettings:
             but for batch normalisation, which normalises each micro-batch by itself.
         sync_batchnorm: where several GPUs train together, batch normalisation over the clips of
             all of them; else each normalises its own.
+        compile: train the network's trunk as `torch.compile` makes it, for a long training on a
+            GPU: compiling takes minutes, needs a C++ compiler, and pays where steps are many. The
+            results are the same up to rounding.
+        clip_gradients: the norm, over all parameters, above which a step's gradients are scaled
+            down to it; 0 leaves them as they are.
+        lr_restart: learning rate that the cosine begins again with, at restart_at of the training,
+            to fall as slowly as before; no restart if not given.
+        restart_at: share of the training's steps after which it begins again.
     """
 
     GROUP: ClassVar[str] = "classifier"
@@ -68,6 +76,10 @@ class ClassifierSettings:
     freeze_trunk: bool = setting(False, added=True)
     micro_batch: int | None = setting(None, added=True)
     sync_batchnorm: bool = setting(False, added=True)
+    compile: bool = setting(False, added=True)
+    clip_gradients: float = setting(0.0, added=True)
+    lr_restart: float | None = setting(None, added=True)
+    restart_at: float = setting(0.875, added=True)
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -81,6 +93,16 @@ class ClassifierSettings:
             raise InputError(f"momentum is {self.momentum}; give 0 or more, and below 1.")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay}; give 0 or more.")
+        if not 0 <= self.clip_gradients < math.inf:
+            raise InputError(
+                f"clip_gradients is {self.clip_gradients}; give a norm above 0, or 0 for none."
+            )
+        if self.lr_restart is not None and not 0 < self.lr_restart < math.inf:
+            raise InputError(
+                f"lr_restart is {self.lr_restart}; give a rate above 0, or leave it out."
+            )
+        if not 0 < self.restart_at < 1:
+            raise InputError(f"restart_at is {self.restart_at}; give a share between 0 and 1.")
 
 
 @dataclass(frozen=True)
