@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compositing.settings import PrepareSettings
+from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.logs import LOGGER, opened_run
 from l2a.options import AblationSettings, Data, FromSelector
@@ -26,8 +26,6 @@ from train.paper.filling import write_table
 from train.paper.given import arguments_of
 from train.settings.few_shot import FewShotSettings, FewShotVerb
 from train.settings.full import RunSettings
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def run_step(step: Step) -> str:
     except L2AError as error:
         return str(error)
     except Exception as error:  # it costs this command alone, and its reason is listed
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             raise  # which strikes all that follow
         LOGGER.debug(traceback.format_exc())
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
