@@ -78,7 +78,7 @@ def run_table(groups: Sequence[Group], table: str, folder: Path) -> list[Failed]
         reason = run_step(step)
         opened_run(folder)
         if reason:
-            LOGGER.error(f"l2a {shlex.join(step.words)}: {reason}")
+            LOGGER.error(f"command {number} of {len(left)}: {reason}")
             failed.append(Failed(step.words, reason))
         write_table(folder, groups, table)
     return failed
