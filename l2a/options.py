@@ -195,10 +195,6 @@ class PaperSettings:
             )
         if self.dollars_per_hour is not None and not 0 <= self.dollars_per_hour < math.inf:
             raise InputError(f"dollars_per_hour is {self.dollars_per_hour}; give 0 or more.")
-        for name in ("presets", "lists"):
-            folder = getattr(self, name)
-            if folder is not None and not folder.is_dir():
-                raise InputError(f"There is no folder {folder}; give --{name} one that is there.")
 
 
 @dataclass(frozen=True)

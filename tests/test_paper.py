@@ -10,14 +10,16 @@ from l2a.arguments import parse
 from l2a.cli import main
 from l2a.errors import InputError
 from l2a.options import PaperSettings
+from l2a.runs import Run
 from l2a.settings import ClipSettings
 from train.commands import ALL_GROUPS, COMMANDS, full_settings
 from train.paper import few_shot, semi
 from train.paper.ablated import ABLATED
 from train.paper.cells import Group
 from train.paper.cost import Cost, Extent, bank_cost, layers_cost, training_cost
-from train.paper.given import PRESETS
+from train.paper.given import PRESETS, arguments_of
 from train.paper.planning import describe, plan_table
+from train.paper.running import refuse_other
 from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,10 +189,28 @@ def test_hours_have_a_price(tmp_path: Path) -> None:
     hours = round(9_537 * 0.992) * 182 / 7 / 3600
     assert f"about {hours:.0f} GPU hours, ${2.5 * hours:.0f} and" in masks
     rows = [line.split() for line in lines]
-    assert ["l2a", "73.1", "0.7", "1.65"] in rows  # 0.658 hours
+    assert ["l2a", "73.1", "0.7", "1.64"] in rows  # 0.656 hours
     assert not any("$" in line for line in describe(plan_table(plain), plain))
     with pytest.raises(InputError, match=r"dollars_per_hour is -1.0; give 0 or more"):
         wanted(tmp_path, "5", dollars_per_hour=-1.0)
+
+
+def test_a_finished_ablation_of_other_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data/ucf101").mkdir(parents=True)
+    one = wanted(tmp_path, "5", seeds=(0,))
+    (step,) = plan_table(one)[0].steps
+    for path, selection in zip(step.runs, ("none", "selector"), strict=True):
+        words = ["train", str(tmp_path / "data/ucf101"), "--config", str(PRESETS / "ucf101.yaml"),
+                 "--selection", selection, "--out", str(path.parent)]  # fmt: skip
+        groups = full_settings(arguments_of(words)).groups()
+        run = Run.open(path.parent, "train", groups, {"data": tmp_path / "data/ucf101"})
+        run.fix_settings()
+        path.touch()
+    refuse_other(step)
+    record = step.runs[1].with_name("run.yaml")
+    record.write_text(record.read_text().replace("epochs: 100\n", "epochs: 90\n"))
+    with pytest.raises(InputError, match="was made with epochs=90 and not 100"):
+        refuse_other(step)
 
 
 # The command.

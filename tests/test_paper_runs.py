@@ -37,7 +37,8 @@ def test_table_three_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ))  # fmt: skip
     (tmp_path / "presets").mkdir()
     settings = SMALL | {"compare": False, "repeats": 1, "setting": "semi-supervised",
-                        "pseudo_threshold": 0.3, "num_frames": 2, "probe": 0}  # fmt: skip
+                        "pseudo_threshold": 0.3, "num_frames": 2, "probe": 0,
+                        "selector_steps": 2}  # fmt: skip
     (tmp_path / "presets/semi-ucf101.yaml").write_text(yaml.safe_dump(settings))
     made, said = started(tmp_path, "3", capsys)
     assert "command 1 of 1" in said
@@ -63,9 +64,10 @@ def test_table_four_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         yaml.safe_dump({side: list(names) for side, names in split.items()})
     )
     (tmp_path / "presets").mkdir()
-    settings = SMALL_FEW_SHOT | {"compare": True, "train_episodes": 4, "validate_every": 2,
-                                 "trx_dim": 8}  # fmt: skip
-    settings.pop("validation_classes"), settings.pop("novel_classes")
+    drawn = ("validation_classes", "novel_classes")  # which the list says here
+    settings = {name: value for name, value in SMALL_FEW_SHOT.items() if name not in drawn}
+    settings |= {"compare": True, "train_episodes": 4, "train_queries": 1, "episodes_per_step": 1,
+                 "validate_every": 2, "trx_dim": 8}  # fmt: skip
     for name, own in (
         ("c3d-pn", {"method": "prototype"}), ("arn", {"method": "arn", "num_frames": 16}),
         ("trx", {"method": "trx"}),

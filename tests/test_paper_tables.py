@@ -151,7 +151,7 @@ def test_a_preset_of_ones_own_takes_the_place_of_one(tmp_path: Path) -> None:
     assert str(own / "semi-ucf101.yaml") in ucf.steps[0].words
     assert str(PRESETS / "semi-hmdb51.yaml") in hmdb.steps[0].words
     with pytest.raises(InputError, match="There is no folder nowhere; give --presets one"):
-        wanted(tmp_path, "3", presets=Path("nowhere"))
+        plan_table(wanted(tmp_path, "3", presets=Path("nowhere")))
 
 
 # Costs, by hand.

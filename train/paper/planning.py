@@ -29,8 +29,12 @@ def plan_table(wanted: PaperSettings) -> list[Group]:
     """The groups of a table.
 
     Raises:
-        InputError: there is no such table, or a preset of the user's cannot be read.
+        InputError: there is no such table, a folder that is named is not there, or a preset of the
+            user's cannot be read.
     """
+    for name, folder in (("presets", wanted.presets), ("lists", wanted.lists)):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"There is no folder {folder}; give --{name} one that is there.")
     if wanted.cells not in TABLES:
         raise InputError(
             f"There are no presets of table {wanted.cells!r}; choose one of "

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compositing.settings import PrepareSettings
-from l2a.arguments import Arguments
+from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.logs import LOGGER, opened_run
-from l2a.options import Data, FromSelector
+from l2a.options import AblationSettings, Data, FromSelector
 from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import counted
 from selector.settings import SelectorSettings
+from train.ablation.plan import row_settings
+from train.ablation.table import read_table
 from train.commands import COMMANDS, full_settings
 from train.paper.cells import Group, Step
 from train.paper.filling import write_table
 from train.paper.given import arguments_of
 from train.settings.few_shot import FewShotSettings, FewShotVerb
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from train.settings.full import RunSettings
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def run_table(groups: Sequence[Group], table: str, folder: Path) -> list[Failed]
         reason = run_step(step)
         opened_run(folder)
         if reason:
-            LOGGER.error(f"l2a {shlex.join(step.words)}: {reason}")
+            LOGGER.error(f"command {number} of {len(left)}: {reason}")
             failed.append(Failed(step.words, reason))
         write_table(folder, groups, table)
     return failed
@@ -94,7 +94,7 @@ def run_step(step: Step) -> str:
     except L2AError as error:
         return str(error)
     except Exception as error:  # it costs this command alone, and its reason is listed
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             raise  # which strikes all that follow
         LOGGER.debug(traceback.format_exc())
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -102,33 +102,33 @@ def run_step(step: Step) -> str:
 
 
 def refuse_other(step: Step) -> None:
-    """Refuse the figures of a finished run that was made with other settings.
-
-    `l2a ablate` does so itself, and what a segmenter or a Selector from before settles is not known
-    before it is opened.
+    """Refuse the figures of finished runs that were made with other settings.
 
     Raises:
-        InputError: it was; the message names the first setting that differs.
+        InputError: one was; the message names the first setting that differs.
     """
-    command = step.words[0]
-    if command == "ablate":
-        return
     arguments = arguments_of(step.words)
-    name, facts = command, {}
     if FewShotVerb in arguments:
-        name = f"{command} {arguments[FewShotVerb].verb}"
-    else:
-        facts = {"data": arguments[Data].data}
-    Run(step.runs[0].parent).refuse_other(name, _compared(arguments), facts)
+        name = f"{step.words[0]} {arguments[FewShotVerb].verb}"
+        kinds = {type(group) for group in full_settings(arguments).groups()} | {FewShotSettings}
+        own = [group for group in arguments.groups() if type(group) in kinds]
+        _refuse(step.runs[0].parent, name, own, {}, PrepareSettings)
+        return
+    facts = {"data": arguments[Data].data}
+    if AblationSettings in arguments:
+        table = read_table(arguments[AblationSettings].table)
+        for path in step.runs:  # OUT/ROW/split-S-seed-N/report.html
+            row = row_settings(arguments, table, table.rows[path.parent.parent.name])
+            _refuse(path.parent, "train", row.groups(), facts, PrepareSettings, RunSettings)
+        return
+    reused = (SelectorSettings,) if arguments[FromSelector].selector else ()
+    own = list(full_settings(arguments).groups())
+    _refuse(step.runs[0].parent, "train", own, facts, PrepareSettings, *reused)
 
 
-def _compared(arguments: Arguments) -> list[Any]:
-    """Groups of settings that a run keeps as they were given."""
-    own: list[Any] = [*full_settings(arguments).groups()]
-    if FewShotSettings in arguments:
-        own = [group for group in arguments.groups() if type(group) in map(type, own)]
-        own.append(arguments[FewShotSettings])
-    settled: list[type[Any]] = [PrepareSettings]
-    if FromSelector in arguments and arguments[FromSelector].selector:
-        settled.append(SelectorSettings)
-    return [group for group in own if type(group) not in settled]
+def _refuse(
+    folder: Path, command: str, groups: Iterable[Any], facts: Mapping[str, Any], *settled: type
+) -> None:
+    """As `Run.refuse_other`, but for groups that are settled only when data and Selector are
+    opened, or that the folder's name says."""
+    Run(folder).refuse_other(command, [one for one in groups if type(one) not in settled], facts)
