@@ -89,9 +89,7 @@ def test_where_it_fails_one_sentence_says_so(
 
     torch._dynamo.reset()
     monkeypatch.setattr(compiling, "BACKEND", backend)
-    with pytest.raises(
-        L2AError, match=r"on this machine \(No working C\+\+ compiler found\)"
-    ):
+    with pytest.raises(L2AError, match=r"on this machine \(No working C\+\+ compiler found\)"):
         train_plain(tmp_path, compile=True)
     monkeypatch.undo()
     train_plain(tmp_path)

@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from l2a.errors import InputError, L2AError
 from l2a.progress import say
@@ -250,7 +251,7 @@ def _join() -> None:
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
     try:
-        store, number, _ = next(dist.rendezvous("env://", timeout=_JOINING))
+        store, number, _ = next(rendezvous("env://", timeout=_JOINING))
         dist.init_process_group(
             backend, store=store, rank=number, world_size=expected, timeout=_PATIENCE
         )
