@@ -225,3 +225,31 @@ def test_two_processes_train_as_one_and_a_death_costs_nothing(tmp_path: Path) ->
     again = ended(tmp_path / "killed")
     assert again[0][-1] == two[0][-1]
     assert all(torch.equal(again[1][name], value) for name, value in two[1].items())
+
+
+@pytest.mark.slow
+def test_accelerate_starts_two_processes_and_with_cpu_one(tmp_path: Path) -> None:
+    """Without a GPU `--cpu` starts one process, and `--multi_gpu` as many as are asked for."""
+    pytest.importorskip("accelerate")
+    train_plain(tmp_path / "one")
+    for flag, processes in (("--multi_gpu", 2), ("--cpu", 1)):
+        folder = tmp_path / flag
+        folder.mkdir()
+        start_by_accelerate(folder, flag)
+        assert load_tensors(folder / "network.safetensors")[1]["world"] == processes
+        assert_same(ended(tmp_path / "one"), ended(folder))
+
+
+def start_by_accelerate(folder: Path, flag: str) -> None:
+    """Run `together.py` by `accelerate launch`, which is asked for two processes."""
+    around = os.environ | {
+        "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", flag, "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", free_port(),
+        str(Path(__file__).with_name("together.py")), str(folder),
+    ]  # fmt: skip
+    subprocess.run(command, env=around, check=True, timeout=600)

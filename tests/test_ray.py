@@ -365,7 +365,7 @@ def test_an_error_of_a_task_ends_the_others(tmp_path: Path) -> None:
 
 
 def test_an_ablation_on_ray_has_the_table_of_one_after_another(tmp_path: Path) -> None:
-    """Killed runs go on; the same command reads what is finished."""
+    """Then the same command reads what is finished."""
     data = write_tiny(tmp_path / "data", (*CLASSES, "RideBike"), train_groups=2)
     ray = ["--engine", "ray", "--workers", "1"]
     assert ablate(data, tmp_path / "serial") == 0
@@ -373,5 +373,5 @@ def test_an_ablation_on_ray_has_the_table_of_one_after_another(tmp_path: Path) -
     assert table_in(tmp_path / "ray") == table_in(tmp_path / "serial")
     assert ablate(data, tmp_path / "ray", *ray) == 0
     log = (tmp_path / "ray" / "run.log").read_text()
-    assert log.count("top-1") >= 6
-    assert "0 of 8 runs to make" in log
+    assert log.count(": top-1 ") == 3
+    assert "0 of 3 runs to make" in log

@@ -19,7 +19,7 @@ import train.trainer
 from l2a.checkpoints import save_tensors
 from l2a.networks import Trunk, VideoNetwork
 from train.batches import ClipBatch
-from train.distributed import rank, run_together
+from train.distributed import rank, run_together, world
 from train.mix import MixedBatches, TrainingMix
 from train.objectives import Loss
 from train.objectives.supervised import Supervised
@@ -73,7 +73,7 @@ def train_plain(
     figures: list[dict[str, float]] = []
     trainer.train(lambda epoch, found: figures.append(found))
     (folder / "figures.json").write_text(json.dumps(figures))
-    save_tensors(folder / "network.safetensors", network.state_dict(), {"begun": trainer.step})
+    save_tensors(folder / "network.safetensors", network.state_dict(), {"world": world()})
 
 
 if __name__ == "__main__":

@@ -50,8 +50,7 @@ def compiled(network: VideoNetwork, *, wanted: bool) -> Iterator[None]:
 def _compile(function: Features) -> Features:
     # A training has batches of two or three sizes, each of which is worth kernels of its own.
     options: dict[str, Any] = {"fallback_random": True} if BACKEND == "inductor" else {}
-    made: Features = torch.compile(function, backend=BACKEND, dynamic=False, options=options)
-    return made
+    return torch.compile(function, backend=BACKEND, dynamic=False, options=options)
 
 
 def _reason(error: BaseException) -> str:
