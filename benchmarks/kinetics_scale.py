@@ -128,7 +128,8 @@ def match(root: Path, options: argparse.Namespace) -> Figures:
 def agree(root: Path, options: argparse.Namespace) -> Figures:
     """The Selector's input that is made of all features together."""
     features, classes = features_of(root)
-    found = label_agreement(features, torch.from_numpy(classes))
+    some = options.agreed or len(features)
+    found = label_agreement(features[:some], torch.from_numpy(classes)[:some])
     return {"of": f"label agreement of {len(found)} videos"}
 
 
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=240_000)
     parser.add_argument("--pairs", type=int, default=100_000_000, help="ranked")
     parser.add_argument("--scored", type=int, default=1_000_000, help="pairs")
+    parser.add_argument("--agreed", type=int, help="videos of label agreement; all by default")
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=2000, help="of the bank")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from l2a.files import atomic_write, write_json, write_text
 from l2a.logs import listening, say
 from l2a.media import write_video
 from l2a.runs import Run
+from train.tracking import Tracker
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -92,6 +94,26 @@ def test_a_log_on_a_full_disk_is_no_second_error(
         Run.open(folder, "train", [])
         say("line")
     assert capsys.readouterr().err == "line\n"
+
+
+def test_curves_on_a_full_disk_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard writes in a thread, whose end would be told beside."""
+    from tensorboard.compat import tf
+
+    def full(*_: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(tf.io.gfile.GFile, "write", full)
+    told: list[threading.ExceptHookArgs] = []
+    hook = told.append
+    monkeypatch.setattr(threading, "excepthook", hook)
+    with pytest.raises(OSError, match="No space") as raised, Tracker(tmp_path) as tracker:
+        tracker.scalars("a", {"b": 1.0}, 0)
+    assert is_full(raised.value)
+    assert told == []
+    assert threading.excepthook is hook
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.float16, np.float64])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from l2a.disks import is_full
 from l2a.files import atomic_write
 
 FIGURES: Mapping[str, tuple[str, str]] = {
@@ -82,7 +84,13 @@ class Tracker:
         from torch.utils.tensorboard import SummaryWriter
 
         # Two minutes, the default, is longer than some trainings last.
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
+        self._hook = threading.excepthook
+        threading.excepthook = self._say
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
+        except BaseException:
+            threading.excepthook = self._hook
+            raise
 
     def scalars(self, group: str, values: dict[str, float], step: int) -> None:
         """Write each value as the curve `group/name`."""
@@ -143,7 +151,16 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _say(self, arguments: threading.ExceptHookArgs) -> None:
+        """Say why a thread has ended. TensorBoard's, on a full disk, raises the same again in the
+        thread that writes next, or closes."""
+        if arguments.exc_value is None or not is_full(arguments.exc_value):
+            self._hook(arguments)
 
 
 def _markdown(header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> str:
