@@ -56,8 +56,8 @@ def filled(folder: Path, layers: Mapping[str, LayerRecord]) -> ClipBank:
     made, rng = bank(folder, "first"), np.random.default_rng(0)
     for row, id_ in enumerate(IDS):
         frames = rng.integers(0, 256, (2, 20, 24, 3), dtype=np.uint8)
-        both = (frames[..., 0] > 128, 255 - frames) if id_ in layers else (None, None)
-        made.write(row, frames, *both, aspect=1.0 + row)
+        masks = frames[..., 0] > 128 if id_ in layers else None
+        made.write(row, frames, masks, None if masks is None else 255 - frames, aspect=1.0 + row)
     contents(folder, layers).write(made)
     return made
 

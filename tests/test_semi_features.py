@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,8 @@ def test_a_run_with_other_thresholds_makes_none_again_and_one_with_other_clips_d
     assert same(first, again)
     assert all(step.targets is not None for step in again)
     assert same(first[:3], views_of(source, passes=1).steps(ALL))
-    for other in ({"rows": ROWS[1:]}, {"per_batch": 3}):
+    others: list[dict[str, Any]] = [{"rows": ROWS[1:]}, {"per_batch": 3}]
+    for other in others:
         with pytest.raises(TypeError):
             views_of(source, **other).steps(frozenset())
 

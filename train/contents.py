@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,21 +126,22 @@ class Clips:
         return cls(contents.how, numbers[0], numbers[1])
 
 
-def mixed(*parts: NDArray[np.integer]) -> NDArray[np.int64]:
+def mixed(*parts: NDArray[Any]) -> NDArray[np.int64]:
     """One number, 0 or more, for whole numbers side by side: of 63 bits, so that among a million
     two are the same with a chance of one in ten million.
 
     Args:
-        parts: arrays whose shapes go together.
+        parts: arrays of whole numbers, whose shapes go together.
     """
-    total = np.zeros((), np.uint64)
+    total: NDArray[Any] = np.zeros((), np.uint64)
     for part in parts:
         # The finaliser of SplitMix64 (Steele et al. 2014); unsigned products wrap around.
         total = (total ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
         total = (total ^ (total >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         total = (total ^ (total >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         total = total ^ (total >> np.uint64(31))
-    return (total >> np.uint64(1)).astype(np.int64)
+    found: NDArray[np.int64] = (total >> np.uint64(1)).astype(np.int64)
+    return found
 
 
 def number_of(text: str) -> int:

@@ -201,7 +201,7 @@ class FeatureBank:
             with progress(title, "batches") as report:
                 made = prefetch(make(int(step)) for step in missing)
                 for done, (step, (clips, columns)) in enumerate(zip(missing, made, strict=True), 1):
-                    keys.append(step * _MOST_IN_BATCH + np.arange(len(clips)))
+                    keys.append(int(step) * _MOST_IN_BATCH + np.arange(len(clips)))
                     parts.append({"features": self.of(clips), **columns})
                     report(done, len(missing))
                     if done == len(missing) or sum(map(len, keys)) >= _WRITTEN_AT_ONCE:

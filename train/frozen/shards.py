@@ -57,8 +57,8 @@ class Shards:
 
     def between(self, low: int, high: int) -> NDArray[np.int64]:
         """The keys from `low` on and below `high` that were found, ascending, int64."""
-        ends = np.searchsorted(self._keys, [low, high], sorter=self._order)
-        return self._keys[self._order[slice(*ends)]]
+        first, last = np.searchsorted(self._keys, [low, high], sorter=self._order)
+        return self._keys[self._order[first:last]]
 
     def take(self, keys: NDArray[np.int64], name: str) -> Tensor:
         """The rows `[n, ...]` of the tensor `name` for keys `[n]`, all of which are there."""
