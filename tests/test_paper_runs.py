@@ -67,10 +67,10 @@ def test_table_four_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     drawn = ("validation_classes", "novel_classes")  # which the list says here
     settings = {name: value for name, value in SMALL_FEW_SHOT.items() if name not in drawn}
     settings |= {"compare": True, "train_episodes": 4, "train_queries": 1, "episodes_per_step": 1,
-                 "validate_every": 2, "trx_dim": 8}  # fmt: skip
+                 "validate_every": 2, "trx_dim": 8, "episodes": 10}  # fmt: skip
     for name, own in (
         ("c3d-pn", {"method": "prototype"}), ("arn", {"method": "arn", "num_frames": 16}),
-        ("trx", {"method": "trx"}),
+        ("trx", {"method": "trx", "network": "tsn_resnet18", "trx_cardinalities": 2}),
     ):  # fmt: skip
         path = tmp_path / f"presets/few-shot-{name}.yaml"
         path.write_text(yaml.safe_dump(settings | own))
