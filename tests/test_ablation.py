@@ -155,7 +155,7 @@ def test_a_row_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_tables_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no table '3'; choose one of 1, 2, pools"):
+    with pytest.raises(InputError, match="no table '3'; choose one of 1, 2, fine-tuned, pools"):
         read_table("3")
     with pytest.raises(InputError, match=r"none\.yaml"):
         read_table(str(tmp_path / "none.yaml"))
