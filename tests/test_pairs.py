@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from l2a.errors import InputError
 from l2a.formats import DataSettings
 from l2a.pairs import (
+    _META,
     ScoredPair,
     first_evenly,
     read_pairs,
@@ -55,7 +56,11 @@ some = st.lists(
 )
 
 
-@given(some, st.dictionaries(names, st.integers() | st.none() | names))
+# Names of our own carry values of their own kind; hypothesis draws words of our source, too.
+others = names.filter(lambda name: name not in _META)
+
+
+@given(some, st.dictionaries(others, st.integers() | st.none() | names))
 def test_any_rows_and_meta_come_back_in_their_order(tmp_path, rows, meta):
     write_pairs(tmp_path / "pairs.parquet", rows, meta)
     assert read_pairs(tmp_path / "pairs.parquet") == (tuple(rows), meta)
