@@ -103,6 +103,18 @@ def test_what_is_not_the_same_is_not_taken(folder: Path, what: str) -> None:
     assert second.state[0] == RowState.PENDING
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"how": "how"}', '{"how": "how", "sources": 3, "layers": {}}',
+     '{"how": "how", "sources": {"a": 1}, "layers": ["a"]}'],
+)  # fmt: skip
+def test_damaged_notes_of_another_bank_are_none(folder: Path, text: str) -> None:
+    first = filled(folder, records(a="1"))
+    (first.folder / "contents.json").write_text(text)
+    assert Contents.beside(first) is None
+    assert contents(folder, records(a="1")).fill_from_others(bank(folder, "second")) == 0
+
+
 def prepared_of(made: ClipBank, train: list[int]) -> PreparedData:
     source = ClipSource(made, np.zeros(len(made), np.int64), 2, 20, CompositeSettings())
     rest = np.setdiff1d(np.arange(len(made)), train)

@@ -82,13 +82,14 @@ class Contents:
             return  # damaged, or of another version
         if other.settings != bank.settings:
             return
-        for id_ in ids:
+        known = set(other.ids)
+        for id_ in (one for one in ids if one in known):
             mark, layers = self.sources[id_], self.layers[id_]
             if not mark or notes.sources.get(id_) != mark:
                 continue
             theirs, state = other.row(id_), RowState(int(other.state[other.row(id_)]))
             wanted = (RowState.LAYERS,) if layers else (RowState.FRAMES, RowState.LAYERS)
-            if state not in wanted or (layers and notes.layers[id_] != layers):
+            if state not in wanted or (layers and notes.layers.get(id_) != layers):
                 continue
             bank.write(
                 bank.row(id_), np.array(other.frames[theirs]),
@@ -150,8 +151,12 @@ def number_of(text: str) -> int:
 
 
 def _read(folder: Path) -> Contents | None:
+    """The notes in a folder; damaged ones are none, and cost the work of making rows anew."""
     path = folder / _FILE
     if not path.is_file():
         return None
-    content = read_json(path)
-    return Contents(content["how"], content["sources"], content["layers"])
+    try:
+        content = read_json(path)
+        return Contents(content["how"], dict(content["sources"]), dict(content["layers"]))
+    except (L2AError, KeyError, TypeError, ValueError):
+        return None
