@@ -120,12 +120,8 @@ class Bench:
         for choice, sharpness, draws in (("half", "half", self.draws), ("selected", "best", 1)):
             if choice in choices:
                 rank = replace(settings.rank, sharpness=sharpness)
-                pairs = [
-                    Chooser(
-                        prepared, matching, rank, len(prepared.rows["train"]), seed
-                    ).best(trained, settings.engine).selection.pairs
-                    for seed in range(draws)
-                ]  # fmt: skip
+                chooser = Chooser(prepared, matching, rank, len(prepared.rows["train"]), 0)
+                pairs = chooser.draws(draws, trained)
                 yield arm_name(pool, rule, choice, folds), self.study.with_pairs(pairs, rule)
 
 
@@ -162,7 +158,9 @@ def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) ->
     bank = FeatureBank(trunk, prepared, FrozenSettings(), flip=True, seed=0)
     measured = _scenes(opened, settings, trunk, folder) if scenes else None
     rows = prepared.rows
-    study = Study(prepared, bank, Sides(rows["train"], rows["val"], rows["test"]), measured)
+    sides = Sides(rows["train"], rows["val"], rows["test"])
+    near = Study(prepared, bank, sides).real_alone().l2
+    study = Study(prepared, bank, sides, measured, near)
     return Bench(prepared, settings, study, bank, folder, given.universe, given.draws)
 
 

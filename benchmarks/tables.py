@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from l2a.allocation import keep_freed_memory
 from l2a.errors import InputError
 from l2a.runs import versions
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a benchmark; what is wrong with its arguments is said in one sentence, exit code 2."""
+    """Run a benchmark, with memory as commands have it; what is wrong with its arguments is said in
+    one sentence, exit code 2."""
+    keep_freed_memory()
     try:
         main()
     except InputError as error:

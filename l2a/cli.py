@@ -18,6 +18,7 @@ from typing import Any
 
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a import __version__
+from l2a.allocation import keep_freed_memory
 from l2a.arguments import COMMON, Arguments, parse
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP's threads spin while they wait: where other programs use the cores too, two threads
     # took nine times as long as one. It is read when PyTorch is imported, which comes later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     words, level = _level(sys.argv[1:] if argv is None else argv)
     with listening(level):
         try:

@@ -275,9 +275,22 @@ def _lite() -> FrameNetwork:
     model = EfficientNet.from_name("efficientnet-lite0")
     channels = int(model._fc.in_features)
     del model._fc, model._dropout, model._avg_pooling
+    for module in model.modules():
+        _pad_in_convolution(module)
     # Its input is (x − 127) / 128 of x in 0..255.
     mean, std = 127 / 255, 128 / 255
     return FrameNetwork(model, channels, (mean, mean, mean), (std, std, std), "extract_features")
+
+
+def _pad_in_convolution(module: nn.Module) -> None:
+    """Let a convolution do the padding that a copy of its input is made for, where both sides get
+    the same: equal numbers in four fifths of the time."""
+    padding = getattr(getattr(module, "static_padding", None), "padding", None)
+    if isinstance(module, nn.Conv2d) and padding is not None:
+        left, right, top, bottom = padding
+        if (left, top) == (right, bottom):
+            module.padding = (top, left)
+            module.static_padding = nn.Identity()
 
 
 def _lite_imagenet() -> Mapping[str, Tensor]:

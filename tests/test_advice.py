@@ -36,9 +36,8 @@ from train.advice.recommend import Known, recommend, settings_yaml
 from train.advice.reward import Agreement, answer_reward
 from train.advice.scores import Estimate
 from train.advice.seeing import answer_eyes, answer_scenes
-from train.advice.study import walk_l2
 from train.commands import ALL_GROUPS, COMMANDS
-from train.frozen.head import STRENGTHS, HeadProblem, choose_l2
+from train.frozen.head import STRENGTHS, HeadProblem, choose_l2, walk_l2
 from train.prepared import PreparedData
 from train.settings.advice import AdviceSettings, EyesSettings
 
@@ -153,8 +152,9 @@ def test_a_strength_is_walked_to(planted: tuple[Bench, dict[str, HeldOut], Payme
     tune = bank.centre(sides.tune), source.one_hot(sides.tune)
     best = choose_l2([problem], *tune)
     for start in (1.0, 1e-3, STRENGTHS[-1]):
-        l2, head = walk_l2(problem, *tune, start)
-        assert l2 == best.l2 == head.l2
+        walked = walk_l2([problem], *tune, start)
+        assert walked.l2 == best.l2 == walked.heads[0].l2
+        assert walked.losses[walked.l2] == min(walked.losses.values())
 
 
 # Does it pay

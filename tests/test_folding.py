@@ -74,6 +74,55 @@ def test_a_norm_whose_input_is_read_twice_stays() -> None:
     assert torch.equal(folded(example), network(example))
 
 
+def _in_place(network: nn.Module) -> list[bool]:
+    return [bool(m.inplace) for m in network.modules() if hasattr(m, "inplace")]
+
+
+def test_activations_work_in_place() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.Conv2d(4, 2, 1), nn.SiLU())
+    folded = fold_batch_norms(network, torch.rand(1, 3, 8, 8))
+    assert _in_place(folded) == [True, True]
+    assert _in_place(network) == [False, False]
+    clip = torch.randn(2, 3, 9, 9)
+    kept = clip.clone()
+    with torch.inference_mode():
+        assert torch.equal(folded(clip), network(clip))
+    assert torch.equal(clip, kept)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_read_again_is_not_overwritten(first: bool) -> None:
+    """A shortcut around an activation, and an activation of the input itself."""
+
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            maps = frames if first else self.conv(frames)
+            return self.conv(self.act(maps)) if first else maps + self.act(maps)
+
+    torch.manual_seed(0)
+    network = Shortcut()
+    folded = fold_batch_norms(network, torch.linspace(-1, 1, 192).view(1, 3, 8, 8))
+    assert _in_place(folded) == [False]
+
+
+def test_padding_in_the_convolution_is_the_same() -> None:
+    """EfficientNet-Lite0 as its package has it, and as it is here."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    theirs = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    ours = build_network("tsn_efficientnet_lite0", 2, None).trunk.eval().get_submodule("frames")
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    padded = [m for m in ours.modules() if isinstance(getattr(m, "static_padding", None),
+                                                      nn.ZeroPad2d)]  # fmt: skip
+    assert len(padded) == 5  # of stride 2: one side gets more
+    frames = torch.randn(2, 3, 112, 112)
+    with torch.inference_mode():
+        assert torch.equal(ours.extract_features(frames), theirs.extract_features(frames))
+
+
 def test_a_3d_network_is_left_as_it_is() -> None:
     trunk = build_trunk("tiny3d")
     assert trunk.folded() is trunk

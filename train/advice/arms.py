@@ -221,7 +221,7 @@ class Bench:
             if name == arm.name:
                 return found
         sides = self.folds.sides(fold)
-        study = Study(self.prepared, self.bank, sides, near=near)
+        study = Study(self.prepared, self.bank, sides, near=near, tried=1)
         fitted = self._fit(study, arm, sides.fit)
         found = self._measured(fitted, fold)
         save_tensors(path, found, arm.name)

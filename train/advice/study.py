@@ -7,7 +7,6 @@ cost seconds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,15 +18,12 @@ from torch import Tensor
 from compositing.settings import LabelRule
 from train.advice.scores import Score
 from train.frozen.features import FeatureBank
-from train.frozen.head import STRENGTHS, HeadProblem, LinearHead, choose_l2, cross_entropy
+from train.frozen.head import HeadProblem, LinearHead, choose_l2, walk_l2
 from train.prepared import PreparedData
 
 Rows = NDArray[np.int64]
 Scenes = Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]]
 """Features ─► logits given, the accuracy in each form of the scene test."""
-
-_TRIED = 3
-"""Draws on which an arm's strength is chosen; the others are fitted with it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ class Study:
         sides: Sides,
         scenes: Scenes | None = None,
         near: float | None = None,
+        tried: int = 3,
     ) -> None:
         """
         Args:
@@ -78,8 +75,9 @@ class Study:
             scenes: measures a head in the scene test.
             near: where the search for a strength begins, which then goes downhill from there
                 (`walk_l2`); without it all strengths are tried.
+            tried: draws on which an arm's strength is chosen; the others are fitted with it.
         """
-        self._near = near
+        self._near, self._tried = near, tried
         self._source, self._bank, self._scenes = prepared.source, bank, scenes
         views = bank.real(sides.fit)
         self._real = views.flatten(0, 1)
@@ -116,15 +114,15 @@ class Study:
         )
 
     def _fitted(self, problems: Sequence[HeadProblem]) -> Fitted:
+        tried, tune = problems[: self._tried], self._tune
         if self._near is None:
-            strength = choose_l2(problems[:_TRIED], *self._tune)
-            l2, heads = strength.l2, list(strength.heads)
+            strength = choose_l2(tried, *tune)
         else:
-            l2, first = walk_l2(problems[0], *self._tune, self._near)
-            heads = [first]
+            strength = walk_l2(tried, *tune, self._near)
+        heads = list(strength.heads)
         for problem in problems[len(heads) :]:
-            heads.append(problem.fit(l2, heads[0]))
-        return Fitted(tuple(map(self._score, heads)), l2, tuple(heads))
+            heads.append(problem.fit(strength.l2, heads[0]))
+        return Fitted(tuple(map(self._score, heads)), strength.l2, tuple(heads))
 
     def _score(self, head: LinearHead) -> Score:
         logits = head.logits(self._measure)
@@ -135,37 +133,3 @@ class Study:
 
     def _one_hot(self, rows: Rows) -> Tensor:
         return self._source.one_hot(rows).double()
-
-
-def walk_l2(
-    problem: HeadProblem, features: Tensor, labels: Tensor, start: float
-) -> tuple[float, LinearHead]:
-    """The strength from which the loss on validation clips rises to both sides, and its head.
-
-    The loss has one valley for all that we have seen, and weak strengths take the most time: from
-    a good start three are tried and not ten.
-
-    Args:
-        problem: what is fitted.
-        features, labels: of the validation clips, `[m, D]` and `[m, C]`.
-        start: one of `STRENGTHS`, or the nearest of them is taken.
-    """
-    shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
-    tried: dict[int, tuple[float, LinearHead]] = {}
-
-    def loss(place: int, near: LinearHead | None = None) -> float:
-        if place not in tried:
-            head = problem.fit(STRENGTHS[place], near)
-            found = cross_entropy(head.logits(features), labels.double(), shares)[0]
-            tried[place] = float(found), head
-        return tried[place][0]
-
-    place = min(range(len(STRENGTHS)), key=lambda one: abs(math.log(STRENGTHS[one] / start)))
-    best = loss(place)
-    for step in (-1, 1):
-        while 0 <= place + step < len(STRENGTHS):
-            if loss(place + step, tried[place][1]) >= best:
-                break
-            place += step
-            best = tried[place][0]
-    return STRENGTHS[place], tried[place][1]

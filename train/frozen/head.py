@@ -18,6 +18,7 @@ features). L-BFGS (`torch.optim`, strong Wolfe) then takes a few dozen steps, wh
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -257,24 +258,65 @@ def choose_l2(
         strengths: tried from strong to weak, each from the optimum before it. Of two that are as
             good the stronger one is taken.
     """
-    shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
     losses: dict[float, float] = {}
     chosen: tuple[LinearHead, ...] = ()
     worse = 0
-    starts: Sequence[LinearHead | None] = [None] * len(problems)
+    heads: Sequence[LinearHead | None] = [None] * len(problems)
     for l2 in sorted(set(strengths), reverse=True):
-        heads = [problem.fit(l2, start) for problem, start in zip(problems, starts, strict=True)]
-        each = [cross_entropy(head.logits(features), labels.double(), shares)[0] for head in heads]
-        loss = float(torch.stack(each).mean())
+        heads, loss = _fit_all(problems, features, labels, l2, heads)
         if not losses or loss < min(losses.values()):
-            chosen, worse = tuple(heads), 0
+            chosen, worse = heads, 0
         else:
             worse += 1
         losses[l2] = loss
         if worse == _PATIENCE:
             break
-        starts = heads
     return Strength(min(losses, key=lambda l2: losses[l2]), losses, chosen)
+
+
+def walk_l2(
+    problems: Sequence[HeadProblem], features: Tensor, labels: Tensor, start: float
+) -> Strength:
+    """The strength from which the loss on validation clips rises to both sides.
+
+    The loss has one valley for all that we have seen, and weak strengths take the most time: from
+    a good start three are tried, where `choose_l2` tries up to ten.
+
+    Args:
+        problems, features, labels: as for `choose_l2`.
+        start: one of `STRENGTHS`, or the nearest of them is taken.
+    """
+    tried: dict[int, tuple[tuple[LinearHead, ...], float]] = {}
+
+    def loss(place: int, starts: Sequence[LinearHead | None]) -> float:
+        if place not in tried:
+            tried[place] = _fit_all(problems, features, labels, STRENGTHS[place], starts)
+        return tried[place][1]
+
+    place = min(range(len(STRENGTHS)), key=lambda one: abs(math.log(STRENGTHS[one] / start)))
+    best = loss(place, [None] * len(problems))
+    for step in (-1, 1):
+        while 0 <= place + step < len(STRENGTHS):
+            if loss(place + step, tried[place][0]) >= best:
+                break
+            place += step
+            best = tried[place][1]
+    losses = {STRENGTHS[one]: found for one, (_, found) in tried.items()}
+    return Strength(STRENGTHS[place], losses, tried[place][0])
+
+
+def _fit_all(
+    problems: Sequence[HeadProblem],
+    features: Tensor,
+    labels: Tensor,
+    l2: float,
+    starts: Sequence[LinearHead | None],
+) -> tuple[tuple[LinearHead, ...], float]:
+    """The heads of one strength, and their mean loss on validation clips."""
+    shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
+    heads = tuple(problem.fit(l2, start) for problem, start in zip(problems, starts, strict=True))
+    each = [cross_entropy(head.logits(features), labels.double(), shares)[0] for head in heads]
+    return heads, float(torch.stack(each).mean())
 
 
 def save_heads(path: Path, heads: Sequence[LinearHead]) -> None:
