@@ -18,7 +18,7 @@ from torch import Tensor
 from compositing.settings import LabelRule
 from train.advice.scores import Score
 from train.frozen.features import FeatureBank
-from train.frozen.head import HeadProblem, LinearHead, choose_l2, walk_l2
+from train.frozen.head import HeadProblem, LinearHead, choose_l2, fit_heads, walk_l2
 from train.prepared import PreparedData
 
 Rows = NDArray[np.int64]
@@ -119,10 +119,10 @@ class Study:
             strength = choose_l2(tried, *tune)
         else:
             strength = walk_l2(tried, *tune, self._near)
-        heads = list(strength.heads)
-        for problem in problems[len(heads) :]:
-            heads.append(problem.fit(strength.l2, heads[0]))
-        return Fitted(tuple(map(self._score, heads)), strength.l2, tuple(heads))
+        left = problems[len(tried) :]
+        starts = [strength.heads[0]] * len(left)
+        heads = (*strength.heads, *fit_heads(left, strength.l2, starts))
+        return Fitted(tuple(map(self._score, heads)), strength.l2, heads)
 
     def _score(self, head: LinearHead) -> Score:
         logits = head.logits(self._measure)

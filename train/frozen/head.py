@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -225,6 +226,26 @@ def fit_head(
     return HeadProblem(features, labels, weights).fit(l2, start)
 
 
+def fit_heads(
+    problems: Sequence[HeadProblem], l2: float, starts: Sequence[LinearHead | None]
+) -> tuple[LinearHead, ...]:
+    """The optima of several problems at one strength, side by side.
+
+    The products of one problem are too small for several threads to gain much. Each problem is
+    fitted on one, so that a head does not depend on how many there are.
+
+    Args:
+        problems: such as draws of pairs.
+        l2: the strength.
+        starts: where each begins; see `HeadProblem.fit`.
+    """
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(
+        threads, "head", initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        return tuple(pool.map(lambda problem, start: problem.fit(l2, start), problems, starts))
+
+
 @dataclass(frozen=True)
 class Strength:
     """A strength that was chosen.
@@ -314,7 +335,7 @@ def _fit_all(
 ) -> tuple[tuple[LinearHead, ...], float]:
     """The heads of one strength, and their mean loss on validation clips."""
     shares = torch.full((len(features),), 1 / len(features), dtype=torch.float64)
-    heads = tuple(problem.fit(l2, start) for problem, start in zip(problems, starts, strict=True))
+    heads = fit_heads(problems, l2, starts)
     each = [cross_entropy(head.logits(features), labels.double(), shares)[0] for head in heads]
     return heads, float(torch.stack(each).mean())
 

@@ -32,6 +32,7 @@ from train.frozen.head import (
     LinearHead,
     Strength,
     choose_l2,
+    fit_heads,
     load_heads,
     save_heads,
 )
@@ -209,9 +210,8 @@ def find_strength(
         InputError: it is to be chosen, and there are no validation clips.
     """
     if frozen.l2 is not None:
-        first = problems[0].fit(frozen.l2)
-        rest = [problem.fit(frozen.l2, first) for problem in problems[1:]]
-        return Strength(frozen.l2, {}, (first, *rest))
+        heads = fit_heads(problems, frozen.l2, [None] * len(problems))
+        return Strength(frozen.l2, {}, heads)
     rows = prepared.rows["val"]
     if len(rows) == 0:
         raise InputError(
