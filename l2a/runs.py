@@ -103,19 +103,23 @@ class Run:
         return run
 
     def refuse_other(
-        self, command: str, settings: Iterable[Any], facts: Mapping[str, Any] | None = None
-    ) -> None:
+        self, command: str, settings: Iterable[Any], facts: Mapping[str, Any] | None = None,
+        unasked: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         """Refuse to read the results of another command, or of other settings; nothing is written.
 
         Args:
             command, settings, facts: as for `open`.
+            unasked: further settings and facts that the run may have, whatever they are.
 
         Raises:
             InputError: it is another's; the message names the first setting that differs.
         """
         before = self.read()
         _check_command(self.folder, before["command"], command)
-        _check_settings(self.folder, before["settings"], list(settings), dict(facts or {}))
+        unasked = set(unasked)
+        asked = {key: value for key, value in before["settings"].items() if key not in unasked}
+        _check_settings(self.folder, asked, list(settings), dict(facts or {}))
 
     def fix_settings(self) -> None:
         """From now on results depend on the settings: the folder takes no others."""

@@ -173,6 +173,15 @@ def parse_matches(spec: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def is_handwritten(spec: str) -> bool:
+    """Whether a specification names a file, alone or with other parts.
+
+    Raises:
+        InputError: as `parse_matches`.
+    """
+    return any(isinstance(part, HandWritten) for part in parse_matches(spec))
+
+
 def _simple(spec: str, word: str) -> Part | None:
     """The part that `word` names, or None where it can only be the beginning of a path."""
     if word in _PLAIN:

@@ -134,7 +134,7 @@ def test_a_plan_counts_runs_and_says_what_is_missing(tmp_path: Path) -> None:
     assert [bool(group.missing()) for group in groups] == [False, True, True, True, True]
     assert "Sports-1M" in groups[2].missing()[0]
     assert groups[1].missing() == [f"the folder {tmp_path}/data/hmdb51"]
-    done = tmp_path / "out/table-5/ucf101/l2a/split-1-seed-4/report.html"
+    done = tmp_path / "out/table-5/ucf101/l2a/split-1-seed-4/table.txt"
     done.parent.mkdir(parents=True)
     done.touch()
     (weights := tmp_path / "sports.pth").touch()

@@ -72,7 +72,7 @@ def run_together(command: Callable[[], None]) -> None:
     Raises:
         InputError: a launcher's variables are incomplete, or the processes did not find each other.
     """
-    if _asked_for() < 2:
+    if asked_for() < 2:
         if _BY_ACCELERATE in os.environ:
             say("note: accelerate launch started one process, which trains alone; where it was to "
                 "be several, leave --cpu out and give --multi_gpu, or use torchrun")  # fmt: skip
@@ -106,7 +106,12 @@ def own_device(like: torch.device) -> torch.device:
     """The device of this process where process 0 uses one of that type."""
     if like.type != "cuda":
         return like
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", _own_gpu())
+
+
+def _own_gpu() -> int:
+    """Its number among those that this process sees: some launchers show each process its own."""
+    return int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
 
 
 def refuse_other_gpu(device: torch.device) -> None:
@@ -226,7 +231,7 @@ class Parts(Generic[B]):
         return Part(whole.part(self.rank, self.world), len(whole))
 
 
-def _asked_for() -> int:
+def asked_for() -> int:
     """How many processes the launcher says there are.
 
     Raises:
@@ -238,18 +243,28 @@ def _asked_for() -> int:
     return int(said)
 
 
+def refuse_launcher(command: str) -> None:
+    """Raise `InputError` where a launcher started a command in several processes that works in
+    one."""
+    if (count := asked_for()) > 1:
+        raise InputError(
+            f"`l2a {command}` was started in {count} processes, and it works in one; start it "
+            "without a launcher."
+        )
+
+
 def _join() -> None:
     """Join the group that the launcher's variables name; assert that it is one.
 
     Raises:
         InputError: it is not.
     """
-    expected = _asked_for()
+    expected = asked_for()
     gpus = torch.cuda.device_count()
     backend = "gloo"
     if gpus and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
+        torch.cuda.set_device(_own_gpu())
     try:
         store, number, _ = next(rendezvous("env://", timeout=_JOINING))
         dist.init_process_group(

@@ -40,7 +40,7 @@ from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
 from train.mix import NO_PAIRS, TrainingMix
-from train.opening import Opened, open_data, refuse_other_layers
+from train.opening import NEEDED, Opened, open_data, refuse_other_layers
 from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
@@ -239,7 +239,9 @@ def open_training(
     check_arms(plans, len(opened.videos.classes))
     refuse_unlabelled(opened.videos, settings.semi, data)
     check_teacher(settings, plans)
-    return opened if settings.semi.on else replace(opened, layered=("train",))
+    if settings.semi.on:
+        return replace(opened, needed=(*NEEDED, "unlabelled"))
+    return replace(opened, layered=("train",))
 
 
 @dataclass(frozen=True)

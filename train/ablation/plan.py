@@ -109,7 +109,7 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
     seeds = list(wanted.seeds or (base.run.seed,))
     videos = read_splits(data, base.data, splits)
     prepare = resolve_segmenter(
-        base.prepare, videos[0].of_split("train"), base.engine, (out,)
+        base.prepare, videos[0].of_split("train"), base.engine, _made_before(base, out)
     )  # fmt: skip
     if prepare.sentence:
         say(prepare.sentence)
@@ -126,6 +126,11 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
         for split in splits for seed in seeds for name, row in settings.items()
     )  # fmt: skip
     return Plan(table, data, out, settings, runs, masks, arguments.groups())
+
+
+def _made_before(base: FullSettings, out: Path) -> tuple[Path, ...]:
+    """Where layers may lie already, whose segmenter is the one to go on with."""
+    return (out,) if base.run.layers is None else (out, base.run.layers)
 
 
 def row_settings(arguments: Arguments, table: Table, row: Row) -> FullSettings:

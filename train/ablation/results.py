@@ -102,7 +102,7 @@ class Results:
         lines = []
         for name, row in self.table.rows.items():
             own = figures[name]
-            means = {figure: mean(values(own, figure).values()) for figure in names if own}
+            means = {f: mean(found.values()) for f in names if (found := values(own, f))}
             differences = {} if name == self.table.baseline else {
                 figure: paired(values(own, figure), values(base, figure)) for figure in names
             }  # fmt: skip

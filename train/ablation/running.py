@@ -16,6 +16,7 @@ import torch
 
 from l2a.disks import is_full
 from l2a.errors import L2AError
+from l2a.files import read_json
 from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
 from l2a.runs import Run
@@ -24,8 +25,11 @@ from train.ablation.drawn import write_tables
 from train.ablation.plan import LAYERS, MASKS, Plan, PlannedRun
 from train.ablation.results import Outcome, Results, read_outcome
 from train.ablation.spread import Spread
+from train.report import NAME as PAGE
 from train.scene_test.clips import APART
+from train.scene_test.stage import wants_scene_test
 from train.settings.full import FullSettings
+from train.transfer import NOT_REUSED
 from train.two_stage import train
 
 Train = Callable[[Path, Path, FullSettings], object]
@@ -34,8 +38,8 @@ Train = Callable[[Path, Path, FullSettings], object]
 Begin = Callable[[Path, PlannedRun], None]
 """What makes what a run shares with others: `train.ablation.ahead.begin`."""
 
-DONE = "report.html"
-"""What a run writes last."""
+DONE = "table.txt"
+"""What a run writes when all its figures are there; its page comes last (`finished`)."""
 
 
 def run_all(plan: Plan, work: Train = train) -> Results:
@@ -83,12 +87,13 @@ def run_side_by_side(
         groups = sharing(run for run in plan.runs if run not in outcomes)
         for number, group in enumerate(groups, 1):
             say(f"── layers and clips {number} of {len(groups)}: {group[0].title}")
-            reason = _reason(group[0], partial(begin, plan.data, group[0]))
-            for run in group:
-                if reason:
-                    outcomes[run] = Outcome(failed=reason)
-                else:
-                    tasks[run] = RunTask(plan.data, run, work)
+            for place, run in enumerate(group):
+                reason = _reason(run, partial(begin, plan.data, run))
+                if not reason:
+                    tasks |= {one: RunTask(plan.data, one, work) for one in group[place:]}
+                    break
+                # It may be wrong with this run alone: the next one tries.
+                outcomes[run] = Outcome(failed=reason)
         _write(plan, outcomes)
         say(f"── {len(tasks)} of {len(plan.runs)} runs to make, side by side")
         began = time.monotonic()
@@ -146,8 +151,8 @@ def _tell(run: PlannedRun, outcome: Outcome, number: str) -> None:
 def _tell_time(seconds: float, runs: int, left: int) -> None:
     """Say how long the runs that are left will take, by those that were made in so many seconds."""
     if left:
-        mean = seconds / runs
-        say(f"a run takes about {in_words(mean)}; the other {left} about {in_words(left * mean)}")
+        say(f"{runs} made in {in_words(seconds)}; the other {left} will take about "
+            f"{in_words(left * seconds / runs)}")  # fmt: skip
 
 
 def one(data: Path, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
@@ -159,7 +164,8 @@ def one(data: Path, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
         if fresh:
             work(data, run.folder, run.settings)
         else:
-            Run(run.folder).refuse_other("train", run.settings.groups(), {"data": data})
+            facts = {"data": data, **NOT_REUSED}
+            Run(run.folder).refuse_other("train", run.settings.groups(), facts)
             say(f"{run.folder} is finished")
         found.append(read_outcome(run))
 
@@ -184,8 +190,17 @@ def _reason(run: PlannedRun, do: Callable[[], object]) -> str:
 
 
 def finished(run: PlannedRun) -> bool:
-    """Whether a run has written all that it writes."""
-    return (run.folder / DONE).is_file()
+    """Whether a run has written all that it writes: its figures, then its page, which `l2a report`
+    writes of a run that is under way, too; and a scene test, where one is asked for now."""
+    written = all((run.folder / name).is_file() for name in (DONE, PAGE))
+    return written and not _lacks_scene_test(run)
+
+
+def _lacks_scene_test(run: PlannedRun) -> bool:
+    """A test that was tried and left out counts as lacking: the run is opened and says so again."""
+    if not wants_scene_test(run.settings.stage_two):
+        return False
+    return "scene_test" not in read_json(run.folder / "metrics.json")
 
 
 def _share_all_masks(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from train.ablation.running import run_all, run_side_by_side
 from train.ablation.spread import in_words, make_spread
 from train.ablation.table import read_table
 from train.commands import show
+from train.distributed import refuse_launcher
 from train.settings.full import ClassifierSettings
 
 
@@ -29,6 +30,7 @@ def run(arguments: Arguments) -> None:
     if wanted.dry_run:
         show(*describe(plan, how))
         return
+    refuse_launcher("ablate")
     spread = make_spread(wanted.jobs, engine, arguments[ClassifierSettings].device)
     own = Run.open(plan.out, COMMAND, plan.groups, {"data": plan.data})
     for line in describe(plan, how):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from l2a.arguments import Arguments
-from l2a.errors import InputError, L2AError
+from l2a.errors import L2AError
 from l2a.options import PaperSettings
 from train.commands import show
+from train.distributed import refuse_launcher
 from train.paper.filling import NAME, write_table
 from train.paper.planning import describe, plan_table
 from train.paper.running import run_table
@@ -21,11 +20,8 @@ def run(arguments: Arguments) -> None:
         L2AError: some of the commands failed.
     """
     wanted = arguments[PaperSettings]
-    if wanted.start and (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise InputError(
-            f"`l2a paper --start` was started in {count} processes; start it without a launcher, "
-            "or give the launcher a command of the plan."
-        )
+    if wanted.start:
+        refuse_launcher("paper --start")
     groups = plan_table(wanted)
     show(*describe(groups, wanted))
     folder = wanted.out / f"table-{wanted.cells}"

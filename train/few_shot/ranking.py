@@ -22,6 +22,7 @@ from l2a.videos import VideoSet, carve_validation
 from selector.agreement import label_agreement
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
+from semantic_match.partners import is_handwritten
 from semantic_match.settings import MatchSettings
 from train.batches import UNLABELLED
 from train.features import all_features
@@ -32,7 +33,7 @@ from train.recipe import SelectorRecipe
 from train.settings.full import FullSettings
 from train.stage_one import run_stage_one
 from train.trained_selector import SelectorWithTrunk
-from train.transfer import Reuse, open_selector
+from train.transfer import Reuse, Reused, open_selector
 
 Rows = NDArray[np.int64]
 
@@ -68,7 +69,7 @@ def base_view(data: FewShotData, val_share: float, seed: int) -> PreparedData:
     return replace(prepared, videos=videos, source=source, rows=rows, records=records)
 
 
-def given_selector(reuse: str, settings: FullSettings) -> SelectorWithTrunk:
+def given_selector(reuse: str, settings: FullSettings) -> Reused:
     """A Selector from before.
 
     Raises:
@@ -76,8 +77,7 @@ def given_selector(reuse: str, settings: FullSettings) -> SelectorWithTrunk:
     """
     recipe = SelectorRecipe.of(settings)
     # The classes that it is asked about are new to it: those of embeddings may be any.
-    found = open_selector(Reuse(reuse), recipe, settings.clips, settings.match.embedder, ())
-    return found.trained
+    return open_selector(Reuse(reuse), recipe, settings.clips, settings.match.embedder, ())
 
 
 def train_base_selector(base: PreparedData, settings: FullSettings, out: Path) -> SelectorWithTrunk:
@@ -96,8 +96,10 @@ def train_base_selector(base: PreparedData, settings: FullSettings, out: Path) -
             "labels is one-hot, and a Selector that knows classes by number cannot rank scenes of "
             "novel ones; give --labels embedding."
         )
-    recipe = SelectorRecipe.of(settings)
-    matching = build_matching(base, settings.match)
+    recipe, match = SelectorRecipe.of(settings), settings.match
+    if is_handwritten(match.matches):
+        match = replace(match, matches="any")  # the file is about novel classes
+    matching = build_matching(base, match)
     return run_stage_one(base, matching, recipe, out / "stage_one", out / "selector")
 
 
@@ -143,13 +145,25 @@ def partners(
 ) -> dict[str, tuple[str, ...]]:
     """Novel class ─► the base classes that lend it their scenes (Semantic Matching, Sec. 3.2).
 
-    Each novel class is matched with the base classes as if it were one of them.
+    Each novel class is matched with the base classes as if it were one of them; a file, which names
+    several of them, is read for all at once.
 
     Raises:
         InputError: the specification is wrong, or leaves a class without a partner.
     """
     embedder = make_embedder(settings.embedder)
     vectors = embed_classes((*base, *novel), embedder)
+    if is_handwritten(settings.matches):
+        names = (*base, *novel)
+        written = match_classes(names, vectors, settings.matches)
+        return {
+            name: tuple(
+                base[m.background]
+                for m in written
+                if names[m.foreground] == name and m.background < len(base)
+            )
+            for name in novel
+        }
     found = {}
     for number, name in enumerate(novel):
         own = np.concatenate([vectors[: len(base)], vectors[len(base) + number][None]])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from compositing.records import unfit_rows
 from l2a.class_splits import ClassSplit, write_class_split
 from l2a.errors import InputError
-from l2a.files import read_json, write_json, write_text
+from l2a.files import file_sha256, read_json, write_json, write_text
 from l2a.progress import say
 from l2a.runs import Run
+from train.distributed import refuse_launcher
 from train.few_shot.bench import (
     FewShotPlan,
     check_clips,
@@ -47,11 +49,12 @@ from train.few_shot.ranking import (
     partners,
     train_base_selector,
 )
-from train.few_shot.run_training import CLASSES, load_trained, refuse_other_classes
-from train.few_shot.saved import SavedEpisodes, write_episodes
+from train.few_shot.run_training import CLASSES, WEIGHTS, load_trained, refuse_other_classes
+from train.few_shot.saved import SavedEpisodes, refuse_other_episodes, write_episodes
 from train.few_shot.table import Arm, results_json, results_table
 from train.settings.few_shot import Choice
 from train.trained_selector import SelectorWithTrunk
+from train.transfer import Reused
 
 Rows = NDArray[np.int64]
 
@@ -86,6 +89,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
         InputError: the settings or the data are wrong, or the run is another one's.
         L2AError: the work failed.
     """
+    refuse_launcher("few-shot evaluate")
     trained = target if (target / "run.yaml").is_file() else None
     data = target if trained is None else data_of(trained)
     out = _out(out, trained)
@@ -106,7 +110,10 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     plan = replace(plan, full=replace(plan.full, prepare=opened.store.settings))
     run = Run.open(
         out, "few-shot evaluate", plan.groups(),
-        {"data": data, "trained": trained, "selector": plan.selector, **split_facts(split)},
+        {
+            "data": data, "trained": trained, "selector": plan.selector, **split_facts(split),
+            **_weights(trained, given),
+        },
     )  # fmt: skip
     layers = any(choice != "none" for choice in plan.few.choices)
     with run.stage("prepare"):
@@ -117,8 +124,9 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     write_class_split(run.path(CLASSES), split)
     found = FewShotData(prepared, split)
     episodes = open_episodes(found.clips("novel"), plan)
+    refuse_other_episodes(run.path("episodes", "of.json"), episodes)
     with run.stage("scenes"):
-        compositors = _compositors(run, plan, found, given)
+        compositors = _compositors(run, plan, found, None if given is None else given.trained)
     codes = Codes(method.eval(), frame_bank(plan, network.trunk, found), len(prepared.bank))
     with run.stage("features"):
         _encode(codes, found, compositors)
@@ -183,7 +191,18 @@ def open_episodes(clips: EpisodeClips, plan: FewShotPlan) -> Episodes:
     return drawn
 
 
-def _given(plan: FewShotPlan) -> SelectorWithTrunk | None:
+def _weights(trained: Path | None, given: Reused | None) -> dict[str, Any]:
+    """Checksums of a method and a Selector from before: one trained again under the same name is
+    another."""
+    found: dict[str, Any] = {}
+    if trained is not None:
+        found["method_weights"] = file_sha256(trained / WEIGHTS)[:16]
+    if given is not None:
+        found["selector_weights"] = given.facts["selector_weights"]
+    return found
+
+
+def _given(plan: FewShotPlan) -> Reused | None:
     """The Selector from before, if one is named and used: what is wrong with it is said now."""
     if plan.selector is None or "selector" not in plan.few.choices:
         return None

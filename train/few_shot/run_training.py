@@ -19,7 +19,7 @@ from l2a.files import write_json
 from l2a.networks import VideoNetwork
 from l2a.progress import say
 from l2a.runs import Run
-from train.distributed import world
+from train.distributed import refuse_launcher
 from train.few_shot.bench import (
     FewShotPlan,
     check_clips,
@@ -70,11 +70,7 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
         InputError: the settings or the data are wrong.
         L2AError: the work failed.
     """
-    if world() > 1:
-        raise InputError(
-            f"`l2a few-shot train` was started in {world()} processes, and it trains in one; start "
-            "it without a launcher."
-        )
+    refuse_launcher("few-shot train")
     check_method(plan)
     videos = read_every_video(data, plan.full.data)
     split = choose_classes(videos, plan)

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from l2a.errors import InputError
-from l2a.files import atomic_write
+from l2a.files import atomic_write, fingerprint, read_json, write_json
 from train.few_shot.episodes import Episode, EpisodeClips, Episodes, EpisodeSettings, Rows
 
 _KIND = "l2a episodes"
 _VERSION = 1
+_COMPARED = 100
+"""Episodes by which two files of them, or two draws, are told apart."""
+
 _PLURAL = {"class": "classes", "video": "videos"}
 
 
@@ -47,6 +50,30 @@ def write_episodes(path: Path, episodes: Episodes) -> None:
         for number in range(len(episodes)):
             one = episodes[number]
             file.write(_line([one.classes.tolist(), places(one.support), places(one.query)]))
+
+
+def refuse_other_episodes(path: Path, episodes: Episodes) -> None:
+    """Refuse to go on with accuracies of other episodes.
+
+    Args:
+        path: what accuracies that are there already were measured on; written where it is not.
+        episodes: those at hand.
+
+    Raises:
+        InputError: they are others.
+    """
+    clips = episodes.clips
+    id_of = dict(zip(clips.rows.tolist(), clips.ids, strict=True))
+    first = [episodes[number] for number in range(min(_COMPARED, len(episodes)))]
+    sides = [[one.support.ravel().tolist(), one.query.ravel().tolist()] for one in first]
+    mark = fingerprint([[[id_of[row] for row in side] for side in one] for one in sides])
+    if not path.is_file():
+        write_json(path, {"episodes": mark})
+    elif read_json(path) != {"episodes": mark}:
+        raise InputError(
+            f"{path.parent} holds accuracies of other episodes, because the file of episodes or "
+            "the videos that can be read have changed; give --out another folder."
+        )
 
 
 class SavedEpisodes:

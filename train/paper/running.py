@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from compositing.segmenters.auto import AUTO
 from compositing.settings import PrepareSettings
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
@@ -25,7 +26,14 @@ from train.paper.cells import Group, Step
 from train.paper.filling import write_table
 from train.paper.given import arguments_of
 from train.settings.few_shot import FewShotSettings, FewShotVerb
+from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
 from train.settings.full import RunSettings
+
+SETTLED_FACTS = frozenset({
+    "data", "selector", "finetune_selector", "selector_weights", "trained", "method_weights",
+    "class_split_mark",
+})  # fmt: skip
+"""What runs keep besides settings; of these `data` alone is known before they begin."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +118,30 @@ def refuse_other(step: Step) -> None:
     arguments = arguments_of(step.words)
     if FewShotVerb in arguments:
         name = f"{step.words[0]} {arguments[FewShotVerb].verb}"
-        kinds = {type(group) for group in full_settings(arguments).groups()} | {FewShotSettings}
+        kinds = {type(group) for group in full_settings(arguments).groups()}
+        kinds |= {FewShotSettings, PrototypeSettings, ArnSettings, TrxSettings}
         own = [group for group in arguments.groups() if type(group) in kinds]
-        _refuse(step.runs[0].parent, name, own, {}, PrepareSettings)
+        _refuse(step.runs[0].parent, name, own, {})
         return
     facts = {"data": arguments[Data].data}
     if AblationSettings in arguments:
         table = read_table(arguments[AblationSettings].table)
         for path in step.runs:  # OUT/ROW/split-S-seed-N/report.html
             row = row_settings(arguments, table, table.rows[path.parent.parent.name])
-            _refuse(path.parent, "train", row.groups(), facts, PrepareSettings, RunSettings)
+            _refuse(path.parent, "train", row.groups(), facts, RunSettings)
         return
     reused = (SelectorSettings,) if arguments[FromSelector].selector else ()
     own = list(full_settings(arguments).groups())
-    _refuse(step.runs[0].parent, "train", own, facts, PrepareSettings, *reused)
+    _refuse(step.runs[0].parent, "train", own, facts, *reused)
 
 
 def _refuse(
-    folder: Path, command: str, groups: Iterable[Any], facts: Mapping[str, Any], *settled: type
+    folder: Path, command: str, groups: Sequence[Any], facts: Mapping[str, Any], *settled: type
 ) -> None:
-    """As `Run.refuse_other`, but for groups that are settled only when data and Selector are
-    opened, or that the folder's name says."""
-    Run(folder).refuse_other(command, [one for one in groups if type(one) not in settled], facts)
+    """As `Run.refuse_other`, but for what is settled only when data and Selector are opened, or
+    that the folder's name says."""
+    asked = [one for one in groups if type(one) not in settled]
+    left_out = {field.name for one in groups if type(one) in settled for field in fields(one)}
+    if any(isinstance(one, PrepareSettings) and one.segmenter == AUTO for one in asked):
+        left_out.add("segmenter")
+    Run(folder).refuse_other(command, asked, facts, (left_out | SETTLED_FACTS) - set(facts))
