@@ -22,7 +22,7 @@ from l2a.files import read_json, write_json
 from train.ablation.drawn import markdown, write_tables
 from train.ablation.plan import Plan, PlannedRun, describe, make_plan
 from train.ablation.results import Outcome, Results, paired, read_outcome, student
-from train.ablation.running import run_all, share_masks
+from train.ablation.running import finished, run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
 from train.commands import ALL_GROUPS, COMMANDS
 from train.settings.full import FullSettings
@@ -334,6 +334,47 @@ def made_up(top1: Callable[[str, int], float]) -> Callable[[Path, Path, FullSett
             (folder / name).write_text("done")
 
     return work
+
+
+def test_a_run_is_finished_when_figures_and_page_are_there(data: Path, tmp_path: Path) -> None:
+    """`l2a report` writes the page of a run that is under way, too."""
+    run = plan_of(data, tmp_path / "out", TWO).runs[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "report.html").touch()
+    assert not finished(run)
+    made_up(lambda *_: 0.5)(data, run.folder, run.settings)
+    assert finished(run)
+
+
+def test_a_scene_test_is_added_to_finished_runs(data: Path, tmp_path: Path) -> None:
+    plain = plan_of(data, tmp_path / "out", TWO)
+    run_all(plain, made_up(lambda *_: 0.5))
+    assert all(map(finished, plain.runs))
+    asked = plan_of(data, tmp_path / "out", TWO, "--scene-test")
+    assert not any(map(finished, asked.runs))
+    for run in asked.runs:
+        path = run.folder / "metrics.json"
+        write_json(path, read_json(path) | {"scene_test": {}})
+    assert all(map(finished, asked.runs))
+
+
+def test_auto_takes_the_masks_of_the_layers_that_are_given(data: Path, tmp_path: Path) -> None:
+    store = tmp_path / "prepared" / "layers"
+    store.mkdir(parents=True)
+    record = {"command": "prepare", "fixed": True, "settings": {"segmenter": "mask-rcnn"}}
+    (store.parent / "run.yaml").write_text(yaml.safe_dump(record))
+    words = ("--layers", str(store), "--segmenter", "auto")
+    plan = plan_of(data, tmp_path / "out", TWO, *words)
+    assert {row.prepare.segmenter for row in plan.settings.values()} == {"mask-rcnn"}
+
+
+def test_a_figure_that_a_row_lacks_is_a_dash(data: Path, tmp_path: Path) -> None:
+    plan = plan_of(data, tmp_path / "out", TWO)
+    first, second = plan.runs
+    results = Results(plan.table, {
+        first: Outcome({"top1": 0.5, "mixed_rand": 0.25}), second: Outcome({"top1": 0.5}),
+    })  # fmt: skip
+    assert "nan" not in markdown(results, results.lines())
 
 
 def test_a_run_that_fails_stops_no_other_and_is_tried_again(data: Path, tmp_path: Path) -> None:

@@ -23,7 +23,16 @@ from together import plain_network, train_plain
 from l2a.checkpoints import load_tensors
 from l2a.errors import InputError
 from train.batches import ClipBatch
-from train.distributed import Part, Parts, average, average_gradients, rank, run_together, world
+from train.distributed import (
+    Part,
+    Parts,
+    average,
+    average_gradients,
+    own_device,
+    rank,
+    run_together,
+    world,
+)  # fmt: skip
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings
@@ -253,3 +262,13 @@ def start_by_accelerate(folder: Path, flag: str) -> None:
         str(Path(__file__).with_name("together.py")), str(folder),
     ]  # fmt: skip
     subprocess.run(command, env=around, check=True, timeout=600)
+
+
+def test_a_process_that_sees_one_gpu_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some launchers show each process its own, whatever its number is."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device(torch.device("cuda")) == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert own_device(torch.device("cpu")) == torch.device("cpu")

@@ -11,7 +11,9 @@ import yaml
 from tiny_data import write_tiny
 
 from l2a.cli import main
+from semantic_match.settings import MatchSettings
 from train.few_shot.evaluation import Evaluation
+from train.few_shot.ranking import partners
 
 CLASSES = ("Bend", "Climb", "Dive", "Jump", "Kick", "Wave")
 SMALL: dict[str, Any] = {
@@ -73,7 +75,9 @@ def test_a_stopped_comparison_goes_on_to_the_same_results(
     assert "selected − random" in page
 
 
-def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(place: Path) -> None:
+def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ("--out", str(place / "trained"))
     train = words(
         place, "train", "data", *out, "--no-freeze-trunk", "--train-episodes", "4",
@@ -94,6 +98,38 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(place: Path) -> Non
     assert main(again) == 0  # the same episodes, from the file
     assert json.loads((place / "again" / "metrics.json").read_text()) == found
     assert main([*again[:-1], str(place / "other"), "--seed", "1"]) == 2
+
+    header, first, *rest = episodes.read_text().splitlines(keepends=True)
+    episodes.write_text("".join([header, *rest, first]))
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "again/episodes holds accuracies of other episodes" in capsys.readouterr().err
+    weights = place / "trained" / "method.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4] ^= 1  # in the last number
+    weights.write_bytes(content)
+    assert main(evaluate) == 2
+    assert "was made with method_weights=" in capsys.readouterr().err
+
+
+def test_a_file_of_matches_may_name_several_novel_classes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("Kick: Bend\nJump: [Bend, Climb, Kick]\nBend: Climb\n")
+    found = partners(("Jump", "Kick"), ("Bend", "Climb"), MatchSettings(matches=str(path)))
+    # Kick is novel itself, and lends no scenes; Bend is not asked about.
+    assert {name: set(lent) for name, lent in found.items()} == {
+        "Jump": {"Bend", "Climb"}, "Kick": {"Bend"},
+    }  # fmt: skip
+
+
+def test_several_processes_are_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for verb in ("train", "evaluate"):
+        assert main(words(place, verb, "data", "--out", str(place / "none"))) == 2
+        said = capsys.readouterr().err
+        assert f"`l2a few-shot {verb}` was started in 2 processes" in said
 
 
 @pytest.mark.parametrize(

@@ -331,12 +331,18 @@ def test_a_started_table_is_filled_and_finished_runs_are_not_run_again(
     # Runs of other settings are no part of this table.
     own = tmp_path / "own"
     own.mkdir()
-    preset = (PRESETS / "semi-ucf101.yaml").read_text().replace("lr: 0.1", "lr: 0.2")
-    (own / "semi-ucf101.yaml").write_text(preset)
-    started.clear()
-    assert main([*words, "--start", "--presets", str(own)]) == 2
-    assert "was made with lr=0.1 and not 0.2" in capsys.readouterr().err
-    assert not started
+    preset = (PRESETS / "semi-ucf101.yaml").read_text()
+    for changed, sentence in (
+        (preset.replace("lr: 0.1", "lr: 0.2"), "was made with lr=0.1 and not 0.2"),
+        (f"{preset}\ndilate: 0.05\n", "was made with dilate=0.03 and not 0.05"),
+    ):
+        (own / "semi-ucf101.yaml").write_text(changed)
+        started.clear()
+        assert main([*words, "--start", "--presets", str(own)]) == 2
+        said = capsys.readouterr().err
+        assert sentence in said
+        assert "has no such setting" not in said
+        assert not started
 
 
 def test_an_evaluation_waits_for_its_training(

@@ -126,3 +126,18 @@ def test_mistakes_are_a_sentence(
     words += ["--layers", str(run / "layers"), "--bank", str(run.parent / "banks")]
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_unlabelled_videos_of_which_none_can_be_read_are_said_after_preparing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "half.mp4").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    given = {"labelled_share": None, "unlabelled": str(tmp_path / "more"), "unlabelled_set": "rest"}
+    config = write_small(tmp_path, **(SEMI | {"methods": "none", "epochs": 1} | given))
+    words = ["train", str(run.parent / "data"), "--config", str(config)]
+    words += ["--layers", str(run / "layers"), "--bank", str(run.parent / "banks")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "No unlabelled video of" in said and "half.mp4" in said
+    assert not (tmp_path / "out" / "stage_two").exists()

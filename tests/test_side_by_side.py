@@ -92,19 +92,28 @@ def test_the_first_of_each_group_is_begun_before_any_run(data: Path, tmp_path: P
     assert list(results.outcomes) == list(plan.runs)
 
 
-def test_a_group_whose_beginning_fails_is_not_started(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "called"),
+    [
+        (("random", "paste"), ["boxes 0", "none 0"]),
+        (("random",), ["paste 0", "boxes 0", "none 0"]),  # the next one begins
+    ],
+)
+def test_a_run_whose_beginning_fails_is_not_started(
+    data: Path, tmp_path: Path, wrong: tuple[str, ...], called: list[str]
+) -> None:
     plan = plan_of(data, tmp_path / "out", THREE)
 
     def begin(data: Path, run: PlannedRun) -> None:
-        if run.row == "random":
-            raise InputError("No train video could be read.")
+        if run.row in wrong:
+            raise InputError("It was made with lr=0.1 and not 0.2.")
 
     spread = Backwards()
     results = run_side_by_side(plan, spread, made_up(value), begin)
     assert [(run.row, why) for run, why in results.failed] == [
-        ("random", "No train video could be read."), ("paste", "No train video could be read."),
-    ]  # fmt: skip
-    assert spread.called == ["boxes 0", "none 0"]
+        (row, "It was made with lr=0.1 and not 0.2.") for row in wrong
+    ]
+    assert spread.called == called
 
 
 # What comes back.
