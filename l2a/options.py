@@ -117,8 +117,8 @@ class AblationSettings:
     """What is compared with what.
 
     Attributes:
-        table: the rows: 1 or 2 for the paper's tables, pools for pools of pairs, or FILE.yaml for
-            rows of your own.
+        table: the rows: 1 or 2 for the paper's tables, pools for pools of pairs, fine-tuned for
+            networks that are trained on, or FILE.yaml for rows of your own.
         splits: the official splits that each row is trained for, such as 1 2 3; that of --split if
             not given.
         seeds: the seeds that each row is trained with, such as 0 1 2; that of --seed if not given.

@@ -122,7 +122,7 @@ _TO_TRAIN = (
 COMMANDS: Mapping[str, Command] = MappingProxyType({
     "check": Command("Read a data set and list what is broken.", (*_DATA, CheckSettings), "check"),
     "match": Command(
-        "Match each class with the classes nearest to it, and draw the map.",
+        "Show which classes exchange scenes under --matches, and draw the map.",
         (*_DATA, MatchSettings, MapPicture), "match",
     ),
     "prepare": Command(

@@ -82,7 +82,8 @@ class FewShotSettings:
     """Episodes: how classes are split, what is drawn, and what learns from it.
 
     Attributes:
-        method: "prototype" (C3D-PN), "arn" or "trx"; docs/few-shot.md says what each computes.
+        method: "prototype" (C3D-PN), "arn" or "trx"; docs/few-shot-methods.md says what each
+            computes.
         way: classes of an episode.
         shots: n, real clips of a class that a method is shown; evaluation takes each of several,
             such as 1 2 3 4 5, training the largest.
