@@ -3,7 +3,8 @@
     python benchmarks/frozen_speed.py [--network tiny3d] [--weights FILE|imagenet] [--clips 64]
         [--rows 800] [--width 1280] [--classes 12] [--draws 16] [--repeats 5]
 
-Frames: clips of a batch seen at once, and a few frames at a time (`in_pieces`), in turns.
+Frames: clips of a batch seen at once, a few frames at a time (`in_pieces`), and these with
+activations in place, in turns; with freed memory kept (`l2a.allocation`) and given back.
 Features: composites a second, from a bank of noise that lies in memory, and how fast kept ones are
 found again. Heads: views that a network of this width would give, correlated as features are (the
 variance of the axes falls off as a power law); L-BFGS on the features as they are, beside
@@ -14,7 +15,11 @@ gradient. Draws: so many heads at one strength. One thread; medians over the rep
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -61,23 +66,47 @@ def main() -> None:
 
 
 def frames_speed(options: argparse.Namespace) -> None:
-    """Clips a second in one pass, and in pieces."""
-    trunk = build_network(options.network, 2, options.weights).trunk.eval().folded()
+    """Clips a second in three ways, with freed memory kept, and in a process that returns it."""
+    given = [options.network, options.weights, options.repeats]
+    kept = frame_rates(*given)
+    code = "import json, sys; import frozen_speed as own; "
+    code += "print(json.dumps(own.frame_rates(*json.loads(sys.argv[1]))))"
+    said = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(given)],
+        cwd=Path(__file__).parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    given_back = json.loads(said.splitlines()[-1])
+    print_table(
+        f"Clips a second, {options.network}", ["freed memory", *kept],
+        [[name, *(f"{rate:.1f}" for rate in rates.values())]
+         for name, rates in (("kept", kept), ("given back", given_back))],
+    )  # fmt: skip
+
+
+def frame_rates(network: str, weights: str | None, repeats: int) -> dict[str, float]:
+    """Clips a second: all frames at once and few at a time, without and with activations in place;
+    medians over turns."""
+    torch.set_num_threads(1)
+    trunk = build_network(network, 2, weights).trunk.eval().folded()
+    able = [module for module in trunk.modules() if hasattr(module, "inplace")]
     rng = torch.Generator().manual_seed(0)
     shape = (EVALUATION_BATCH, 8, 112, 112, 3)
     clips = trunk.to_input(torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng))
-    sizes = {"at once": EVALUATION_BATCH * shape[1] * 112 * 112, "in pieces": PIXELS_AT_ONCE}
-    rates: dict[str, list[float]] = {way: [] for way in sizes}
+    every = EVALUATION_BATCH * shape[1] * 112 * 112
+    ways = {"at once": (every, False), "in pieces": (PIXELS_AT_ONCE, False),
+            "in pieces, in place": (PIXELS_AT_ONCE, True)}  # fmt: skip
+    rates: dict[str, list[float]] = {way: [] for way in ways}
     with torch.no_grad():
-        for _ in range(options.repeats):
-            for way, pixels in sizes.items():
-                image_networks.PIXELS_AT_ONCE = pixels
+        for _ in range(repeats):
+            for way, (image_networks.PIXELS_AT_ONCE, in_place) in ways.items():
+                for module in able:
+                    module.inplace = in_place  # type: ignore[assignment]
                 start = time.perf_counter()
                 trunk(clips)
                 rates[way].append(len(clips) / (time.perf_counter() - start))
     image_networks.PIXELS_AT_ONCE = PIXELS_AT_ONCE
-    cells = [f"{statistics.median(rates[way]):.1f}" for way in sizes]
-    print_table("Clips a second", ["trunk", *sizes], [[options.network, *cells]])
+    return {way: statistics.median(found) for way, found in rates.items()}
 
 
 def features_speed(options: argparse.Namespace) -> None:
