@@ -36,7 +36,7 @@ def page() -> Iterator[Any]:
 def test_the_report_plays_and_fits(page: Any, run: Path, width: int, dark: bool) -> None:
     open_page(page, run / "report.html", width, dark)
     videos = playing(page)
-    assert len(videos) == 8
+    assert len(videos) == 8 + 12  # pairs, and the videos worth least
     for video in videos:
         assert video["error"] is None
         assert video["ready"] >= 2
