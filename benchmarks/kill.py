@@ -3,14 +3,15 @@
     python benchmarks/kill.py                                   # half an hour to an hour
     python benchmarks/kill.py --of few-shot --kills 10 --seed 1
 
-Three jobs on tiny videos: `semi-supervised`, two rounds with four methods, a teacher and an export;
+Four jobs on tiny videos: `semi-supervised`, two rounds with four methods, a teacher and an export;
 `few-shot`, a trunk trained on episodes and its evaluation with composites; `ablation`, two rows by
-two seeds. Each is run once undisturbed. Then its commands are started and, after a random time,
-killed by SIGKILL with all their processes, and started again, until they get through; when they do
-before all kills are spent, what they left is compared and the job begins anew in an empty folder.
-Every file must have the same bytes as that of the undisturbed job, but for those that hold times:
-logs, TensorBoard's events, seconds of stages, reports, and the entries of JSON files in `TIMES`.
-Ends with 1 where something differs or a command fails.
+two seeds; `export`, in every layout, with the real clips copied. Each is run once undisturbed. Then
+its commands are started and, after a random time, killed by SIGKILL with all their processes, and
+started again, until they get through; when they do before all kills are spent, what they left is
+compared and the job begins anew in an empty folder. Every file must have the same bytes as that of
+the undisturbed job, but for those that hold times: logs, TensorBoard's events, seconds of stages,
+reports, and the entries of JSON files in `TIMES`. Ends with 1 where something differs or a command
+fails.
 """
 
 from __future__ import annotations
@@ -95,6 +96,19 @@ def make_job(name: str, root: Path) -> Job:
         table.write_text(yaml.safe_dump({"baseline": "plain", "rows": named}, sort_keys=False))
         words = ["ablate", str(data), "--config", str(config), "--table", str(table)]
         return Job(lambda out: [[*words, "--seeds", "0", "1", "--out", str(out / "run")]])
+    if name == "export":
+        write_tiny(data, train_groups=5)
+        config.write_text(yaml.safe_dump(SMALL | {"compare": False, "selection": "random"}))
+        made = root / "exported-run"
+        subprocess.run(
+            command(["train", str(data), "--config", str(config), "--out", str(made)]),
+            check=True, capture_output=True,
+        )  # fmt: skip
+        words = ["export", str(data), "--pairs", str(made / "pairs.parquet")]
+        words += ["--layouts", "videofolder,mmaction2,pytorchvideo,torchvision,fiftyone,webdataset"]
+        words += ["--include-real", "copy", "--segmenter", str(SMALL["segmenter"])]
+        layers = str(made / "layers")
+        return Job(lambda out: [[*words, "--layers", layers, "--out", str(out / "run")]])
     write_tiny(data, train_groups=5)
     config.write_text(yaml.safe_dump(SMALL | _semi_supervised()))
     words = ["train", str(data), "--config", str(config)]
@@ -123,7 +137,7 @@ def _semi_supervised() -> dict[str, Any]:
     }  # fmt: skip
 
 
-JOBS = ("few-shot", "ablation", "semi-supervised")
+JOBS = ("few-shot", "ablation", "semi-supervised", "export")
 
 
 def command(words: Sequence[str]) -> list[str]:
@@ -193,8 +207,8 @@ def _still_runs(process: subprocess.Popen[bytes], out: Path, seconds: float) -> 
 
 
 def _written(out: Path) -> int:
-    """Bytes of all logs below a folder."""
-    return sum(path.stat().st_size for path in out.rglob("run.log"))
+    """Bytes of all logs below a folder, and whether anything is there: an export has no log."""
+    return sum(path.stat().st_size for path in out.rglob("run.log")) + (out / "run").exists()
 
 
 def last_stage(out: Path) -> str:
