@@ -230,7 +230,8 @@ def _optimiser(selector: Selector, trunk: TrainedTrunk | None, lr: float) -> tor
     groups: list[dict[str, Any]] = [{"params": list(selector.parameters())}]
     if trunk is not None:
         groups.append({"params": list(trunk.parameters), "lr": trunk.lr})
-    return torch.optim.Adam(groups, lr=lr)
+    # Fused: one pass over 12 million weights a step, in place of five.
+    return torch.optim.Adam(groups, lr=lr, fused=True)
 
 
 def _score(selector: Selector, batch: PairBatch, seed: int, step: int) -> Tensor:

@@ -121,6 +121,29 @@ def test_from_the_optimum_it_is_one_step() -> None:
     assert fit_head(features, labels, 1e-3, start=head).steps == 1
 
 
+def test_curvature_by_hand() -> None:
+    """(1 − ‖p‖²) / (C − 1): 1 / C where all classes are alike, half of (1 − ½) for two of three."""
+    problem = HeadProblem(torch.eye(4), torch.eye(3)[[0, 1, 2, 0]])
+    alike = problem._curvature(torch.zeros(4, 3, dtype=torch.float64))
+    assert alike == pytest.approx(1 / 3)
+    two = torch.tensor([0.0, 0.0, -1e9], dtype=torch.float64).expand(4, 3)
+    assert problem._curvature(two) == pytest.approx(0.25)
+    sure = torch.tensor([0.0, -1e9, -1e9], dtype=torch.float64).expand(4, 3)
+    assert problem._curvature(sure) == pytest.approx(1e-4)  # the floor
+
+
+def test_a_path_of_strengths_takes_few_steps() -> None:
+    """Each from the optimum before it, ten times as weak at the end: the scale follows."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 300, generator=rng)
+    labels = torch.eye(10)[torch.randint(10, (200,), generator=rng)]
+    problem, head, steps = HeadProblem(features, labels), None, 0
+    for l2 in (1.0, 0.3, 0.1, 0.03, 0.01):
+        head = problem.fit(l2, head)
+        steps += head.steps
+    assert steps < 60
+
+
 def test_a_weight_of_two_is_two_clips_and_of_zero_none() -> None:
     features, labels = problem_of(12)
     weights = torch.tensor([2.0, 0.0] + [1.0] * 10)

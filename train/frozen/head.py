@@ -10,9 +10,11 @@ The optimum depends on no seed, no start and no order of the clips: what differs
 is what they were fitted to.
 
 For speed the features are turned to their principal axes, which loses nothing (the best W lies in
-their span), and each axis is scaled by Böhning's bound on the curvature of the loss (Böhning 1992,
-"Multinomial logistic regression algorithm": the Hessian is at most half the second moment of the
-features). L-BFGS (`torch.optim`, strong Wolfe) then takes a few dozen steps, whatever the strength.
+their span), and each axis is scaled by the curvature of the loss along it. At a point where clip i
+has probabilities pᵢ the Hessian is Σ wᵢ (diag pᵢ − pᵢ pᵢᵀ) ⊗ x̃ᵢ x̃ᵢᵀ (Böhning 1992, "Multinomial
+logistic regression algorithm"); taken as if p and x̃ had nothing to do with each other, and classes
+were alike, it is κ times the variance of the axis, where κ = mean (1 − ‖pᵢ‖²) / (C − 1), which is
+1 / C at W = 0. L-BFGS (`torch.optim`, strong Wolfe) then takes a few dozen steps.
 """
 
 from __future__ import annotations
@@ -50,6 +52,9 @@ _PATIENCE = 2
 
 _LEAST_VARIANCE = 1e-14
 """An axis that carries less of the features' variance than this share is rounding, and no axis."""
+
+_LEAST_CURVATURE = 1e-4
+"""Of a start that is sure of every clip: elsewhere the loss is more curved than there."""
 
 _ROUNDING = 1e-12
 """Features that differ by less than this share of their size are all the same."""
@@ -147,13 +152,15 @@ class HeadProblem:
         if not 0 < l2 < float("inf"):
             raise ValueError(f"l2 is {l2}; it must be above 0")
         axes, variances, coordinates = self._axes
-        # Böhning: curvature along an axis is at most half its variance, along the bias a half.
-        units = (variances / 2 + l2).rsqrt()
         classes = self._labels.shape[1]
-        point = torch.zeros(classes, len(units) + 1, dtype=torch.float64)
+        weight = torch.zeros(classes, len(variances), dtype=torch.float64)
+        bias = weight.new_zeros(classes)
         if start is not None:
-            point[:, :-1] = (self._scale * start.weight) @ axes / units
-            point[:, -1] = (start.bias + start.weight @ self._mean) / 2**0.5
+            weight = (self._scale * start.weight) @ axes
+            bias = start.bias + start.weight @ self._mean
+        curvature = self._curvature(coordinates @ weight.T + bias)
+        units, of_bias = (curvature * variances + l2).rsqrt(), curvature**-0.5
+        point = torch.cat([weight / units, (bias / of_bias)[:, None]], dim=1)
         scaled = coordinates * units
         lengths = l2 * units.square()
         best = nn.Parameter(point)
@@ -161,18 +168,18 @@ class HeadProblem:
 
         def evaluate() -> tuple[Tensor, bool]:
             loss, push = cross_entropy(
-                scaled @ best.data[:, :-1].T + best.data[:, -1] * 2**0.5, self._labels, self._share
+                scaled @ best.data[:, :-1].T + best.data[:, -1] * of_bias, self._labels, self._share
             )
             gradient = torch.empty_like(best)
             gradient[:, :-1] = push.T @ scaled + best.data[:, :-1] * lengths
-            gradient[:, -1] = push.sum(0) * 2**0.5
+            gradient[:, -1] = push.sum(0) * of_bias
             best.grad = gradient
             loss = loss + (best.data[:, :-1].square() * lengths).sum() / 2
-            return loss, _norm(gradient[:, :-1] / units, gradient[:, -1] / 2**0.5) < aim
+            return loss, _norm(gradient[:, :-1] / units, gradient[:, -1] / of_bias) < aim
 
         steps = _minimise(best, evaluate)
         found = best.data
-        weight, bias = (found[:, :-1] * units) @ axes.T, found[:, -1] * 2**0.5
+        weight, bias = (found[:, :-1] * units) @ axes.T, found[:, -1] * of_bias
         bias -= bias.mean()  # what all classes share says nothing: without it the optimum is one
         loss, left = self._at(weight, bias, l2)
         left /= self._steepest
@@ -183,6 +190,12 @@ class HeadProblem:
             )
         folded = weight / self._scale
         return LinearHead(folded, bias - folded @ self._mean, l2, loss, left, steps)
+
+    def _curvature(self, logits: Tensor) -> float:
+        """κ: how curved the loss is along an axis of variance 1, on average, at these logits."""
+        classes = logits.shape[1]
+        spread = float(self._share @ (1 - logits.softmax(1).square().sum(1)))
+        return max(spread / max(classes - 1, 1), _LEAST_CURVATURE)
 
     @cached_property
     def _steepest(self) -> float:
