@@ -284,7 +284,7 @@ def _lite() -> FrameNetwork:
 
 def _pad_in_convolution(module: nn.Module) -> None:
     """Let a convolution do the padding that a copy of its input is made for, where both sides get
-    the same: equal numbers in four fifths of the time."""
+    the same: equal numbers without the copy."""
     padding = getattr(getattr(module, "static_padding", None), "padding", None)
     if isinstance(module, nn.Conv2d) and padding is not None:
         left, right, top, bottom = padding

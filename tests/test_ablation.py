@@ -356,6 +356,9 @@ def test_a_scene_test_is_added_to_finished_runs(data: Path, tmp_path: Path) -> N
         path = run.folder / "metrics.json"
         write_json(path, read_json(path) | {"scene_test": {}})
     assert all(map(finished, asked.runs))
+    (asked.runs[0].folder / "metrics.json").write_text("{")
+    failed = run_all(asked, made_up(lambda *_: 0.5)).failed  # damaged: it costs this run alone
+    assert [run for run, _ in failed] == [asked.runs[0]]
 
 
 def test_auto_takes_the_masks_of_the_layers_that_are_given(data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from l2a.disks import is_full
-from l2a.errors import L2AError
+from l2a.errors import InputError, L2AError
 from l2a.files import read_json
 from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
@@ -200,7 +200,11 @@ def _lacks_scene_test(run: PlannedRun) -> bool:
     """A test that was tried and left out counts as lacking: the run is opened and says so again."""
     if not wants_scene_test(run.settings.stage_two):
         return False
-    return "scene_test" not in read_json(run.folder / "metrics.json")
+    try:
+        found = read_json(run.folder / "metrics.json")
+    except InputError:
+        return False  # which is said, of this run alone, when its figures are read
+    return isinstance(found, dict) and "scene_test" not in found
 
 
 def _share_all_masks(plan: Plan) -> None:

@@ -23,7 +23,7 @@ class Place:
     Attributes:
         file: JSON.
         keys: the way to the figure, 0..1, from the outermost key on.
-        done: what the run writes last; until it is there, the figure is none.
+        done: what the run writes when its figures are there; until then the figure is none.
     """
 
     file: Path
@@ -90,7 +90,7 @@ class Step:
     Attributes:
         title: what it makes, in a few words; steps that differ in their seed alone share it.
         words: what follows `l2a`.
-        runs: the file that each of its runs writes last.
+        runs: the file that each of its runs writes when its figures are there.
         hours: of one run, on average, on one GPU; what runs share is not counted.
         missing: what must be brought before it can run, each in a few words.
         after: the file that a step before it leaves, without which it cannot run.

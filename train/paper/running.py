@@ -126,7 +126,7 @@ def refuse_other(step: Step) -> None:
     facts = {"data": arguments[Data].data}
     if AblationSettings in arguments:
         table = read_table(arguments[AblationSettings].table)
-        for path in step.runs:  # OUT/ROW/split-S-seed-N/report.html
+        for path in step.runs:  # OUT/ROW/split-S-seed-N/table.txt
             row = row_settings(arguments, table, table.rows[path.parent.parent.name])
             _refuse(path.parent, "train", row.groups(), facts, RunSettings)
         return
