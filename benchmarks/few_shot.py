@@ -6,7 +6,9 @@ Six base, two validation and four novel classes; 4-way, one to five shots. Proto
 training, TRX and ARN learn their heads from episodes of the base classes; then each is measured
 without composites, with random and with selected ones on the same episodes. A small network is
 trained end to end besides. Everything can be stopped and goes on; the results are Markdown on
-stdout. On two cores two methods run side by side, on one thread each.
+stdout. Prototypes come first, on all cores; then on two cores two methods run side by side, on one
+thread each. `--methods` leaves methods out, `--more "--seed 1"` draws other classes, and
+`--more=--group-disjoint` keeps recordings apart.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +49,10 @@ def main() -> None:
     began = time.monotonic()
     evaluate(options, "prototype")  # layers, the bank and its Selector serve others too
     with_own = [name for name in options.methods if name != "prototype"]
-    running = [start(options, name) for name in with_own[:2]]
-    waiting = with_own[2:]
-    while running:
-        for process in running:
-            process.wait()
-        running = [start(options, name) for name in waiting[:2]]
-        waiting = waiting[2:]
+    with ThreadPoolExecutor(2) as lanes:
+        codes = list(lanes.map(lambda name: start(options, name).wait(), with_own))
+    if any(codes):
+        sys.exit("A method failed; what it said stands above, and the same command goes on.")
     show(options, time.monotonic() - began)
 
 

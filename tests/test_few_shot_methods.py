@@ -76,6 +76,19 @@ def test_a_query_has_no_part_in_anothers_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_folded_method_answers_the_same(name: str) -> None:
+    of = method(name)
+    before = {key: value.clone() for key, value in of.state_dict().items()}
+    support, query = features(7, 1), features(5, 2)
+    fast = of.folded()
+    close(fast(support, LABELS, query, WAY), of(support, LABELS, query, WAY))
+    assert not fast.training
+    assert all(torch.equal(value, before[key]) for key, value in of.state_dict().items())
+    if isinstance(fast, Arn):
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.relation.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_copies_of_support_clips_change_nothing(name: str) -> None:
     of = method(name)
     support, query = features(3, 1), features(5, 2)

@@ -127,7 +127,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     refuse_other_episodes(run.path("episodes", "of.json"), episodes)
     with run.stage("scenes"):
         compositors = _compositors(run, plan, found, None if given is None else given.trained)
-    codes = Codes(method.eval(), frame_bank(plan, network.trunk, found), len(prepared.bank))
+    codes = Codes(method.folded(), frame_bank(plan, network.trunk, found), len(prepared.bank))
     with run.stage("features"):
         _encode(codes, found, compositors)
     evaluation = Evaluation(codes, episodes, found.rows["base"])

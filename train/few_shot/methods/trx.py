@@ -111,18 +111,19 @@ def class_scores(support: Tensor, labels: Tensor, query: Tensor, way: int) -> Te
         float32 `[Q, way]`: -‖values - prototypes‖² / U; -inf for a class without support.
     """
     query_keys, query_values = query.chunk(2, dim=2)
-    count, tuples, width = query_keys.shape
-    asking = query_keys.flatten(0, 1) / math.sqrt(width)  # [Q·U, d]
-    scores = query.new_full((count, way), NEVER)
+    count, tuples, _ = query_keys.shape
+    asking = query_keys.flatten(0, 1)  # [Q·U, d]
+    scores = []
     for label in range(way):
         own = support[labels == label]
         if len(own) == 0:
+            scores.append(torch.full_like(query_keys[:, 0, 0], NEVER))
             continue
         keys, values = own.flatten(0, 1).chunk(2, dim=1)  # [s·U, d]: of all shots alike
-        prototypes = torch.softmax(asking @ keys.T, dim=1) @ values
+        prototypes = F.scaled_dot_product_attention(asking[None], keys[None], values[None])[0]
         distance = (query_values.flatten(0, 1) - prototypes).square().sum(1)
-        scores[:, label] = -distance.unflatten(0, (count, tuples)).sum(1) / tuples
-    return scores
+        scores.append(-distance.unflatten(0, (count, tuples)).sum(1) / tuples)
+    return torch.stack(scores, dim=1)
 
 
 def position_code(frames: int, dim: int) -> Tensor:
