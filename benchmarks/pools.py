@@ -17,15 +17,19 @@ With `--reward-folds K` the credit that Selectors learn from is measured by cros
 recordings of training and validation together; "half, K folds" stands beside "half".
 
 Of each pool `--universe` pairs are drawn once and every draw is from these, because features of
-composites are what takes the time. The scene test is made on test videos alone. Every split is
-kept in `--out`, and not measured again.
+composites are what takes the time. The scene test is made on test videos alone. Layers and clips
+are made by all cores; then every split is a process of its own, and they share the cores. What is
+measured is kept in `--out`, and not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -146,21 +150,36 @@ def settings_of(split: str, given: argparse.Namespace) -> FullSettings:
     )
 
 
-def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) -> Bench:
-    """Prepare a split, and open the features of its clips."""
-    folder = given.out / f"split-{split}"
-    settings = settings_of(split, given)
+def prepare_split(
+    split: str, given: argparse.Namespace, *, scenes: bool = True
+) -> tuple[PreparedData, SceneClips | None, FullSettings]:
+    """Layers and clips of a split, of its scene test, too; what is there is opened."""
+    folder, settings = given.out / f"split-{split}", settings_of(split, given)
     opened = open_data(
         given.data, folder, settings.data, settings.prepare, settings.engine, settings.run
     )
     prepared = opened.prepare(settings.clips, settings.composite)
+    if not scenes:
+        return prepared, None, settings
+    apart = open_apart(opened.videos, opened.store.settings, opened.engine, folder, settings.run)
+    try:
+        return prepared, SceneClips.build(apart, settings.clips, settings.composite), settings
+    except NoSceneTest as why:
+        print(f"no scene test: {why}")
+        return prepared, None, settings
+
+
+def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) -> Bench:
+    """Prepare a split, and open the features of its clips."""
+    prepared, clips, settings = prepare_split(split, given, scenes=scenes)
     trunk = build_network(given.network, 1, given.weights).trunk.eval()
     bank = FeatureBank(trunk, prepared, FrozenSettings(), flip=True, seed=0)
-    measured = _scenes(opened, settings, trunk, folder) if scenes else None
+    measured = None if clips is None else _scenes(clips, trunk)
     rows = prepared.rows
     sides = Sides(rows["train"], rows["val"], rows["test"])
     near = Study(prepared, bank, sides).real_alone().l2
     study = Study(prepared, bank, sides, measured, near)
+    folder = given.out / f"split-{split}"
     return Bench(prepared, settings, study, bank, folder, given.universe, given.draws)
 
 
@@ -205,15 +224,24 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def side_by_side(given: argparse.Namespace) -> None:
+    """Measure every split in a process of its own."""
+    for split in given.splits:
+        prepare_split(split, given)
+    threads = max(1, (os.cpu_count() or 1) // len(given.splits))
+    words, alone = [sys.executable, *sys.argv], {"OMP_NUM_THREADS": str(threads)}
+    running = [
+        subprocess.Popen([*words, "--one", split], env={**os.environ, **alone})
+        for split in given.splits
+    ]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        sys.exit("A split failed; what it said stands above, and the same command goes on.")
+
+
 def _scenes(
-    opened: Any, settings: FullSettings, trunk: Any, folder: Path
-) -> Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]] | None:
-    apart = open_apart(opened.videos, opened.store.settings, opened.engine, folder, settings.run)
-    try:
-        clips = SceneClips.build(apart, settings.clips, settings.composite)
-    except NoSceneTest as why:
-        print(f"no scene test: {why}")
-        return None
+    clips: SceneClips, trunk: Any
+) -> Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]]:
     asked = SceneFeatures(clips)
     asked.of(trunk)
     found = asked.of(trunk)  # what is asked for again is kept for later calls
@@ -268,9 +296,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("runs/pools"))
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.one:
+        one_split(given.one, given)
+        return
     print_header()
     begun = time.monotonic()
+    if len(given.splits) > 1:
+        side_by_side(given)
     results = [one_split(split, given) for split in given.splits]
     show(results, markdown=given.markdown)
     print(f"\n{time.monotonic() - begun:.0f} s in this call")

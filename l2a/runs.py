@@ -125,6 +125,24 @@ class Run:
         """From now on results depend on the settings: the folder takes no others."""
         self._write(self.read() | {"fixed": True})
 
+    def keep_data_mark(self, mark: str) -> None:
+        """Keep what tells the data set from what it may become; refuse another one as soon as
+        results depend on it. A run of an earlier version has none, and keeps this one from now on.
+
+        Raises:
+            InputError: the data set has changed since.
+        """
+        content = self.read()
+        before = content.get("data_mark")
+        if content["fixed"] and before not in (None, mark):
+            raise InputError(
+                f"{self.folder} was made when its data set had other videos, classes or splits "
+                "than now, or other files under the same names; put it back as it was to resume, "
+                "or give --out another folder."
+            )
+        if before != mark:
+            self._write(content | {"data_mark": mark})
+
     @property
     def _record(self) -> Path:
         return self.folder / "run.yaml"

@@ -20,7 +20,7 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from train.ablation.drawn import markdown, write_tables
-from train.ablation.plan import Plan, PlannedRun, describe, make_plan
+from train.ablation.plan import Plan, PlannedRun, describe, make_plan, row_arm
 from train.ablation.results import Outcome, Results, paired, read_outcome, student
 from train.ablation.running import finished, run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
@@ -188,6 +188,27 @@ def test_a_plan_is_rows_by_splits_by_seeds_and_says_what_is_shared(
     assert "2 rows x splits 1 x seeds 0 5 = 4 runs" in text
     assert f"layers in {one}, for plain\n" in text
     assert "(boxes)" in text and "the baseline" in text
+
+
+def test_a_row_with_an_augmentation_is_of_its_arm(data: Path, tmp_path: Path) -> None:
+    rows = {"none": {"selection": "none"}, "cut": {"selection": "none", "augment": ["cutmix"]},
+            "both": {"selection": "random", "augment": ["selector+videomix"]}}  # fmt: skip
+    table = {"baseline": "none", "rows": {name: {"settings": one} for name, one in rows.items()}}
+    plan = plan_of(data, tmp_path / "out", table)
+    arms = [row_arm(row) for row in plan.settings.values()]
+    assert arms == ["none", "cutmix", "selector+videomix"]
+    for run in plan.runs[:2]:
+        run.folder.mkdir(parents=True)
+        found = {name: {"top1_mean": value, "repeats": [{"loss": 1.0}]}
+                for name, value in (("none", 0.25), ("cutmix", 0.5))}  # fmt: skip
+        write_json(run.folder / "metrics.json", {"arms": found})
+        write_json(run.folder / "stages.json", {})
+    assert [read_outcome(run).figures["top1"] for run in plan.runs[:2]] == [0.25, 0.5]
+    table["rows"]["cut"]["settings"]["augment"] = ["cutmix", "mixup"]
+    with pytest.raises(InputError, match="row cut: It would train the arms cutmix and mixup; give"):
+        plan_of(data, tmp_path / "out", table)
+    with pytest.raises(InputError, match="asks for the arm cutmix, which would be the same in ev"):
+        plan_of(data, tmp_path / "out", TWO, "--augment", "cutmix")
 
 
 def test_a_given_store_serves_the_rows_that_it_was_made_for(data: Path, tmp_path: Path) -> None:

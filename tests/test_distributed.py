@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from train.distributed import (
     average_gradients,
     own_device,
     rank,
+    refuse_shared_gpus,
     run_together,
     world,
 )  # fmt: skip
@@ -40,6 +42,25 @@ from train.settings.full import ClassifierSettings
 
 def batch_of(count: int) -> ClipBatch:
     return ClipBatch(torch.arange(count), torch.eye(max(count, 1))[:count])
+
+
+def test_two_processes_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def gather(others: list[str], own: str) -> None:
+        others[:] = [own, seen[-1][0] if seen[-1] else own]
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid="GPU-7")
+    )
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    seen.append(["other GPU-7"])
+    refuse_shared_gpus()
+    seen.append([])
+    with pytest.raises(InputError, match=r"2 of the 2 processes have the same GPU \(.* GPU-7\)"):
+        refuse_shared_gpus()
 
 
 # Parts of a batch.

@@ -80,7 +80,7 @@ def test_an_item_is_tried_twice_and_the_others_come_out_in_order(deaths: dict[in
         map_in_order(
             task,
             list(deaths),
-            workers=1,
+            workers=0,
             on_crash=lambda item: -1 - item,
             restart=restarted.append,
         )
@@ -98,11 +98,24 @@ def test_a_killed_worker_costs_a_second_try_and_no_result(tmp_path: Path) -> Non
     assert os.getpid() not in processes(tmp_path, "call")
 
 
-def test_memory_for_one_leaves_one_worker_which_is_this_process(tmp_path: Path) -> None:
+def test_memory_for_one_leaves_one_worker(tmp_path: Path) -> None:
     engine = LocalEngine(2)
     done = engine.map(Square(tmp_path), range(3), on_crash=on_crash, memory=2**60)
     assert list(done) == squares(3)
+    (worker,) = processes(tmp_path, "call")
+    assert worker != os.getpid()
+
+
+def test_one_worker_is_this_process_where_it_is_asked_for(tmp_path: Path) -> None:
+    assert run(LocalEngine(1), Square(tmp_path)) == squares(6)
     assert processes(tmp_path, "call") == {os.getpid()}
+
+
+def test_an_item_that_is_left_alone_cannot_take_the_command_with_it(tmp_path: Path) -> None:
+    """As the one that killed its process, of an earlier call's many, is for the next call."""
+    task = Square(tmp_path, dies=3)
+    assert list(LocalEngine(0).map(task, [3], on_crash=on_crash)) == [-3]
+    assert len(notes(tmp_path, "call-3")) == 2
 
 
 def test_as_many_workers_as_asked_for_though_the_cores_are_fewer(

@@ -23,6 +23,7 @@ from selector.card import SelectorCard
 from selector.checkpoint import save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
+from train.video_table import VIDEOS, VideoRow, write_videos
 
 SMALL = {
     "num_frames": 4, "height": 32, "width": 40, "crop": 32, "network": "tiny3d", "workers": 1,
@@ -74,6 +75,20 @@ def test_every_layout_and_the_originals(place: Path, tmp_path: Path) -> None:
     for name in ("metadata.parquet", "mmaction2/list.txt", "pytorchvideo/list.csv",
                  "by_class/JumpRope", "webdataset/shard-000000.tar"):  # fmt: skip
         assert (out / name).exists()
+
+
+def test_originals_are_those_that_drop_real_kept(place: Path, tmp_path: Path) -> None:
+    ids = [video.id for video in read_videos(place / "data", DataSettings()).of_split("train")]
+    values = [0.1] * 7
+    rows = [VideoRow(id_, "a", id_, "train", *values, "", "", n < 2) for n, id_ in enumerate(ids)]
+    table = place / "chosen" / VIDEOS
+    write_videos(table, rows, {})
+    try:
+        assert main(call(place, tmp_path / "out", "--include-real", "link")) == 0
+    finally:
+        table.unlink()
+    real = [row["foreground"] for row in listed(tmp_path / "out") if row["kind"] == "real"]
+    assert real == ids[2:]
 
 
 def test_a_budget_takes_the_best_of_each_class_then_more_and_never_fewer(

@@ -24,6 +24,7 @@ from compositing.alignment import (
 )
 from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter
 from compositing.inpainters.spatial import fill_smoothly
+from compositing.inpainters import temporal
 from compositing.inpainters.temporal import MAX_TINT, TemporalInpainter
 from compositing.networks import is_network
 from l2a.errors import InputError
@@ -377,6 +378,21 @@ def test_temporal_shows_what_was_behind_a_walker_under_a_moving_camera() -> None
 
 
 @pytest.mark.parametrize("seed", range(10))
+def test_a_long_shot_of_a_moving_camera_has_frames_far_from_every_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(temporal, "MAX_SAMPLES", 3)
+    monkeypatch.setattr(temporal, "NEAR", 2)
+    scene = textured(15, 90, 200)
+    pixels = np.stack([scene[:, t : t + 100] for t in range(0, 40, 2)])
+    holes = np.zeros(pixels.shape[:3], np.bool_)
+    for t in range(len(pixels)):
+        holes[t, 30:60, 10 + 3 * t : 22 + 3 * t] = True
+    pixels = np.where(holes[..., None], np.uint8(255), pixels)
+    result = make_inpainter("temporal")(pixels, holes)
+    assert result.frames[holes].max() < 255
+
+
 def test_temporal_follows_the_light(seed: int) -> None:
     scene, holes = textured(seed, 90, 120).astype(int), walker(20, 90, 120)
     light = np.linspace(-10, 10, 20).round().astype(int)

@@ -70,7 +70,7 @@ class Broken:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_is_raised_at_its_step(workers: int) -> None:
     seen = []
-    with pytest.raises(InputError, match="step 2 cannot be made"):
+    with pytest.raises(InputError, match=r"^step 2 cannot be made$"):  # and no traceback
         for batch in load_steps(Broken(), Loading(workers)):
             seen.append(batch)
     assert len(seen) == 2

@@ -21,6 +21,7 @@ from compositing.segmenters.mask_files import MaskFiles
 from compositing.segmenters.mask_files.timing import time_masks
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError
+from l2a.formats.unlabelled import below_folder
 from l2a.media import Frames, read_frames, sample_indices, write_video
 from l2a.videos import Video
 
@@ -345,6 +346,20 @@ def test_names_of_other_videos_do_not_fit(tmp_path: Path, name: str) -> None:
 def test_names_are_compared_after_normalisation(tmp_path: Path) -> None:
     segmenter = written(tmp_path, document(file_name="run/cafe\u0301.mp4"))
     assert segmenter(video("run/caf\u00e9.mp4"), frames()).instances
+
+
+def test_an_unlabelled_video_elsewhere_is_looked_for_in_its_own_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "a.mp4").touch()
+    (folder / "in").mkdir(parents=True)
+    for name in ("a.mp4", "in/b.mp4"):
+        (folder / name).touch()
+        segmenter = written(tmp_path, document(file_name=Path(name).stem))
+        clip = Video(f".unlabelled/{name}", folder / name, "", "g", "unlabelled")
+        assert not segmenter(clip, frames()).note
+    assert below_folder("..unlabelled/in/b.mp4") == "in/b.mp4"
+    assert below_folder("..else/b.mp4") == "..else/b.mp4"
 
 
 def test_a_name_that_fits_two_videos_is_used_for_none(tmp_path: Path) -> None:

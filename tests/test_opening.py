@@ -68,15 +68,18 @@ def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(
     assert len(list((tmp_path / "bank").iterdir())) == 2
 
 
-def test_another_file_of_the_same_name_is_another_clip_in_a_shared_bank(
-    data: Path, tmp_path: Path
-) -> None:
+def test_another_file_of_the_same_name_is_another_clip_(data: Path, tmp_path: Path) -> None:
     copy = write_tiny(tmp_path / "copy", train_groups=2)
     shared = tmp_path / "banks"
     first = prepare(copy, tmp_path / "one", bank=shared)
+    own = prepare(copy, tmp_path / "own")
     one, other = sorted((copy / "videos" / "JumpRope").iterdir())[:2]
     one.write_bytes(other.read_bytes())
     assert prepare(copy, tmp_path / "two", bank=shared).bank.folder != first.bank.folder
+    again = prepare(copy, tmp_path / "own")
+    rows = [bank.bank.row(f"videos/JumpRope/{one.name}") for bank in (own, again)]
+    assert again.bank.folder != own.bank.folder
+    assert not np.array_equal(own.bank.frames[rows[0]], again.bank.frames[rows[1]])
 
 
 def test_another_draw_of_validation_cuts_no_clip_again(

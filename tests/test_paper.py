@@ -19,8 +19,8 @@ from train.paper.cells import Group
 from train.paper.cost import Cost, Extent, bank_cost, layers_cost, training_cost
 from train.paper.given import PRESETS, arguments_of
 from train.paper.planning import describe, plan_table
-from train.paper.running import refuse_other
-from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
+from train.paper.running import refuse_others
+from train.settings.full import ClassifierSettings, FullSettings, RunSettings, StageTwoSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -154,7 +154,9 @@ def test_groups_share_layers_and_one_that_was_begun_keeps_its_own(tmp_path: Path
     for group in (first, third):
         words = group.steps[0].words
         assert words[words.index("--layers") + 1] == shared
-    (tmp_path / "out/table-5/ucf101").mkdir(parents=True)
+    (tmp_path / "out/table-5/ucf101").mkdir(parents=True)  # its first row makes no layers
+    assert shared in plan_table(wanted(tmp_path, "5"))[0].steps[0].words
+    Run.open(tmp_path / "out/table-5/ucf101", "ablate", [RunSettings()])
     first, _, third, *_ = plan_table(wanted(tmp_path, "5"))
     assert "--layers" not in first.steps[0].words
     assert shared in third.steps[0].words
@@ -206,11 +208,15 @@ def test_a_finished_ablation_of_other_settings_is_refused(tmp_path: Path) -> Non
         run = Run.open(path.parent, "train", groups, {"data": tmp_path / "data/ucf101"})
         run.fix_settings()
         path.touch()
-    refuse_other(step)
+    groups = plan_table(one)
+    refuse_others(groups)
     record = step.runs[1].with_name("run.yaml")
     record.write_text(record.read_text().replace("epochs: 100\n", "epochs: 90\n"))
     with pytest.raises(InputError, match="was made with epochs=90 and not 100"):
-        refuse_other(step)
+        refuse_others(groups)
+    step.runs[0].unlink()  # one of them is enough
+    with pytest.raises(InputError, match="was made with epochs=90 and not 100"):
+        refuse_others(groups)
 
 
 # The command.

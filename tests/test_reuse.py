@@ -124,6 +124,19 @@ def test_a_selector_trained_further_is_saved_and_chooses(place: Path, tmp_path: 
     assert len(pairs) == 3
 
 
+def test_pairs_of_a_selector_beside_are_said_to_be_its_own(place: Path, tmp_path: Path) -> None:
+    """Where no other arm has pairs, the run's are those of the Selector from before."""
+    call = words(
+        place, "train", tmp_path / "run", "--setting", "semi-supervised", "--labelled-share",
+        "0.7", "--pseudo-threshold", "0", "--methods", "none", "--selection", "none",
+        "--no-compare", "--pretrained-selector", str(place / "selector"),
+    )  # fmt: skip
+    assert main(call) == 0
+    pairs, meta = read_pairs(tmp_path / "run" / "pairs.parquet")
+    assert meta["selection"] == "selector"
+    assert len({pair.omega for pair in pairs}) > 1
+
+
 def test_a_killed_fine_tuning_goes_on_with_the_same_result(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,22 @@ def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
         Run.open(folder, "select", [Now()], facts)
 
 
+def test_a_run_goes_on_with_the_same_data_only(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = Run.open(folder, "train", [Now()])
+    for mark in ("one", "two"):
+        run.keep_data_mark(mark)  # nothing depends on it yet
+    run.fix_settings()
+    run.keep_data_mark("two")
+    with pytest.raises(InputError, match="had other videos, classes or splits than now"):
+        run.keep_data_mark("one")
+    record = folder / "run.yaml"
+    record.write_text(record.read_text().replace("data_mark: two\n", ""))
+    run.keep_data_mark("one")  # of a run of an earlier version nothing is known
+    with pytest.raises(InputError, match="put it back as it was"):
+        run.keep_data_mark("two")
+
+
 def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

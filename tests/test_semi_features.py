@@ -76,6 +76,20 @@ def test_a_run_with_other_thresholds_makes_none_again_and_one_with_other_clips_d
             views_of(source, **other).steps(frozenset())
 
 
+def test_nothing_unlabelled_leaves_the_optimum(source: ClipSource) -> None:
+    """The bias is not punished, as in the fit that it begins with; and a batch is taken whole."""
+    views, rows = views_of(source), np.array([0, 2, 3, 6])
+    labelled = ClipBatch(views.bank.centre(rows), source.one_hot(rows))
+    assert labelled.labels.sum(0).tolist() == [2, 0, 2]  # so that the bias is not 0
+    start = fit_head(labelled.clips, labelled.labels, 0.5)
+    head, _ = train_on_features(
+        find_method("fixmatch"), views, labelled, start,
+        ClassifierSettings(epochs=30, micro_batch=1), SemiSettings(pseudo_threshold=1.0),
+    )  # fmt: skip
+    logits = [one.logits(labelled.clips) for one in (start, head)]
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-3, rtol=0)
+
+
 def test_a_restart_of_the_rate_and_clipped_gradients_reach_methods_on_features(
     source: ClipSource,
 ) -> None:

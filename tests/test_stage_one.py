@@ -125,6 +125,18 @@ def test_what_is_stored_scores_as_what_was_trained(world: World, whole: Whole) -
     assert torch.equal(*logits)
 
 
+def test_a_selector_that_is_trained_further_stays_as_it_was(
+    world: World, whole: Whole, tmp_path: Path
+) -> None:
+    """Another round begins with it, too, whether this one was made now or in an earlier call."""
+    start = reopened(whole[0])
+    before = {name: value.clone() for name, value in start.selector.state_dict().items()}
+    after = trained(world, recipe_of(), tmp_path, start)
+    assert all(torch.equal(value, start.selector.state_dict()[name])
+               for name, value in before.items())  # fmt: skip
+    assert not torch.equal(after.selector.first.weight, start.selector.first.weight)
+
+
 def test_one_figure_a_step_is_kept(whole: Whole) -> None:
     _, facts = load_tensors(whole[0] / "stage_one" / "selector-state.safetensors")
     assert len(facts["curves"]) == 6

@@ -21,7 +21,7 @@ from train.mix import NO_PAIRS
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, StageTwo, table
+from train.stage_two import Arm, StageTwo, costs_of, table
 
 
 def stage_of(folder: Path, **settings: Any) -> StageTwo:
@@ -82,12 +82,31 @@ def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) 
 def test_how_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr("train.parallel._cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert TrainingPool.of(0, 9, cpu) == TrainingPool(8, 1)
     assert TrainingPool.of(0, 3, cpu) == TrainingPool(3, 2)
     assert TrainingPool.of(2, 9, cpu) == TrainingPool(2, 4)
     here = torch.get_num_threads()
     assert TrainingPool.of(1, 9, cpu) == TrainingPool.of(0, 1, cpu) == TrainingPool(1, here)
     assert TrainingPool.of(0, 9, torch.device("cuda")).processes == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # the share of one of several runs
+    assert TrainingPool.of(3, 3, cpu) == TrainingPool(3, 1)
+
+
+def test_arms_take_as_many_steps_where_composites_replace_real_clips(tmp_path: Path) -> None:
+    """Nine clips, and batches of four with two composites: five steps; and five of four clips."""
+    plans = [ArmPlan("none", "none"), ArmPlan("random", "random")]
+    pairs = {"none": NO_PAIRS, "random": np.array([[0, 1], [3, 4], [6, 2]])}
+    stage = stage_of(tmp_path, replace_real=True)
+    stage.run(plans, pairs)
+    costs = costs_of(stage.folders(plans))
+    # Of the ninth clip's batch one is missing: an epoch has 4 · 4 + 3 clips.
+    assert {name: (cost["steps"], cost["clips"]) for name, cost in costs.items()} == {
+        "none": (10, 40), "random": (10, 38),
+    }  # fmt: skip
+    alone = stage_of(tmp_path / "alone", replace_real=True)
+    alone.run(plans[:1], pairs)
+    assert costs_of(alone.folders(plans[:1]))["none"]["steps"] == 6
 
 
 def test_the_table_gives_gain_and_spread_by_hand() -> None:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from compositing.layers import LayerRecord
 from l2a.clips import ClipBank, RowState
 from l2a.errors import L2AError
-from l2a.files import read_json, source_mark, write_json
-from l2a.videos import Video
+from l2a.files import read_json, write_json
 
 _FILE = "contents.json"
 
@@ -42,13 +41,12 @@ class Contents:
     layers: Mapping[str, str]
 
     @classmethod
-    def of(cls, how: str, videos: Sequence[Video], records: Mapping[str, LayerRecord]) -> Contents:
-        """Those of a bank of these videos, of which some have layers."""
-        return cls(
-            how, {video.id: source_mark(video.path) for video in videos},
-            {video.id: records[video.id].fingerprint if video.id in records else ""
-             for video in videos},
-        )  # fmt: skip
+    def of(
+        cls, how: str, sources: Mapping[str, str], records: Mapping[str, LayerRecord]
+    ) -> Contents:
+        """Those of a bank of these files, of which some have layers."""
+        made = {id_: records[id_].fingerprint if id_ in records else "" for id_ in sources}
+        return cls(how, sources, made)
 
     @classmethod
     def beside(cls, bank: ClipBank) -> Contents | None:

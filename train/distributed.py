@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -277,6 +278,8 @@ def _join() -> None:
             f"WORLD_SIZE is {expected}, and the processes do not find each other ({reason}); start "
             "them with torchrun or accelerate launch."
         ) from error
+    if gpus:
+        refuse_shared_gpus()
     # Processes that each believe to be the only one would train apart, and nobody would see it.
     seen = torch.tensor([1, dist.get_rank()])
     _sum(seen)
@@ -284,6 +287,20 @@ def _join() -> None:
         raise InputError(
             f"The launcher speaks of {expected} processes, and {int(seen[0])} answer; start them "
             "with torchrun or accelerate launch."
+        )
+
+
+def refuse_shared_gpus() -> None:
+    """Raise `InputError` where two processes have the same GPU: NCCL would fail at the first step,
+    hours later."""
+    own = f"{socket.gethostname()} {torch.cuda.get_device_properties(_own_gpu()).uuid}"
+    others: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(others, own)
+    twice = [gpu for gpu in others if others.count(gpu) > 1]
+    if twice:
+        raise InputError(
+            f"{twice.count(twice[0])} of the {len(others)} processes have the same GPU "
+            f"({twice[0]}); start as many on each machine as it has GPUs."
         )
 
 
@@ -297,7 +314,8 @@ def _sum(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
     except RuntimeError as error:
         raise L2AError(
-            f"One of the {world()} processes that train together died; the same command resumes."
+            f"One of the {world()} processes that train together died, or cannot reach the others "
+            f"({str(error).partition(chr(10))[0][:200]}); the same command resumes."
         ) from error
 
 

@@ -77,10 +77,10 @@ class TrainedFeatures:
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Features`; with a gradient to the trunk where gradients are on."""
         unique, where = rows.unique(return_inverse=True)
-        clips = self._source.clips(unique.numpy())
-        size = len(clips) if torch.is_grad_enabled() else EVALUATION_BATCH
-        parts = (self._trunk.to_input(part.to(self._device)) for part in clips.split(size))
-        own = torch.cat([self._trunk(part) for part in parts])
+        size = len(unique) if torch.is_grad_enabled() else EVALUATION_BATCH
+        parts = (self._source.clips(part.numpy()) for part in unique.split(size))
+        inputs = (self._trunk.to_input(part.to(self._device)) for part in parts)
+        own = torch.cat([self._trunk(part) for part in inputs])
         rest = self._table[rows][:, own.shape[1] :].to(self._device)
         return torch.cat([own[where.to(self._device)], rest], dim=1)
 

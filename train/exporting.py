@@ -24,6 +24,7 @@ from train.opening import open_store
 from train.reuse import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
+from train.video_table import VIDEOS, dropped_videos
 
 # A choice of more pairs by the same Selector is recognised by the rest of its settings; where data
 # and weights lie may change, and their names and checksums are compared in other places.
@@ -54,13 +55,15 @@ def export_chosen(
     else:
         pairs = source
     chosen = _opened(data, pairs, out, settings)
+    dropped = dropped_videos(pairs.with_name(VIDEOS))  # which --drop-real left out of training
+    originals = tuple(video for video in chosen.labelled if video.id not in dropped)
     count = met_budget(chosen.rows, budget)
     rows, spares = smaller_choice(chosen.rows, read_spares(pairs), count)
     with progress("export", "clips") as report:
         return export_pairs(
             PairList(rows, chosen.meta, spares, chooser(pairs)),
             Material(
-                chosen.videos, chosen.classes, chosen.store, chosen.labelled,
+                chosen.videos, chosen.classes, chosen.store, originals,
                 _Preparing(chosen),
             ),
             out, settings.composite, settings.export, budget=count, engine=chosen.engine,
@@ -93,7 +96,8 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     else:
         chosen = _opened(data, pairs, out, settings)
         videos, store = dict(chosen.videos), chosen.store
-        originals = chosen.labelled
+        dropped = dropped_videos(pairs.with_name(VIDEOS))
+        originals = tuple(video for video in chosen.labelled if video.id not in dropped)
         count = met_budget(chosen.rows, budget)
         rows, _ = smaller_choice(chosen.rows, (), count)
     refuse_less(out, count)

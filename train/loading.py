@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from l2a.errors import InputError
+from l2a.errors import InputError, L2AError
 
 T = TypeVar("T")
 
@@ -146,14 +146,18 @@ def prefetch(items: Iterable[T], depth: int = _PREFETCHED) -> Iterator[T]:
             yield cast(T, item)
 
 
-class _Items(Dataset[B]):
-    """Steps as PyTorch's loader expects them."""
+class _Items(Dataset["B | L2AError"]):
+    """Steps as PyTorch's loader expects them; what is wrong with one comes in its place, because
+    the loader makes a traceback of it."""
 
     def __init__(self, batches: StepBatches[B]) -> None:
         self._batches = batches
 
-    def __getitem__(self, step: int) -> B:
-        return self._batches[step]
+    def __getitem__(self, step: int) -> B | L2AError:
+        try:
+            return self._batches[step]
+        except L2AError as error:
+            return error
 
 
 def _by_workers(batches: StepBatches[B], loading: Loading, steps: range) -> Iterator[B]:
@@ -172,7 +176,10 @@ def _by_workers(batches: StepBatches[B], loading: Loading, steps: range) -> Iter
             generator=torch.Generator(),  # or starting it would draw from the global one
         )
         made = iter(loader)
-    yield from made
+    for batch in made:
+        if isinstance(batch, L2AError):
+            raise batch
+        yield batch
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import fingerprint, lock_folder, read_json, write_json
+from l2a.files import fingerprint, lock_folder, read_json, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
@@ -66,6 +67,16 @@ class Opened:
     shared_banks: Path | None = None
     needed: Sequence[str] = NEEDED
     layered: tuple[str, ...] = TRAIN_SIDE
+
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """Id ─► what tells the file of a video from others, of all that become clips."""
+        return sources_of(self.videos)
+
+    @property
+    def data_mark(self) -> str:
+        """See `data_mark`."""
+        return data_mark([self.videos], self.sources)
 
     def prepare(
         self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True
@@ -116,14 +127,15 @@ class Opened:
         prepare = how if records else {"max_frames": how.max_frames, "max_side": how.max_side}
         made_by = self.store.identities if records else None
         parts = [self.videos.fingerprint(), clips, prepare, made_by, sorted(records)]
+        # Another file may come to carry the same name.
+        made_from = dict(self.sources)
+        made_from |= {id_: record.fingerprint for id_, record in records.items()}
+        mark = fingerprint([*parts, made_from])
         contents = None
         if self.shared_banks is not None:
-            # Other runs' files may carry the same names.
-            contents = Contents.of(fingerprint([clips, prepare, made_by]), used, records)
-            made_from = dict(contents.sources)
-            made_from |= {id_: record.fingerprint for id_, record in records.items()}
-            parts.append(made_from)
-        mark = fingerprint(parts)
+            contents = Contents.of(
+                fingerprint([clips, prepare, made_by]), self.sources, records
+            )  # fmt: skip
         # A run that is moved takes its own bank with it.
         named = self.shared_banks.resolve() / mark if self.shared_banks else Path("bank", mark)
         place = self.folder / named
@@ -215,6 +227,34 @@ def _warn_of_new_layers(layers: Path | None) -> None:
             f"{layers} holds no layers yet, so all will be made there; if there should be some, "
             "stop and check --layers"
         )
+
+
+def sources_of(*sets: VideoSet) -> dict[str, str]:
+    """Id ─► `l2a.files.source_mark` of every video that becomes a clip in one of these splits."""
+    paths = {video.id: video.path for videos in sets for video in videos.of_split(*BANKED)}
+    return {id_: source_mark(path) for id_, path in paths.items()}
+
+
+def data_mark(sets: Sequence[VideoSet], sources: Mapping[str, str]) -> str:
+    """What tells a data set from what it was before: its videos with their classes, recordings and
+    splits, and their files.
+
+    Args:
+        sets: it in one or more of its splits.
+        sources: of all of these.
+    """
+    return fingerprint([[videos.fingerprint() for videos in sets], sources])
+
+
+def hold_to_data(run: Run, opened: Opened) -> None:
+    """Refuse to mix a run's results with those of a data set that has changed since, or with layers
+    that another version of its segmenter makes.
+
+    Raises:
+        InputError: results depend on the data and the run's own layers as they were.
+    """
+    refuse_other_layers(run, opened.store)
+    run.keep_data_mark(opened.data_mark)
 
 
 def refuse_other_layers(run: Run, store: LayerMaker) -> None:

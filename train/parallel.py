@@ -51,7 +51,8 @@ class TrainingPool:
         processes = max(1, min(workers or cores, trainings))
         if processes == 1:
             return cls(1, torch.get_num_threads())
-        return cls(processes, max(1, cores // processes))
+        # Of the threads that this process may use: a run of an ablation has its share of the cores.
+        return cls(processes, max(1, min(cores, torch.get_num_threads()) // processes))
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:

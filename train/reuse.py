@@ -22,7 +22,7 @@ from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
 from train.metrics import Metrics, draw_confusion, measure
-from train.opening import Opened, open_data, refuse_other_layers
+from train.opening import Opened, hold_to_data, open_data
 from train.origin import Origin
 from train.recipe import SelectorRecipe
 from train.scene_test.stage import open_tested, refuse_other_split, scene_test_of_one
@@ -63,7 +63,7 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
     check_matches(opened.videos, settings.match)
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
-    refuse_other_layers(run, opened.store)
+    hold_to_data(run, opened)
     prepared = prepare_run(run, opened, settings.clips, settings.composite)
     matching = match_run(run, prepared, settings.match)
     budget = resolve_budget(settings.stage_two.budget, prepared, matching)

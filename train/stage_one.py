@@ -94,6 +94,7 @@ def run_stage_one(
         network = frozen_start(prepared, recipe)
     else:
         network = warm_up(prepared, recipe, folder, device)
+    start = copy.deepcopy(start)  # which is trained in place, and may begin another round, too
     trunk = start.trunk if start else selector_trunk(network, recipe, device)
     learner = _begin(prepared, matching, recipe, trunk, start)
     environment = _environment(prepared, matching, recipe, network, learner)
@@ -220,7 +221,12 @@ def warm_up(
     )  # fmt: skip
     with progress("warm up", "epochs") as report:
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))
-    return network
+    if not settings.sync_batchnorm:
+        return network
+    # The Selector's steps are process 0's alone, where batch norms would wait for the others.
+    alone = make_classifier(settings, len(prepared.videos.classes), seed, device)
+    alone.load_state_dict(network.state_dict())
+    return alone
 
 
 def selector_trunk(network: VideoNetwork, recipe: SelectorRecipe, device: torch.device) -> Trunk:

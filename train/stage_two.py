@@ -7,6 +7,7 @@ the real clips that `--drop-real` leaves out of selected arms, for as many steps
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,8 @@ class StageTwo:
             int64.
         learns: gives objective and batches of each arm; None for cross-entropy alone.
         clips_per_epoch: real clips that an epoch draws, where that is more than an arm has.
+        replaced: composites take the place of real clips in some arm: those without any draw as
+            many more real ones, for all arms to take as many steps of as many clips.
     """
 
     prepared: PreparedData
@@ -125,6 +128,7 @@ class StageTwo:
     dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     learns: Learns | None = None
     clips_per_epoch: int = 0
+    replaced: bool = False
 
     def run(
         self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
@@ -141,6 +145,12 @@ class StageTwo:
         """
         for rows in pairs.values():
             self.prepared.refuse_others(rows)
+        some = any(len(pairs[plan.pairs]) for plan in plans)
+        return replace(self, replaced=self.stage.replace_real and some)._run(plans, pairs)
+
+    def _run(
+        self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
+    ) -> tuple[Arm, ...]:
         trainings = [
             Training(plan, pairs[plan.pairs], repeat)
             for plan in plans
@@ -171,11 +181,13 @@ class StageTwo:
         place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
         rows = real_rows(prepared, plan, self.dropped)
+        composites = self.stage.composites_per_batch or settings.batch_size
+        clips = max(len(prepared.rows["train"]), self.clips_per_epoch)
+        if self.replaced and not len(training.pairs):
+            clips = settings.batch_size * math.ceil(clips / (settings.batch_size - composites))
         mix = TrainingMix(
-            rows, training.pairs, self.stage.composites_per_batch or settings.batch_size,
-            self.stage.replace_real, plan.augmentation,
-            clips_per_epoch=max(len(prepared.rows["train"]), self.clips_per_epoch),
-        )  # fmt: skip
+            rows, training.pairs, composites, self.stage.replace_real, plan.augmentation, clips
+        )
         network = make_classifier(settings, len(classes), seed, device)
         learns = self.learns or Supervises(prepared.source, settings)
         objective, batches = learns(plan, network, mix, seed)

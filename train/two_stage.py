@@ -40,7 +40,7 @@ from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
 from train.mix import NO_PAIRS, TrainingMix
-from train.opening import NEEDED, Opened, open_data, refuse_other_layers
+from train.opening import NEEDED, Opened, hold_to_data, open_data
 from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
@@ -129,7 +129,7 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         before = _reused(Reuse(str(settings.semi.pretrained_selector)), settings, opened)
         facts = {**facts, "pretrained_selector_weights": before.facts["selector_weights"]}
     run = Run.open(out, "train", settings.groups(), {"data": data, **facts})
-    refuse_other_layers(run, opened.store)
+    hold_to_data(run, opened)
     layers = kinds != {"none"} or any(plan.needs_layers for plan in plans)
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
@@ -281,12 +281,15 @@ class Choosing:
                 Reuse(str(settings.semi.pretrained_selector)), SelectorRecipe.of(settings),
                 settings.clips, settings.match.embedder, prepared.videos.classes,
             ).trained  # fmt: skip
-            pairs[PRETRAINED] = chooser.best(before, settings.engine).selection.pairs
+            choice = chooser.best(before, settings.engine)
+            pairs[PRETRAINED] = choice.selection.pairs
             others[PRETRAINED] = lambda: before
+            if "selector" not in kinds and "random" not in kinds:
+                write_selection(run.path("pairs.parquet"), choice, prepared, self.origin)
         if "selector" not in kinds:
-            first = pairs.get("random", pairs.get(PRETRAINED))
-            if first is not None:
-                write_random(run.path("pairs.parquet"), first, prepared, self.origin)
+            if "random" in kinds:
+                write_random(run.path("pairs.parquet"), pairs["random"], prepared, self.origin)
+            if pairs:
                 draw_composites(run, prepared)
             return ChosenPairs(pairs, chooser, others)
         given, recipe = self.given, self.recipe

@@ -62,10 +62,12 @@ class LocalEngine:
         """See `Engine.map`. A host that dies costs what a dead worker costs."""
         cores = os.cpu_count() or 1
         workers = min(self.workers or cores, _affordable(memory), max(1, len(items)))
+        if self.workers == 1:
+            workers = 0  # else a single item gets a process, too: it may be what killed another
         networks = as_network_task(task) if items else None
         if networks is None:
             yield from map_in_order(task, items, workers=workers, on_crash=on_crash)
-        elif gpus := self._gpus()[:workers]:
+        elif gpus := self._gpus()[: max(1, workers)]:
             with Hosts(networks, gpus, self.frames_at_once) as hosts:
                 task = networks.hosted(hosts.client)
                 yield from map_in_order(
@@ -117,41 +119,40 @@ def map_in_order(
     Args:
         function: picklable, as are items and results. An exception of its goes to the caller.
         items: what to work on.
-        workers: processes; 1 works in this process.
+        workers: processes; 0 works in this process.
         on_crash: the result of an item whose process died twice.
         restart: called after a death, before anything is tried again.
     """
-    crew = workers if workers > 1 else 0
     done = 0
     while done < len(items):
         try:
-            for result in _calls(function, items[done:], crew):
+            for result in _calls(function, items[done:], workers):
                 yield result
                 done += 1
         except _DEATHS as death:
             restart(death)
-            for item in items[done : done + max(1, ITEMS_PER_WORKER * crew)]:
-                yield _retry(function, item, crew, on_crash, restart)
+            for item in items[done : done + max(1, ITEMS_PER_WORKER * workers)]:
+                yield _retry(function, item, workers, on_crash, restart)
                 done += 1
 
 
 def _calls(
-    function: Callable[[Item], Result], items: Sequence[Item], crew: int
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
     """`function(item)` for each, by so many processes; by this one if there are none."""
-    return _in_pool(function, items, crew) if crew else map(function, items)
+    return _in_pool(function, items, workers) if workers else map(function, items)
 
 
 def _retry(
     function: Callable[[Item], Result],
     item: Item,
-    crew: int,
+    workers: int,
     on_crash: Callable[[Item], Result],
     restart: Callable[[BaseException], None],
 ) -> Result:
     """The second try of an item, alone."""
     try:
-        (result,) = _calls(function, [item], min(crew, 1))
+        (result,) = _calls(function, [item], min(workers, 1))
     except _DEATHS as death:
         restart(death)
         return on_crash(item)

@@ -111,6 +111,8 @@ class _ShotSamples:
         The camera's path is known best over short times: samples from afar would blur.
         """
         close = np.flatnonzero(np.abs(self.numbers - frame) <= NEAR)[::2]
+        if not len(close):
+            return self.plate.copy()  # of a long shot, whose samples lie far apart
         places = places & self.wanted & self.seen
         columns = np.flatnonzero(places[self.wanted])
         median, counts = masked_median(

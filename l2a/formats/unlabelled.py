@@ -105,6 +105,12 @@ def _before(videos: VideoSet, folder: Path) -> str:
     return outside
 
 
+def below_folder(video_id: str) -> str:
+    """The path below the folder of unlabelled videos where an id begins with `OUTSIDE`, else the
+    id as it is: the path below the data set."""
+    return re.sub(rf"^\.*{re.escape(OUTSIDE)}", "", video_id)
+
+
 def _video(found: Found, folder: Path, before: str, videos: VideoSet, pattern: str | None) -> Video:
     id = before + found.id
     match = re.search(pattern, id) if pattern else None

@@ -16,7 +16,7 @@ from l2a.files import fingerprint, locked_meanwhile
 from l2a.runs import Run
 from train.ablation.plan import PlannedRun
 from train.arms import ArmPlan, plan_arms
-from train.opening import refuse_other_layers
+from train.opening import hold_to_data
 from train.scene_test.clips import NoSceneTest, SceneClips, open_apart
 from train.scene_test.stage import wants_scene_test
 from train.settings.full import FullSettings
@@ -46,7 +46,7 @@ def begin(data: Path, run: PlannedRun) -> None:
         opened = open_training(data, run.folder, settings, plans)
         settings = replace(settings, prepare=opened.store.settings)
         own = Run.open(run.folder, "train", settings.groups(), {"data": data, **NOT_REUSED})
-        refuse_other_layers(own, opened.store)
+        hold_to_data(own, opened)
         layers = _needs_layers(settings)
         prepare_run(
             own, opened, settings.clips, settings.composite, layers=layers, sheet=layers

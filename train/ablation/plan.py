@@ -19,7 +19,7 @@ from l2a.options import AblationSettings, Data, Out
 from l2a.progress import say
 from l2a.videos import VideoSet, counted
 from train.ablation.table import Row, Table
-from train.arms import plan_arms
+from train.arms import PRETRAINED, plan_arms
 from train.commands import ALL_GROUPS, full_settings
 from train.frozen.stage_two import check_frozen
 from train.settings.full import FullSettings
@@ -77,6 +77,7 @@ class Plan:
             interrupted has whole pairs to compare.
         masks: where the layer stores that were made here keep the raw masks of all.
         groups: the settings that the rows began with: what the ablation's own folder keeps.
+        videos: the data set in each of its splits.
     """
 
     table: Table
@@ -86,6 +87,7 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     masks: Path
     groups: tuple[Any, ...]
+    videos: tuple[VideoSet, ...]
 
     def stores(self) -> dict[Path, list[str]]:
         """Folders of layers, and the rows that use them."""
@@ -115,6 +117,11 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
         say(prepare.sentence)
     arguments = arguments.replaced(prepare.settings)
     base = full_settings(arguments)
+    if (arm := row_arm(base)) != base.stage_two.selection:
+        raise InputError(
+            f"The command line asks for the arm {arm}, which would be the same in every row; set "
+            "it in the rows that are of it."
+        )
     rows = {row.name: row_settings(arguments, table, row) for row in table.rows.values()}
     _refuse_same(table, rows)
     _check(rows, videos[0])
@@ -125,7 +132,7 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
                    _on(row, split, seed))
         for split in splits for seed in seeds for name, row in settings.items()
     )  # fmt: skip
-    return Plan(table, data, out, settings, runs, masks, arguments.groups())
+    return Plan(table, data, out, settings, runs, masks, arguments.groups(), tuple(videos))
 
 
 def _made_before(base: FullSettings, out: Path) -> tuple[Path, ...]:
@@ -146,6 +153,24 @@ def row_settings(arguments: Arguments, table: Table, row: Row) -> FullSettings:
         arguments, "train", place, row.settings, known=ALL_GROUPS, refused=_REFUSED
     )
     return full_settings(changed)
+
+
+def row_arm(settings: FullSettings) -> str:
+    """The arm of `l2a train` that a row is of: the augmentation, the method or the Selector from
+    before that it sets, or else how it chooses its pairs.
+
+    Raises:
+        InputError: it sets several.
+    """
+    stage, frozen = replace(settings.stage_two, compare=False), settings.classifier.freeze_trunk
+    own = [
+        plan.name
+        for plan in plan_arms(stage, settings.semi, frozen=frozen)
+        if plan.augmentation is not None or plan.method or plan.name == PRETRAINED
+    ]
+    if len(own) > 1:
+        raise InputError(f"It would train the arms {' and '.join(own)}; give each a row.")
+    return own[0] if own else stage.selection
 
 
 def read_splits(data: Path, settings: DataSettings, splits: Sequence[str]) -> list[VideoSet]:
@@ -243,6 +268,7 @@ def _check(rows: Mapping[str, FullSettings], videos: VideoSet) -> None:
     done: set[str] = set()
     for name, row in rows.items():
         try:
+            row_arm(row)
             kinds = {plan.pairs for plan in plan_arms(row.stage_two)}
             networks = repr((row.classifier, row.stage_one))
             if networks not in done:

@@ -11,7 +11,7 @@ from typing import Any
 from l2a.errors import InputError
 from l2a.files import read_json
 from l2a.pairs import read_pairs
-from train.ablation.plan import PlannedRun
+from train.ablation.plan import PlannedRun, row_arm
 from train.ablation.table import Row, Table
 
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -179,7 +179,7 @@ def read_outcome(run: PlannedRun) -> Outcome:
     """
     folder = run.folder
     try:
-        arm = read_json(folder / "metrics.json")["arms"][run.settings.stage_two.selection]
+        arm = read_json(folder / "metrics.json")["arms"][row_arm(run.settings)]
         figures = {
             "top1": float(arm["top1_mean"]),
             "loss": mean(float(repeat["loss"]) for repeat in arm["repeats"]),

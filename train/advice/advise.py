@@ -111,6 +111,7 @@ def advise(data: Path, out: Path, asked: Asked) -> Advice:
     )
     asked = replace(asked, prepare=opened.store.settings)
     run = Run.open(out, COMMAND, asked.groups(), {"data": data})
+    run.keep_data_mark(opened.data_mark)
     prepared = prepare_run(run, opened, asked.clips, asked.composite, sheet=True)
     run.fix_settings()
     said, known = _answered(run, prepared, asked)

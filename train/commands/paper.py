@@ -9,14 +9,15 @@ from train.commands import show
 from train.distributed import refuse_launcher
 from train.paper.filling import NAME, write_table
 from train.paper.planning import describe, plan_table
-from train.paper.running import run_table
+from train.paper.running import refuse_others, run_table
 
 
 def run(arguments: Arguments) -> None:
     """Print the plan, and the table where runs are finished; with --start, run first what is not.
 
     Raises:
-        InputError: there is no such table, nothing of it can be started, or a launcher started it.
+        InputError: there is no such table, nothing of it can be started, a finished run was made
+            with other settings, or a launcher started it.
         L2AError: some of the commands failed.
     """
     wanted = arguments[PaperSettings]
@@ -26,6 +27,8 @@ def run(arguments: Arguments) -> None:
     show(*describe(groups, wanted))
     folder = wanted.out / f"table-{wanted.cells}"
     failed = run_table(groups, wanted.cells, folder) if wanted.start else []
+    if not wanted.start:
+        refuse_others(groups)
     if any(cell.values() for group in groups for row in group.rows for cell in row.cells.values()):
         show("", write_table(folder, groups, wanted.cells), "", f"it is in {folder}, as {NAME}.*")
     if failed:

@@ -115,6 +115,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
             **_weights(trained, given),
         },
     )  # fmt: skip
+    run.keep_data_mark(opened.data_mark)
     layers = any(choice != "none" for choice in plan.few.choices)
     with run.stage("prepare"):
         prepared = opened.prepare(plan.full.clips, plan.full.composite, layers=layers)

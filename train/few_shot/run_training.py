@@ -78,6 +78,7 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
     opened = open_few_shot(videos, split, out, plan.full)
     plan = replace(plan, full=replace(plan.full, prepare=opened.store.settings))
     run = Run.open(out, "few-shot train", plan.groups(), {"data": data, **split_facts(split)})
+    run.keep_data_mark(opened.data_mark)
     with run.stage("prepare"):
         prepared = opened.prepare(plan.full.clips, plan.full.composite, layers=False)
         run.write_skipped(prepared.videos.skipped)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from l2a.options import PaperSettings
+from l2a.runs import Run
 from train.ablation.plan import row_settings
 from train.ablation.running import DONE
 from train.ablation.table import TABLES, Table, read_table
@@ -84,10 +85,10 @@ def _group(one: Ablated, wanted: PaperSettings) -> Group:
         "--splits", "1", "--seeds", *map(str, wanted.seeds), "--out", str(out),
     ]  # fmt: skip
     layers = shared_layers(one.data, wanted)
-    if layers.is_dir() or not out.is_dir():  # else it was begun when groups had their own
-        words += ["--layers", str(layers)]
+    if (out / "run.yaml").is_file() and Run(out).read()["settings"].get("layers") is None:
+        layers = out / "layers"  # it was begun when groups had their own
     else:
-        layers = out / "layers"
+        words += ["--layers", str(layers)]
     missing = missing_data(data)
     if one.pretrained:
         if wanted.sports1m and wanted.sports1m.is_file():

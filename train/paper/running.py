@@ -72,9 +72,7 @@ def run_table(groups: Sequence[Group], table: str, folder: Path) -> list[Failed]
             f"Nothing of table {table} can be started: {', '.join(lacks)} {are} missing; put "
             f"{them} there."
         )
-    for step in ready:
-        if not step.left:
-            refuse_other(step)
+    refuse_others(groups)
     left = [step for step in ready if step.left]
     folder.mkdir(parents=True, exist_ok=True)
     if waiting := [step for step in steps if step.missing and step.left]:
@@ -109,30 +107,39 @@ def run_step(step: Step) -> str:
     return ""
 
 
-def refuse_other(step: Step) -> None:
-    """Refuse the figures of finished runs that were made with other settings.
+def refuse_others(groups: Sequence[Group]) -> None:
+    """Refuse the figures of finished runs that were made with other settings: a table that showed
+    them would say that they are of these.
 
     Raises:
         InputError: one was; the message names the first setting that differs.
     """
+    for group in groups:
+        for step in group.steps:
+            if runs := [path for path in step.runs if path.is_file()]:
+                _refuse_other(step, runs)
+
+
+def _refuse_other(step: Step, runs: Sequence[Path]) -> None:
+    """The same of a command, and those of its runs that are finished."""
     arguments = arguments_of(step.words)
     if FewShotVerb in arguments:
         name = f"{step.words[0]} {arguments[FewShotVerb].verb}"
         kinds = {type(group) for group in full_settings(arguments).groups()}
         kinds |= {FewShotSettings, PrototypeSettings, ArnSettings, TrxSettings}
         own = [group for group in arguments.groups() if type(group) in kinds]
-        _refuse(step.runs[0].parent, name, own, {})
+        _refuse(runs[0].parent, name, own, {})
         return
     facts = {"data": arguments[Data].data}
     if AblationSettings in arguments:
         table = read_table(arguments[AblationSettings].table)
-        for path in step.runs:  # OUT/ROW/split-S-seed-N/table.txt
+        for path in runs:  # OUT/ROW/split-S-seed-N/table.txt
             row = row_settings(arguments, table, table.rows[path.parent.parent.name])
             _refuse(path.parent, "train", row.groups(), facts, RunSettings)
         return
     reused = (SelectorSettings,) if arguments[FromSelector].selector else ()
     own = list(full_settings(arguments).groups())
-    _refuse(step.runs[0].parent, "train", own, facts, *reused)
+    _refuse(runs[0].parent, "train", own, facts, *reused)
 
 
 def _refuse(

@@ -13,12 +13,14 @@ there, so that what it changes is what that loss adds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from l2a.networks import Trunk, VideoNetwork
 from train.batches import ClipBatch, ClipSource
@@ -30,7 +32,7 @@ from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
 from train.semi_supervised.learning import objective_settings
 from train.settings.full import ClassifierSettings
 from train.settings.semi import SemiSettings
-from train.trainer import Trainer
+from train.trainer import Trainer, make_optimiser
 
 RATE, MOMENTUM = 1.0, 0.9
 """Of gradient descent on features whose mean square norm is 1: the curvature of the loss is at most
@@ -198,10 +200,23 @@ def train_on_features(
     training = Training(network, len(batches), 1 if "teacher" in method.views else 0, views.seed)
     objective = method.make(objective_settings(semi), training)
     again = settings.lr_restart and RATE * settings.lr_restart / settings.lr
-    how = replace(settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2, lr_restart=again)
-    trainer = Trainer(network, objective, batches, how, seed=views.seed)
+    how = replace(
+        settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2, lr_restart=again,
+        micro_batch=None,
+    )  # fmt: skip
+    trainer = Trainer(
+        network, objective, batches, how, seed=views.seed,
+        optimiser=partial(_sparing, network.head.bias),
+    )  # fmt: skip
     trainer.train()
     return _head_of(objective.final(network), start.l2), trainer.cost
+
+
+def _sparing(bias: Tensor, parameters: Iterable[nn.Parameter], settings: ClassifierSettings) -> SGD:
+    """The optimiser of every training, whose penalty leaves the bias alone, as that of heads."""
+    optimiser = make_optimiser([one for one in parameters if one is not bias], settings)
+    optimiser.add_param_group({"params": [bias], "weight_decay": 0.0})
+    return optimiser
 
 
 @torch.no_grad()

@@ -48,7 +48,8 @@ class ClassifierSettings:
             then of no use.
         micro_batch: clips in one pass of a training; gradients of a batch are then summed up, for
             a small memory. All at once if not given. What is learned is the same up to rounding,
-            but for batch normalisation, which normalises each micro-batch by itself.
+            but for batch normalisation, which normalises each micro-batch by itself, and for
+            methods that learn from unlabelled clips, which compare the clips of one pass.
         sync_batchnorm: where several GPUs train together, batch normalisation over the clips of
             all of them; else each normalises its own.
         compile: train the network's trunk as `torch.compile` makes it, for a long training on a
@@ -82,8 +83,7 @@ class ClassifierSettings:
     restart_at: float = setting(0.875, added=True)
 
     def __post_init__(self) -> None:
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise InputError(f"micro_batch is {self.micro_batch}; it must be at least 1.")
+        self._check_micro_batch()
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -103,6 +103,18 @@ class ClassifierSettings:
             )
         if not 0 < self.restart_at < 1:
             raise InputError(f"restart_at is {self.restart_at}; give a share between 0 and 1.")
+
+    def _check_micro_batch(self) -> None:
+        if self.micro_batch is None:
+            return
+        if self.micro_batch < 1:
+            raise InputError(f"micro_batch is {self.micro_batch}; it must be at least 1.")
+        if self.sync_batchnorm:
+            raise InputError(
+                f"micro_batch is {self.micro_batch} and sync_batchnorm is on: clips that go "
+                "through the network one after another cannot be normalised together; leave one "
+                "of the two out."
+            )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from compositing.segmenters.mask_files.entry import Entry
 from compositing.segmenters.mask_files.fields import shown
 from l2a.formats.tree import SUFFIXES
+from l2a.formats.unlabelled import below_folder
 from l2a.videos import Video
 
 _ABOVE = {
@@ -43,7 +44,8 @@ class Names:
         Raises:
             ValueError: several entries may be meant, or the entry may be meant for another video.
         """
-        wanted = _name(video.id)
+        own = below_folder(video.id)
+        wanted = _name(own)
         fitting = [
             (fit, name, entry)
             for name, entry in self._by_stem.get(wanted[0][-1], ())
@@ -59,7 +61,7 @@ class Names:
         ((name, entry),) = chosen
         if name != wanted:
             for other in _same_stem(_root(video)).get(wanted[0][-1], ()):
-                if other != video.id and _match_quality(name, _name(other)) >= best:
+                if other != own and _match_quality(name, _name(other)) >= best:
                     raise ValueError(f"{shown(entry.name)} may also be meant for {shown(other)}")
         return entry
 
@@ -98,8 +100,8 @@ def _is_end(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _root(video: Video) -> Path:
-    """The data set's folder."""
-    above = len(PurePosixPath(video.id).parts)
+    """The data set's folder, or that of unlabelled videos outside of it."""
+    above = len(PurePosixPath(below_folder(video.id)).parts)
     return video.path.parents[min(above, len(video.path.parents)) - 1]
 
 

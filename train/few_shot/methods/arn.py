@@ -176,7 +176,7 @@ class RelationNetwork(nn.Module):
         self.hidden = nn.Linear(64 * (channels // 16) ** 2, 8)
         self.score = nn.Linear(8, 1)
         # Small maps of many channels: on a CPU half the time of channels first.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, pairs: Tensor) -> Tensor:
         """How alike the two of each pair are."""
