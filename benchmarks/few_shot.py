@@ -6,8 +6,8 @@ Six base, two validation and four novel classes; 4-way, one to five shots. Proto
 training, TRX and ARN learn their heads from episodes of the base classes; then each is measured
 without composites, with random and with selected ones on the same episodes. A small network is
 trained end to end besides. Everything can be stopped and goes on; the results are Markdown on
-stdout. Prototypes come first, on all cores; then on two cores two methods run side by side, on one
-thread each. `--methods` leaves methods out, `--more "--seed 1"` draws other classes, and
+stdout. Two run side by side, on one thread each: prototypes and TRX, which takes their Selector,
+beside ARN and then the small network. `--methods` leaves methods out, `--more "--seed 1"` draws other classes, and
 `--more=--group-disjoint` keeps recordings apart.
 """
 
@@ -47,11 +47,11 @@ def main() -> None:
     """Run everything that is not done, and print the tables."""
     options = parsed()
     began = time.monotonic()
-    evaluate(options, "prototype")  # layers, the bank and its Selector serve others too
-    with_own = [name for name in options.methods if name != "prototype"]
-    with ThreadPoolExecutor(2) as lanes:
-        codes = list(lanes.map(lambda name: start(options, name).wait(), with_own))
-    if any(codes):
+    lanes = [[name for name in options.methods if (name in ("prototype", "trx")) == first]
+             for first in (True, False)]  # fmt: skip
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(lambda names: all(run(options, name) for name in names), lanes))
+    if not all(done):
         sys.exit("A method failed; what it said stands above, and the same command goes on.")
     show(options, time.monotonic() - began)
 
@@ -75,29 +75,33 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def start(options: argparse.Namespace, name: str) -> subprocess.Popen[bytes]:
-    """Another process for one method."""
+def run(options: argparse.Namespace, name: str) -> bool:
+    """Another process for one method; whether it came to its end."""
     words = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-    return subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    return done.returncode == 0
 
 
 def learn_and_evaluate(options: argparse.Namespace, name: str) -> None:
     """Train a method, if it learns, and measure it."""
-    run = options.out / name
-    if not (run / "method.safetensors").is_file():
-        l2a("train", options.data, "--out", run, *shared(options, name), "--method", method(name),
+    if name == "prototype":
+        evaluate(options, name)
+        return
+    trained = options.out / name
+    if not (trained / "method.safetensors").is_file():
+        l2a("train", options.data, "--out", trained, *shared(options, name), "--method", method(name),
             "--train-episodes", options.train_episodes,
             "--validate-every", max(1, options.train_episodes // 4),
             "--episodes-per-step", 4, "--validation-episodes", 200)  # fmt: skip
-    evaluate(options, name, run)
+    evaluate(options, name, trained)
 
 
-def evaluate(options: argparse.Namespace, name: str, run: Path | None = None) -> None:
+def evaluate(options: argparse.Namespace, name: str, trained: Path | None = None) -> None:
     """Measure a method on the novel classes."""
     selector = options.out / "prototype-evaluated" / "selector"
     given = ("--selector", selector) if name == "trx" and selector.is_dir() else ()
-    l2a("evaluate", run or options.data, "--out", options.out / f"{name}-evaluated",
-        *(() if run else (*shared(options, name), "--method", method(name))),
+    l2a("evaluate", trained or options.data, "--out", options.out / f"{name}-evaluated",
+        *(() if trained else (*shared(options, name), "--method", method(name))),
         "--episodes", options.episodes, "--compare", *given)  # fmt: skip
 
 

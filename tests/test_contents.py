@@ -14,8 +14,8 @@ import torch
 from compositing.layers import LayerRecord, LayerStore
 from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
+from l2a.files import source_mark
 from l2a.networks import build_network
-from l2a.videos import Video
 from train.batches import ClipSource
 from train.contents import Contents, mixed
 from train.frozen.features import FeatureBank
@@ -43,8 +43,8 @@ def folder(tmp_path: Path) -> Path:
 def contents(
     folder: Path, layers: Mapping[str, LayerRecord], ids: tuple[str, ...] = IDS, how: str = "how"
 ) -> Contents:
-    videos = [Video(id_, folder / f"{id_}.avi", "x", id_, "train") for id_ in ids]
-    return Contents.of(how, videos, layers)
+    sources = {id_: source_mark(folder / f"{id_}.avi") for id_ in ids}
+    return Contents.of(how, sources, layers)
 
 
 def bank(folder: Path, name: str, ids: tuple[str, ...] = IDS) -> ClipBank:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from l2a.errors import InputError
 from l2a.networks import build_trunk
-from train.few_shot.methods import METHODS, FeatureShape, FewShotMethod, make_method
+from train.few_shot.methods import METHODS, FeatureShape, FewShotMethod, make_method, trx
 from train.few_shot.methods.arn import Arn, power_norm, second_order
 from train.few_shot.methods.base import class_means, to_frames, to_maps
 from train.few_shot.methods.prototype import squared_distances
@@ -73,6 +73,23 @@ def test_a_query_has_no_part_in_anothers_answer(name: str) -> None:
     # Codes are of one clip alone, so that they can be made once.
     close(of.encode(support)[3:4], of.encode(support[3:4]))
     close(of.compare(of.encode(support), LABELS, of.encode(query), WAY), logits)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("often", [0, 100])
+def test_many_episodes_at_once_are_each_by_itself(
+    name: str, often: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trx, "_OFTEN", often)
+    of = method(name)
+    table = of.encode(features(12, 1))
+    draw = torch.Generator().manual_seed(0)
+    drawn = torch.stack([torch.randperm(12, generator=draw)[:9] for _ in range(6)])
+    support, query = drawn[:, :7], drawn[:, 7:]
+    logits = of.compare_all(table, support, LABELS, query, WAY)
+    assert logits.shape == (6, 2, WAY)
+    for own, shown, asked in zip(logits, support, query, strict=True):
+        close(own, of.compare(table[shown], LABELS, table[asked], WAY))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -22,9 +22,8 @@ from compositing.alignment import (
     find_shots,
     masked_median,
 )
-from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter
+from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter, temporal
 from compositing.inpainters.spatial import fill_smoothly
-from compositing.inpainters import temporal
 from compositing.inpainters.temporal import MAX_TINT, TemporalInpainter
 from compositing.networks import is_network
 from l2a.errors import InputError
@@ -377,7 +376,6 @@ def test_temporal_shows_what_was_behind_a_walker_under_a_moving_camera() -> None
     assert errors.mean() < 5 < 20 < wrong.mean()
 
 
-@pytest.mark.parametrize("seed", range(10))
 def test_a_long_shot_of_a_moving_camera_has_frames_far_from_every_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -393,6 +391,7 @@ def test_a_long_shot_of_a_moving_camera_has_frames_far_from_every_sample(
     assert result.frames[holes].max() < 255
 
 
+@pytest.mark.parametrize("seed", range(10))
 def test_temporal_follows_the_light(seed: int) -> None:
     scene, holes = textured(seed, 90, 120).astype(int), walker(20, 90, 120)
     light = np.linspace(-10, 10, 20).round().astype(int)

@@ -64,11 +64,12 @@ class Codes:
             self._add(np.array(missing, np.int64))
         return torch.tensor([self._place[key] for key in flat]).view(keys.shape)
 
-    def take(self, places: Tensor) -> Tensor:
-        """Codes `[n, ...]` of places `[n]`."""
+    @property
+    def all(self) -> Tensor:
+        """Codes `[n, ...]`; `of` says where each stands."""
         if self._codes is None:
             raise ValueError("no code was made yet")
-        return self._codes[places]
+        return self._codes[: self._made]
 
     @torch.inference_mode()
     def _add(self, keys: Rows) -> None:
@@ -157,26 +158,15 @@ class Evaluation:
             made = np.stack([compositor.pairs(e.support, e.number) for e in some])
             refuse_leaks(support, query, made, self.base)
             shown = np.concatenate([shown, made], axis=2)
-        places = self.codes.of(shown)
+        places, device = self.codes.of(shown), self.codes.bank.device
         asked = self.codes.of(np.stack([query, query], axis=-1))
-        return np.array([self._right(*sides) for sides in zip(places, asked, strict=True)])
-
-    def _right(self, support: Tensor, query: Tensor) -> float:
-        """The share of an episode's queries that is named right.
-
-        Args:
-            support: places of codes, int64 `[way, n + k]`.
-            query: `[way, q]`.
-        """
-        way = len(support)
-        own = torch.arange(way, device=self.codes.bank.device)
-        logits = self.codes.method.compare(
-            self.codes.take(support.flatten()),
-            own.repeat_interleave(support.shape[1]),
-            self.codes.take(query.flatten()),
+        way, clips = shown.shape[1:3]
+        logits = self.codes.method.compare_all(
+            self.codes.all, places.flatten(1).to(device),
+            torch.arange(way, device=device).repeat_interleave(clips), asked.flatten(1).to(device),
             way,
-        )
-        return score(logits.cpu().numpy(), labels_of(query.numpy()))
+        )  # fmt: skip
+        return score(logits.cpu().numpy(), labels_of(query[0]))
 
 
 @dataclass(frozen=True)

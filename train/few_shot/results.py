@@ -122,14 +122,16 @@ def paired_difference(
     return accuracy(one - other, interval)
 
 
-def score(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """The share of an episode's queries that are right, 0..1.
+def score(logits: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of each episode's queries that are right, 0..1, float64 `[...]`.
 
     Args:
-        logits: `[Q, way]`. Where several are the highest, the share of the right one among them
-            counts: a method that tells nothing apart is as good as chance, wherever classes stand.
+        logits: `[..., Q, way]`. Where several are the highest, the share of the right one among
+            them counts: a method that tells nothing apart is as good as chance, wherever classes
+            stand.
         labels: int64 `[Q]`.
     """
-    highest = logits == logits.max(axis=1, keepdims=True)
-    right = highest[np.arange(len(labels)), labels] / highest.sum(axis=1)
-    return float(right.mean())
+    highest = logits == logits.max(axis=-1, keepdims=True)
+    right = highest[..., np.arange(len(labels)), labels] / highest.sum(axis=-1)
+    found: NDArray[np.float64] = right.mean(axis=-1)
+    return found

@@ -144,7 +144,7 @@ class FewShotSettings:
     episode_lr: float | None = None
     validate_every: int = 400
     validation_episodes: int = 600
-    chunk: int = setting(500, speed_only=True)
+    chunk: int = setting(4_000, speed_only=True)
 
     def __post_init__(self) -> None:
         for name in (

@@ -91,6 +91,32 @@ class FewShotMethod(nn.Module, ABC):
             float32 `[Q, way]`, the higher the better; -inf for a class without support.
         """
 
+    def compare_all(
+        self, codes: Tensor, support: Tensor, support_labels: Tensor, query: Tensor, way: int
+    ) -> Tensor:
+        """`compare` for many episodes whose clips are rows of one table of codes.
+
+        A method that compares clip with clip may do that once for every two clips that meet, in
+        however many of the episodes they do.
+
+        Args:
+            codes: float32 `[N, ...]`.
+            support: int64 `[E, S]`, rows.
+            support_labels: int64 `[S]`, the same in each episode.
+            query: int64 `[E, Q]`, rows.
+            way: the number of classes.
+
+        Returns:
+            float32 `[E, Q, way]`.
+        """
+        pairs = zip(support, query, strict=True)
+        return torch.stack(
+            [
+                self.compare(codes[shown], support_labels, codes[asked], way)
+                for shown, asked in pairs
+            ]
+        )
+
     def folded(self) -> FewShotMethod:
         """What answers the same but for rounding, and is faster where the method has batch norms;
         in evaluation mode, never to be trained."""

@@ -26,6 +26,8 @@ from train.few_shot.methods.base import NEVER, FeatureShape, FewShotMethod, to_f
 from train.settings.few_shot_methods import TRX_RECIPE, Recipe, TrxSettings
 
 _POSITION_SCALE = 0.1
+_OFTEN = 2
+"""Meetings of two clips from which on it pays to keep what one finds in the other."""
 
 
 class Trx(FewShotMethod):
@@ -66,6 +68,23 @@ class Trx(FewShotMethod):
             for own, asked in zip(support.split(sizes, 1), query.split(sizes, 1), strict=True)
         ]
         return torch.stack(scores).mean(0)
+
+    def compare_all(
+        self, codes: Tensor, support: Tensor, support_labels: Tensor, query: Tensor, way: int
+    ) -> Tensor:
+        """The same, with the attention between two clips computed once where they meet often."""
+        meetings = (query[:, :, None] * len(codes) + support[:, None]).unique()
+        if query.numel() * support.shape[1] < _OFTEN * len(meetings):
+            return super().compare_all(codes, support, support_labels, query, way)
+        sizes = [one.tuples.shape[0] for one in self._each()]
+        logits = codes.new_empty(*query.shape, way)
+        for clip in query.unique():
+            at = (query == clip).nonzero(as_tuple=True)
+            met, where = support[at[0]].unique(return_inverse=True)
+            parts = zip(codes[met].split(sizes, 1), codes[clip].split(sizes), strict=True)
+            scores = [class_scores_of(own, where, support_labels, one, way) for own, one in parts]
+            logits[at] = torch.stack(scores).mean(0)
+        return logits
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, summed over the episode's queries or averaged (`trx_loss`)."""
@@ -124,6 +143,48 @@ def class_scores(support: Tensor, labels: Tensor, query: Tensor, way: int) -> Te
         distance = (query_values.flatten(0, 1) - prototypes).square().sum(1)
         scores.append(-distance.unflatten(0, (count, tuples)).sum(1) / tuples)
     return torch.stack(scores, dim=1)
+
+
+def class_scores_of(
+    support: Tensor, episodes: Tensor, labels: Tensor, query: Tensor, way: int
+) -> Tensor:
+    """`class_scores` of one query in many episodes, by what it finds in each support clip alone.
+
+    A softmax over the tuples of several clips is the sum of those over the tuples of one, each
+    weighted by its share of the exponentials.
+
+    Args:
+        support: float32 `[M, U, 2·d]`, keys and values of every clip that it meets.
+        episodes: int64 `[E, S]`, which of them are the support of each episode.
+        labels: int64 `[S]`.
+        query: float32 `[U, 2·d]`.
+        way: the number of classes.
+
+    Returns:
+        float32 `[E, way]`.
+    """
+    (keys, values), (own_keys, own_values) = support.chunk(2, dim=2), query.chunk(2, dim=1)
+    logits = (keys @ own_keys.T).transpose(1, 2) / math.sqrt(own_keys.shape[1])  # [M, U, U]
+    largest = logits.amax(2)
+    exponentials = (logits - largest[..., None]).exp()
+    sums, answers = exponentials.sum(2), exponentials @ values  # [M, U], [M, U, d]
+    scores = query.new_full((len(episodes), way), NEVER)
+    for label in range(way):
+        members = episodes[:, labels == label]
+        if members.shape[1] == 0:
+            continue
+        shift = largest[members].transpose(1, 2)  # [E, U, s]
+        weights = (shift - shift.amax(2, keepdim=True)).exp()
+        total = (weights * sums[members].transpose(1, 2)).sum(2)
+        rows = (
+            members[:, None] * len(query) + torch.arange(len(query), device=query.device)[:, None]
+        )
+        prototypes = F.embedding_bag(
+            rows.flatten(0, 1), answers.flatten(0, 1), mode="sum",
+            per_sample_weights=weights.flatten(0, 1),
+        ).unflatten(0, rows.shape[:2]) / total[..., None]  # fmt: skip
+        scores[:, label] = -(own_values - prototypes).square().sum((1, 2)) / len(query)
+    return scores
 
 
 def position_code(frames: int, dim: int) -> Tensor:
