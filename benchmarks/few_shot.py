@@ -7,8 +7,8 @@ training, TRX and ARN learn their heads from episodes of the base classes; then 
 without composites, with random and with selected ones on the same episodes. A small network is
 trained end to end besides. Everything can be stopped and goes on; the results are Markdown on
 stdout. Two run side by side, on one thread each: prototypes and TRX, which takes their Selector,
-beside ARN and then the small network. `--methods` leaves methods out, `--more "--seed 1"` draws other classes, and
-`--more=--group-disjoint` keeps recordings apart.
+beside ARN and then the small network. `--methods` leaves methods out, `--more "--seed 1"` draws
+other classes, and `--more=--group-disjoint` keeps recordings apart.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def learn_and_evaluate(options: argparse.Namespace, name: str) -> None:
         return
     trained = options.out / name
     if not (trained / "method.safetensors").is_file():
-        l2a("train", options.data, "--out", trained, *shared(options, name), "--method", method(name),
-            "--train-episodes", options.train_episodes,
+        l2a("train", options.data, "--out", trained, *shared(options, name),
+            "--method", method(name), "--train-episodes", options.train_episodes,
             "--validate-every", max(1, options.train_episodes // 4),
             "--episodes-per-step", 4, "--validation-episodes", 200)  # fmt: skip
     evaluate(options, name, trained)

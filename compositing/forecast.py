@@ -12,7 +12,7 @@ from compositing.clipfolder import made_pairs
 from compositing.clipmaking import CODECS, middle, scaled_down
 from compositing.composite import make_composite
 from compositing.export import Material
-from compositing.layers import DamagedLayers, LayerSource
+from compositing.layers import DamagedLayers, LayerStore
 from compositing.layouts import layouts_named
 from compositing.records import LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings
@@ -106,9 +106,8 @@ def forecast_export(
         workers: processes that would share the work.
     """
     count = len(rows) if count is None else count
-    store = material.store
     used = dict.fromkeys(id_ for row in rows for id_ in (row.foreground, row.background))
-    records = {id_: record for id_ in used if (record := _record(store, id_)) is not None}
+    records = {id_: record for id_ in used if (record := _record(material, id_)) is not None}
     ready = [row for row in rows if row.foreground in records and row.background in records]
     shapes = [
         _shape(export, records[row.foreground], records[row.background]) for row in ready
@@ -180,7 +179,11 @@ def _make_samples(
     return samples
 
 
-def _record(store: LayerSource, video_id: str) -> LayerRecord | None:
+def _record(material: Material, video_id: str) -> LayerRecord | None:
+    """Of layers that an export would use as they are."""
+    store = material.store
+    if isinstance(store, LayerStore):
+        return store.current(material.videos[video_id])
     try:
         return store.record(video_id)
     except InputError:

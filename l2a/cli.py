@@ -24,7 +24,7 @@ from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.files import final_name, unlock_folders
 from l2a.logs import LOGGER, listening
-from l2a.options import FromClassifier, FromPairs, PreviewSettings
+from l2a.options import Data, FromClassifier, FromPairs, PreviewSettings
 from l2a.signals import Terminated, exit_code, raise_on_sigterm
 from train.commands import ALL_GROUPS, COMMANDS, Command
 from train.settings.few_shot import FewShotVerb, OfData
@@ -132,17 +132,22 @@ def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
 
 
 def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
-    """The settings of masks and compositing of the run that left a classifier, for its scene
-    test; none where it does not lie in one."""
-    if FromClassifier not in arguments or not arguments[FromClassifier].scene_test:
+    """How the run that left a classifier read its videos, and what its scene test composites with;
+    of the same data set also its split and seed, whose training videos the classifier has seen.
+    None where it does not lie in a run."""
+    if FromClassifier not in arguments:
         return {}
+    from l2a.formats import DataSettings
     from l2a.runs import Run
 
     path = arguments[FromClassifier].classifier.resolve()
     for folder in path.parents[:3]:  # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N
         if (folder / "run.yaml").is_file():
             kept = Run(folder).read()["settings"]
-            names = {f.name for kind in (PrepareSettings, CompositeSettings) for f in fields(kind)}
+            kinds: list[Any] = [PrepareSettings, CompositeSettings]
+            same = Path(str(kept.get("data", ""))).resolve() == arguments[Data].data.resolve()
+            names = {f.name for kind in (*kinds, *[DataSettings] * same) for f in fields(kind)}
+            names |= {"seed"} if same else set()
             return {name: value for name, value in kept.items() if name in names}
     return {}
 

@@ -197,10 +197,13 @@ class Run:
         return content
 
     def write_skipped(self, skipped: Iterable[Skipped]) -> int:
-        """List what was left out in `skipped.csv`; returns how many. No file when none."""
+        """List what was left out in `skipped.csv`; returns how many. No file when none, also where
+        an earlier try left one."""
         rows = [(row.id, row.reason) for row in dict.fromkeys(skipped)]
         if rows:
             self._write_table("skipped.csv", ("video", "reason"), rows)
+        else:
+            self.path("skipped.csv").unlink(missing_ok=True)
         return len(rows)
 
     def write_unfit(self, unfit: Iterable[tuple[str, str, str]]) -> int:

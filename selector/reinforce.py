@@ -22,7 +22,7 @@ from selector import reward as rewards
 from selector.calibration import Calibration, calibrate
 from selector.diagnosis import IN_A_ROW, WATCHED, Probe, RankingMonitor, Verdict
 from selector.environment import Environment, PairBatch, StepResult
-from selector.network import Selector
+from selector.network import Selector, Side
 from selector.settings import ReinforceSettings
 
 # With 128 pairs and the mean ω held above 0.1, an empty subset is a one-in-a-million event.
@@ -294,8 +294,7 @@ def _calibrate(learner: _TrainingState, progress: _Progress) -> Calibration | No
     """
     count, generator = learner.settings.selector_batch, _step_generator(learner.seed, 0, 3)
     batch = learner.environment.sample_aside(_FITTED * count, generator)
-    with torch.no_grad():
-        logits = learner.selector.eval()(*batch.to(learner.selector.feature_mean.device)).cpu()
+    logits = score_pairs(learner.selector, batch).cpu()
     credit = learner.environment.credit_matrix(batch).sum(dim=1).cpu()
     _finite(progress.step, "reward", credit)
     new = ~torch.isin(batch.rows, progress.videos).any(dim=1)
@@ -308,11 +307,32 @@ def _calibrate(learner: _TrainingState, progress: _Progress) -> Calibration | No
 
 
 @torch.no_grad()
+def score_pairs(selector: Selector, batch: PairBatch) -> Tensor:
+    """Logits float32 `[B]` of a batch as the Selector is now.
+
+    Equal to a forward pass up to rounding, but every video goes through the first layer once,
+    which is most of the work.
+    """
+    features_f, features_b, labels_f, labels_b = batch.to(selector.eval().feature_mean.device)
+
+    def half(rows: Tensor, features: Tensor, labels: Tensor, side: Side) -> Tensor:
+        videos, where = rows.unique(return_inverse=True)
+        places = torch.empty(len(videos), dtype=torch.int64)
+        places[where] = torch.arange(len(where))  # of any of a video's pairs
+        own = selector.project(features[places], labels[places], side)
+        return own[where.to(own.device)]
+
+    return selector.score_projected(
+        half(batch.rows[:, 0], features_f, labels_f, "foreground"),
+        half(batch.rows[:, 1], features_b, labels_b, "background"),
+    )
+
+
+@torch.no_grad()
 def _watched(selector: Selector, environment: Environment) -> tuple[Tensor, Tensor]:
     """Logits of pairs that are the same at every call, and their foreground videos."""
     batch = environment.sample(WATCHED, torch.Generator().manual_seed(0))
-    logits: Tensor = selector.eval()(*batch.to(selector.feature_mean.device))
-    return logits.cpu(), batch.rows[:, 0]
+    return score_pairs(selector, batch).cpu(), batch.rows[:, 0]
 
 
 def _step_generator(seed: int, step: int, *purpose: int) -> torch.Generator:

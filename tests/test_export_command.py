@@ -150,6 +150,13 @@ def test_a_dry_run_says_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_counts_layers_of_other_settings_as_still_to_be_made(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(call(place, tmp_path / "out", "--dry-run", "--dilate", "0.1")) == 0
+    assert "still to be segmented and inpainted" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def selector(place: Path) -> Path:
     embedder = make_embedder("static")

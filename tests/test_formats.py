@@ -444,6 +444,28 @@ def test_numbered_lists_are_chosen_by_split(tmp_path: Path) -> None:
         read_videos(tmp_path, DataSettings(split="3"))
 
 
+def test_a_list_without_a_number_holds_for_every_split(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{c}/{c}{i}.avi" for c in "ab" for i in range(4)))
+    for split in (1, 2):
+        write(tmp_path / f"train_split{split}.txt", [f"a/a{split}.avi 0", f"b/b{split}.avi 1"])
+    write(tmp_path / "test.txt", ["a/a3.avi 0", "b/b3.avi 1"])
+    found = splits_of(read_videos(tmp_path, DataSettings(split="2")))
+    assert found == {"a/a2.avi": "train", "b/b2.avi": "train",
+                     "a/a3.avi": "test", "b/b3.avi": "test"}  # fmt: skip
+
+
+def test_a_list_may_leave_out_the_folder_of_its_split(tmp_path: Path) -> None:
+    """MMAction2 names it elsewhere; the same path below two of them is two videos."""
+    touch(tmp_path, "videos_train/a/1.mp4", "videos_train/b/1.mp4", "videos_val/a/1.mp4",
+          "videos_val/b/2.mp4")  # fmt: skip
+    write(tmp_path / "kinetics400_train_list_videos.txt", ["a/1.mp4 0", "b/1.mp4 1"])
+    write(tmp_path / "kinetics400_val_list_videos.txt", ["a/1.mp4 0", "b/2.mp4 1"])
+    found = splits_of(read_videos(tmp_path, DataSettings()))
+    assert set(found) == {"videos_train/a/1.mp4", "videos_train/b/1.mp4", "videos_val/a/1.mp4",
+                          "videos_val/b/2.mp4"}  # fmt: skip
+    assert {found[name] for name in found if "val/" in name} <= {"val", "test"}
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [

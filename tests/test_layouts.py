@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from fake_export import CLASSES, ROWS, FakeStore, export, pair, table, tree
 from hypothesis import given
@@ -81,6 +82,29 @@ def test_every_file_decodes_with_the_frames_and_the_size_that_are_stated(real_se
         assert sum(row["soft_label"]) == pytest.approx(1)
         assert row["soft_label"][row["label_index"]] == pytest.approx(row["lam"])
         assert re.fullmatch(r"\d+ bytes, ends [0-9a-f]{16}", row["foreground_source"])
+
+
+@pytest.mark.clips
+def test_hugging_face_takes_no_originals_for_sound(real_set, tmp_path, monkeypatch):
+    """Of more .webm than .mp4 files it would think that they are sound."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    out = tmp_path / "out"
+    shutil.copytree(real_set[0], out)
+    rows = pq.read_table(out / "metadata.parquet")
+    names = rows["file_name"].to_pylist()
+    for place, name in enumerate(names):
+        if name.startswith("real/"):
+            names[place] = f"real/{Path(name).stem}.webm"
+            (out / name).rename(out / names[place])
+    for more in range(9):
+        shutil.copy(out / names[-1], out / "real" / f"more{more}.webm")
+    rows = rows.set_column(rows.schema.get_field_index("file_name"), "file_name", [names])
+    pq.write_table(rows, out / "metadata.parquet")
+    splits = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    data = splits["train"].cast_column("video", datasets.Video(decode=False))
+    assert [Path(row["video"]["path"]).name for row in data] == [Path(name).name for name in names]
 
 
 @pytest.mark.clips
@@ -319,6 +343,13 @@ def test_class_folders_are_those_of_the_classes(tmp_path):
     assert {path.name for path in (out / "by_class").iterdir()} == {
         "run", "training dog", "test", "a_b_ ü_",
     }  # fmt: skip
+
+
+def test_classes_that_folders_would_number_otherwise_are_refused(tmp_path):
+    assert list(class_folders(("PullUps", "a", "a0"))) == ["PullUps", "a", "a0"]
+    for classes in (("Pull:Ups", "PullUps"), ("a/b", "a0")):
+        with pytest.raises(InputError, match="would stand in another order than the classes"):
+            class_folders(classes)
 
 
 def test_classes_that_would_share_a_folder_are_refused_before_any_work(tmp_path):

@@ -24,6 +24,7 @@ from selector.reinforce import (
     DiagnosisContext,
     TrainedTrunk,
     TrainingReport,
+    score_pairs,
     train_selector,
 )
 from selector.settings import ReinforceSettings, RewardName
@@ -67,6 +68,15 @@ class Turned(GaussianEnvironment):
         found = super().step(batch, actions, wanted)
         before = None if found.before is None else -found.before
         return dataclasses.replace(found, after=-found.after, before=before)
+
+
+def test_pairs_are_scored_as_by_a_forward_pass() -> None:
+    environment = GaussianEnvironment(GaussianWorld(videos=40), seed=0)
+    selector = gaussian_selector(environment, hidden=(64, 16), dropout=0.5)
+    batch = environment.sample(500, torch.Generator().manual_seed(1))
+    found = score_pairs(selector, batch)
+    with torch.no_grad():
+        torch.testing.assert_close(found, selector.eval()(*batch.to(torch.device("cpu"))))
 
 
 def learned(environment: GaussianEnvironment, **changes: Any) -> tuple[float, Verdict]:

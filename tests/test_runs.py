@@ -377,6 +377,14 @@ def test_skipped_videos_are_listed_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_list_of_skipped_videos_goes_when_none_is_left(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "train", [])
+    assert run.write_skipped([Skipped("a", "torn")]) == 1
+    assert (run.folder / "skipped.csv").is_file()
+    assert run.write_skipped([]) == 0
+    assert not (run.folder / "skipped.csv").exists()
+
+
 def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "run", "train", [])
     assert run.write_unfit([]) == 0

@@ -43,6 +43,14 @@ def skipped(videos: VideoSet) -> dict[str, str]:
 SOUND = {f"{label}/{label}{number}.mp4" for label in "ab" for number in range(3)}
 
 
+def test_a_layer_store_is_no_class(root: Path) -> None:
+    for part in ("records", "foregrounds", "backgrounds", "masks"):
+        touch(root, f"layers/{part}/a.mkv")
+    videos = read_videos(root, DataSettings())
+    assert ids(videos) == SOUND
+    assert any("layers" in note for note in videos.notes)
+
+
 # --- nested folders --------------------------------------------------------------------------
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from banks import make_source
 from tiny_data import CLASSES, write_tiny
 
@@ -19,6 +21,7 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.media import sample_indices
+from l2a.runs import Run
 from l2a.settings import ClipSettings
 from l2a.videos import Video, VideoSet
 from train.classifier import make_classifier, predict, save_classifier
@@ -233,6 +236,53 @@ def test_the_command_with_one_view_and_with_several(
         row["video"] for row in csv.DictReader(plain["predictions.csv"].decode().splitlines())
     ]
     assert "views: 6/6 videos" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("views", ["1x1", "2x1"])
+def test_videos_of_which_none_can_be_read_are_one_sentence(
+    views: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = write_tiny(tmp_path / "data", train_groups=2)
+    for path in (broken / "videos").rglob("*g03*"):
+        path.write_bytes(b"nothing")
+    words = ["evaluate", str(broken), "--classifier", str(classifier), "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--views", views]) == 2
+    assert "No test video of" in capsys.readouterr().err
+
+
+def test_a_classifier_is_measured_on_test_videos_alone(classifier: Path, tmp_path: Path) -> None:
+    """One recording of each class: nothing to carve validation out of."""
+    data = write_tiny(tmp_path / "data", train_groups=1)
+    evaluated(data, classifier, tmp_path / "out")
+
+
+def test_a_classifier_is_measured_on_the_split_that_it_was_trained_on(
+    classifier: Path, tmp_path: Path
+) -> None:
+    data = write_tiny(tmp_path / "data", train_groups=2)
+    splits = data / "splits"
+    for name in ("trainlist", "testlist"):
+        (splits / f"{name}02.txt").write_text((splits / f"{name}01.txt").read_text())
+    lines = (splits / "testlist01.txt").read_text().splitlines()
+    (splits / "testlist02.txt").write_text("\n".join(lines[::2]) + "\n")
+    run = tmp_path / "run"
+    settings = {"data": str(data), "split": "2", "seed": 5, "max_side": 64, "epochs": 3}
+    run.mkdir()
+    record = {"command": "train", "fixed": True, "settings": settings}
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    own = run / classifier.name
+    shutil.copy(classifier, own)
+    for out, words, wanted in (
+        ("own", (), ("2", 5, 64, 3)), ("asked", ("--split", "1"), ("1", 5, 64, 6)),
+    ):  # fmt: skip
+        evaluated(data, own, tmp_path / out, *words)
+        kept = Run(tmp_path / out).read()["settings"]
+        count = json.loads((tmp_path / out / "metrics.json").read_text())["n"]
+        assert (kept["split"], kept["seed"], kept["max_side"], count) == wanted
+    elsewhere = write_tiny(tmp_path / "elsewhere", train_groups=2)
+    evaluated(elsewhere, own, tmp_path / "other")
+    kept = Run(tmp_path / "other").read()["settings"]
+    assert (kept["split"], kept["seed"], kept["max_side"]) == ("1", 0, 64)
 
 
 def test_the_command_refuses_other_views_before_any_work(

@@ -283,7 +283,9 @@ def open_videos(
     Raises:
         InputError: it is not a data set, or has no video of a split that is needed.
     """
-    videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
+    videos = read_videos(data, settings)
+    if {"train", "val"} & set(needed):
+        videos = carve_validation(videos, settings.val_share, seed)
     found = {split: len(videos.of_split(split)) for split in BANKED}
     counts = ", ".join(f"{n} {split}" for split, n in found.items() if n or split != "unlabelled")
     say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")

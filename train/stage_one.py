@@ -31,6 +31,7 @@ from selector.reinforce import (
     DiagnosisContext,
     TrainedTrunk,
     TrainingReport,
+    score_pairs,
     train_selector,
 )
 from train.classifier import make_classifier
@@ -274,4 +275,4 @@ def _recordings_first(rows: NDArray[np.int64], recordings: NDArray[np.int64]) ->
 def sample_omega(selector: Selector, environment: Environment) -> Tensor:
     """ω of 512 pairs that are the same at every call, for a histogram."""
     batch = environment.sample(512, torch.Generator().manual_seed(0))
-    return selector.eval().omega(*batch.to(selector.feature_mean.device)).cpu()
+    return score_pairs(selector, batch).sigmoid().cpu()

@@ -190,7 +190,9 @@ def predict_views(
     skipped = tuple(Skipped(id_, failure.reason) for id_, failure in failed.items())
     classes = network.head.out_features
     rows = np.concatenate(logits) if logits else np.empty((0, classes), np.float32)
-    return Viewed(tuple(kept), mean_scores(rows.reshape(len(kept), -1, classes)), skipped)
+    return Viewed(
+        tuple(kept), mean_scores(rows.reshape(len(kept), read.views.count, classes)), skipped
+    )
 
 
 def batches_of(clips: Iterable[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from compositing.layouts.base import ExportedSet, Layout
@@ -48,7 +49,8 @@ def class_folders(classes: Sequence[str]) -> dict[str, str]:
     """Class name ─► folder name: the same, but for characters that no folder may have.
 
     Raises:
-        InputError: two classes would share a folder, on a disk that ignores case too.
+        InputError: two classes would share a folder, on a disk that ignores case too; or folders
+            would stand in another order than classes, by which torchvision numbers them.
     """
     folders: dict[str, str] = {}
     owners: dict[str, str] = {}
@@ -62,6 +64,13 @@ def class_folders(classes: Sequence[str]) -> dict[str, str]:
             )
         owners[name.casefold()] = label
         folders[label] = name
+    for (one, first), (other, second) in pairwise(folders.items()):
+        if one < other and first > second:
+            raise InputError(
+                f"The folders {first} and {second}, of the classes {one!r} and {other!r}, would "
+                "stand in another order than the classes, and so be numbered otherwise; rename "
+                "one, or export without class folders."
+            )
     return folders
 
 

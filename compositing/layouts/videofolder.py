@@ -26,7 +26,9 @@ class VideoFolder(Layout):
     - videos/*.mp4
 """
 
-    real_configs = "    - real/*\n"
+    # By the suffixes that `datasets` knows as videos, or it would take others for audio; originals
+    # of other kinds are read all the same, as metadata names them.
+    real_configs = "".join(f"    - real/*.{end}\n" for end in ("mp4", "avi", "mkv", "mov", "mpeg"))
 
     def make(self, exported: ExportedSet) -> None:
         """Copy the manifest."""

@@ -20,7 +20,7 @@ from l2a.formats.groups import guessed_group
 from l2a.formats.listing import Claim, SplitFile, annotation_files, assemble, examples, of_split
 from l2a.formats.rows import holds_rows, rows_of
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import MISSING, Found, Tree, is_video, strip_suffix
+from l2a.formats.tree import MISSING, SPLIT_FOLDERS, Found, Tree, is_video, strip_suffix
 from l2a.videos import Skipped, VideoSet
 
 SPLIT_IN_NAME = re.compile(
@@ -96,22 +96,28 @@ class _Finder:
         self._root = tree.root
         self._ids = tree.ids
         self._places = places
-        self._last = ("", 0)
+        self._last: dict[str, tuple[str, int]] = {}
+        # MMAction2 names the folder of a split (`data_prefix`) beside its list, and not in it.
+        self._of_split: dict[str, list[str]] = {}
+        for folder in dict.fromkeys(id.partition("/")[0] for id in tree.ids if "/" in id):
+            split = SPLIT_FOLDERS.get(folder.lower(), "")
+            self._of_split.setdefault(split, []).append(f"{folder}/")
 
     def find(self, line: _Line) -> Found | None:
-        """The file that a list means: where the last one was first, then every place."""
+        """The file that a list means: where the last one of its split was first, then every
+        place."""
         parts = line.parts
         # The class folder is never dropped: another class could have a file of this name.
         deepest = max(len(parts) - 1, 1)
-        place, drop = self._last
+        place, drop = self._last.get(line.split, ("", 0))
         if drop < deepest and (found := self._ids.get(place + "/".join(parts[drop:]))):
             return found
         for drop in range(deepest):
             rest = "/".join(parts[drop:])
-            for place in self._places:
+            for place in (*self._places, *self._of_split.get(line.split, ())):
                 found = self._ids.get(place + rest) or self._unusual(place + rest)
                 if found:
-                    self._last = (place, drop)
+                    self._last[line.split] = place, drop
                     return found
         return None
 
@@ -149,12 +155,14 @@ def _is_names(path: Path) -> bool:
 
 
 def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
-    """Lists of the wanted split, where their names carry different numbers; otherwise all."""
+    """Lists of the wanted split, where their names carry different numbers, with those without a
+    number, which hold for every split; otherwise all."""
     matches = [(_NUMBER.search(path.stem.lower()), path) for path in lists]
     numbered = [SplitFile(path.stem, int(match[1]), path) for match, path in matches if match]
     if len({file.number for file in numbered}) < 2:
         return list(lists)
-    return [file.path for file in of_split(numbered, settings)]
+    wanted = {file.path for file in of_split(numbered, settings)}
+    return [path for match, path in matches if match is None or path in wanted]
 
 
 def _lines(path: Path, root: Path) -> Iterator[_Line]:

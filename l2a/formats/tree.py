@@ -63,6 +63,7 @@ _KINDS = {
 _LOST = (DANGLING, LOOP)  # whatever such a link is called, there may have been a class behind it
 _VIDEO_ROOTS = ("videos", "hmdb51_org", "UCF-101", "UCF101", "hmdb51")
 _RUN = "run.yaml"  # in every folder that one of our commands wrote
+_LAYER_STORE = {"records", "backgrounds", "foregrounds"}  # in what --layers names
 _MOST_WAYS = 8  # to one folder; links of many folders to each other would have no end
 
 
@@ -166,7 +167,8 @@ class Tree:
                 why = error.strerror or "an error"
                 self.skipped.append(Skipped(name, f"a folder that cannot be listed: {why}"))
                 continue
-            if folder.prefix and any(entry.name == _RUN for entry in listed):
+            names = {entry.name for entry in listed}
+            if folder.prefix and (_RUN in names or names >= _LAYER_STORE):
                 self.runs.append(folder.prefix.rstrip("/"))
                 continue
             waiting += self._look(folder, listed)

@@ -106,7 +106,7 @@ def advise(data: Path, out: Path, asked: Asked) -> Advice:
             no answer is no error: the answer then says so.
     """
     check_eyes(asked.eyes)
-    opened = open_for_advice(
+    opened, validation = open_for_advice(
         data, out, asked.data, asked.prepare, asked.engine, asked.run, asked.advice.videos
     )
     asked = replace(asked, prepare=opened.store.settings)
@@ -115,6 +115,8 @@ def advise(data: Path, out: Path, asked: Asked) -> Advice:
     prepared = prepare_run(run, opened, asked.clips, asked.composite, sheet=True)
     run.fix_settings()
     said, known = _answered(run, prepared, asked)
+    if known.eyes is not None:
+        known = replace(known, validation_clips=validation)
     said["masks"] = answer_masks(prepared)
     found = Advice(tuple(said[key] for key in QUESTIONS), tuple(recommend(known)), run.folder)
     layers = str(opened.store.folder.resolve())
@@ -177,8 +179,7 @@ class _Questions:
             "scenes": answer_scenes(self.folds, held[NONE], scenes),
         }
         known = Known(
-            self.asked.eyes, payment, folds=len(self.folds.parts),
-            validation_clips=len(prepared.rows["val"]),
+            self.asked.eyes, payment, folds=len(self.folds.parts)
         )  # fmt: skip
         with self.run.stage("reward and labels"):
             said["reward"], known = self._reward(bench, pools, payment, held[NONE], known)

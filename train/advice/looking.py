@@ -47,7 +47,7 @@ def open_for_advice(
     engine: EngineSettings,
     run: RunSettings,
     most: int,
-) -> Opened:
+) -> tuple[Opened, int]:
     """Open a data set without its test split; nothing is computed or written.
 
     Args:
@@ -55,6 +55,9 @@ def open_for_advice(
         out: the run's folder.
         settings, prepare, engine, run: as `train.opening.open_data` takes them.
         most: videos that are looked at.
+
+    Returns:
+        It, and the validation videos of the whole, of which a sample may be looked at.
 
     Raises:
         InputError: it is no data set, has no training videos, or a back end cannot be made.
@@ -67,13 +70,14 @@ def open_for_advice(
         videos = carve_validation(videos, settings.val_share, run.seed)
     except InputError as error:  # what can be said without is said all the same
         videos = videos.noting(str(error))
+    validation = len(videos.of_split("val"))
     videos = sampled(videos.only(*LOOKED_AT), most)
     counts = " and ".join(f"{len(videos.of_split(split))} {split}" for split in LOOKED_AT)
     say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts} videos are looked at")
     for note in videos.notes:
         say(f"note: {note}")
     store = open_store(run, prepare, engine, videos.of_split("train"), out)
-    return Opened(out, videos, store, worker, run.bank, ("train",))
+    return Opened(out, videos, store, worker, run.bank, ("train",)), validation
 
 
 def sampled(videos: VideoSet, most: int) -> VideoSet:

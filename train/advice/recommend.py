@@ -44,7 +44,7 @@ class Known:
         crossfit: how far that of cross-fitting agrees with it.
         folds: of cross-fitting.
         doubts: of labels.
-        validation_clips: how many there are.
+        validation_clips: how many the data set has.
     """
 
     eyes: EyesSettings | None = None

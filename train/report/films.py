@@ -28,6 +28,7 @@ _PANELS = ((0, "foreground"), (1, "mask"), (2, "background"), (4, "composite"))
 """Which cells of a strip are shown, and what they are called."""
 _HEIGHT = 144
 _MOST_FRAMES = 96
+_MOST_SIDE = 640
 _GAP = 4
 _GREY = 128
 _CRF = 25
@@ -128,7 +129,7 @@ def real_film(path: Path) -> tuple[str, int, int]:
     Raises:
         L2AError: it cannot be read.
     """
-    read = read_frames(path, max_frames=_MOST_FRAMES)
+    read = read_frames(path, max_frames=_MOST_FRAMES, max_side=_MOST_SIDE)
     height, width = read.frames.shape[1:3]
     wide = max(2, round(_HEIGHT * width / height / 2) * 2)
     return video_uri(resize_frames(read.frames, (_HEIGHT, wide)), read.fps), _HEIGHT, wide
