@@ -47,6 +47,7 @@ from l2a.clips import ClipSettings
 from l2a.files import read_json, write_json
 from l2a.formats import DataSettings
 from l2a.networks import build_network
+from l2a.signals import raise_on_sigterm
 from semantic_match.settings import MatchSettings
 from train.advice.pools import among, listed_pairs, random_draws
 from train.advice.scores import Estimate, differences, mean_score
@@ -183,11 +184,9 @@ def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) ->
     return Bench(prepared, settings, study, bank, folder, given.universe, given.draws)
 
 
-def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Arm ─► mean figures over draws, their spread, strength and seconds."""
-    path = given.out / f"split-{split}" / "arms.json"
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
-    wanted = {
+def arms_of(given: argparse.Namespace) -> dict[str, list[str]]:
+    """Pool ─► names of the arms that are asked for."""
+    return {
         pool: [
             arm_name(pool, rule, choice, given.reward_folds)
             for rule in given.rules
@@ -195,7 +194,20 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
         ]
         for pool in given.pools
     }
-    if "none" in found and all(name in found for names in wanted.values() for name in names):
+
+
+def lacking(split: str, given: argparse.Namespace) -> bool:
+    """Whether an arm of a split is not measured yet."""
+    path = given.out / f"split-{split}" / "arms.json"
+    wanted = {"none", *(name for names in arms_of(given).values() for name in names)}
+    return not (path.is_file() and wanted <= set(read_json(path)))
+
+
+def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Arm ─► mean figures over draws, their spread, strength and seconds."""
+    path, wanted = given.out / f"split-{split}" / "arms.json", arms_of(given)
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if not lacking(split, given):
         return found
     begun = time.monotonic()
     bench = open_split(split, given)
@@ -224,17 +236,21 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def side_by_side(given: argparse.Namespace) -> None:
-    """Measure every split in a process of its own."""
-    for split in given.splits:
+def side_by_side(splits: list[str], given: argparse.Namespace) -> None:
+    """Measure each of several splits in a process of its own."""
+    for split in splits:
         prepare_split(split, given)
-    threads = max(1, (os.cpu_count() or 1) // len(given.splits))
+    threads = max(1, (os.cpu_count() or 1) // len(splits))
     words, alone = [sys.executable, *sys.argv], {"OMP_NUM_THREADS": str(threads)}
     running = [
-        subprocess.Popen([*words, "--one", split], env={**os.environ, **alone})
-        for split in given.splits
+        subprocess.Popen([*words, "--one", split], env={**os.environ, **alone}) for split in splits
     ]
-    codes = [process.wait() for process in running]
+    try:
+        with raise_on_sigterm():
+            codes = [process.wait() for process in running]
+    finally:
+        for process in running:
+            process.terminate()
     if any(codes):
         sys.exit("A split failed; what it said stands above, and the same command goes on.")
 
@@ -303,8 +319,8 @@ def main() -> None:
         return
     print_header()
     begun = time.monotonic()
-    if len(given.splits) > 1:
-        side_by_side(given)
+    if len(left := [split for split in given.splits if lacking(split, given)]) > 1:
+        side_by_side(left, given)
     results = [one_split(split, given) for split in given.splits]
     show(results, markdown=given.markdown)
     print(f"\n{time.monotonic() - begun:.0f} s in this call")

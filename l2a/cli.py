@@ -141,13 +141,17 @@ def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
     from l2a.runs import Run
 
     path = arguments[FromClassifier].classifier.resolve()
-    for folder in path.parents[:3]:  # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N
+    # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N, or of RUN/rounds/R/stage_two/ARM-N
+    for folder in path.parents[:5]:
         if (folder / "run.yaml").is_file():
             kept = Run(folder).read()["settings"]
             kinds: list[Any] = [PrepareSettings, CompositeSettings]
             same = Path(str(kept.get("data", ""))).resolve() == arguments[Data].data.resolve()
             names = {f.name for kind in (*kinds, *[DataSettings] * same) for f in fields(kind)}
             names |= {"seed"} if same else set()
+            names -= {"unlabelled"}  # which is never tested
+            names -= {name for name in ("labelled", "annotations")
+                      if kept.get(name) and not Path(str(kept[name])).exists()}  # fmt: skip
             return {name: value for name, value in kept.items() if name in names}
     return {}
 

@@ -133,15 +133,23 @@ class Run:
             InputError: the data set has changed since.
         """
         content = self.read()
-        before = content.get("data_mark")
-        if content["fixed"] and before not in (None, mark):
+        if content["fixed"]:
+            self.refuse_other_data(mark)
+        if content.get("data_mark") != mark:
+            self._write(content | {"data_mark": mark})
+
+    def refuse_other_data(self, mark: str) -> None:
+        """Refuse results of a data set that has changed since; see `keep_data_mark`.
+
+        Raises:
+            InputError: it has.
+        """
+        if self.read().get("data_mark") not in (None, mark):
             raise InputError(
                 f"{self.folder} was made when its data set had other videos, classes or splits "
                 "than now, or other files under the same names; put it back as it was to resume, "
                 "or give --out another folder."
             )
-        if before != mark:
-            self._write(content | {"data_mark": mark})
 
     @property
     def _record(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from l2a.files import read_json, write_json
 from train.ablation.drawn import markdown, write_tables
 from train.ablation.plan import Plan, PlannedRun, describe, make_plan, row_arm
 from train.ablation.results import Outcome, Results, paired, read_outcome, student
-from train.ablation.running import finished, run_all, share_masks
+from train.ablation.running import finished, one, run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
 from train.commands import ALL_GROUPS, COMMANDS
+from train.opening import data_mark, open_videos, sources_of
 from train.settings.full import FullSettings
 
 TWO = {
@@ -207,6 +209,8 @@ def test_a_row_with_an_augmentation_is_of_its_arm(data: Path, tmp_path: Path) ->
     table["rows"]["cut"]["settings"]["augment"] = ["cutmix", "mixup"]
     with pytest.raises(InputError, match="row cut: It would train the arms cutmix and mixup; give"):
         plan_of(data, tmp_path / "out", table)
+    with pytest.raises(InputError, match="the row none, without composites, would take fewer st"):
+        plan_of(data, tmp_path / "out", "pools", "--replace-real")
     with pytest.raises(InputError, match="asks for the arm cutmix, which would be the same in ev"):
         plan_of(data, tmp_path / "out", TWO, "--augment", "cutmix")
 
@@ -458,6 +462,25 @@ def test_a_finished_run_of_other_settings_is_not_read(data: Path, tmp_path: Path
     results = run_all(other, made_up(lambda row, seed: pytest.fail("it was made again")))
     assert [why for _, why in results.failed if "was made with lr=0.01 and not 0.5" in why]
     assert len(results.failed) == 2
+
+
+def test_a_finished_run_of_other_data_is_not_read_and_more_splits_may_be_asked_for(
+    data: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    plan = plan_of(copy, tmp_path / "out", TWO)
+    work = made_up(lambda *_: 0.5)
+    for run in plan.runs:
+        work(copy, run.folder, run.settings)
+    own = plan.runs[0]
+    videos = open_videos(copy, own.settings.data, own.settings.run.seed)
+    record = own.folder / "run.yaml"
+    mark = data_mark([videos], sources_of(videos))
+    record.write_text(record.read_text() + f"data_mark: {mark}\n")
+    assert not one(copy, own, work)[0].failed
+    record.write_text(record.read_text().replace(mark, "another"))
+    assert "had other videos, classes or splits than now" in one(copy, own, work)[0].failed
 
 
 def test_results_that_cannot_be_read_are_one_sentence(data: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from together import plain_network, train_plain
 
 from l2a.checkpoints import load_tensors
 from l2a.errors import InputError
+from train import distributed
 from train.batches import ClipBatch
 from train.distributed import (
     Part,
@@ -31,6 +32,7 @@ from train.distributed import (
     average_gradients,
     own_device,
     rank,
+    refuse_pieces_in_sync,
     refuse_shared_gpus,
     run_together,
     world,
@@ -42,6 +44,16 @@ from train.settings.full import ClassifierSettings
 
 def batch_of(count: int) -> ClipBatch:
     return ClipBatch(torch.arange(count), torch.eye(max(count, 1))[:count])
+
+
+def test_clips_in_pieces_are_not_normalised_over_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    refuse_pieces_in_sync(4, gpu, sync=True)  # one process: there is nothing to be in step with
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    for micro_batch, device, sync in ((None, gpu, True), (4, gpu, False), (4, cpu, True)):
+        refuse_pieces_in_sync(micro_batch, device, sync=sync)
+    with pytest.raises(InputError, match="micro_batch is 4 and sync_batchnorm is on"):
+        refuse_pieces_in_sync(4, gpu, sync=True)
 
 
 def test_two_processes_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

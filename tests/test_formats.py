@@ -449,6 +449,8 @@ def test_a_list_without_a_number_holds_for_every_split(tmp_path: Path) -> None:
     for split in (1, 2):
         write(tmp_path / f"train_split{split}.txt", [f"a/a{split}.avi 0", f"b/b{split}.avi 1"])
     write(tmp_path / "test.txt", ["a/a3.avi 0", "b/b3.avi 1"])
+    write(tmp_path / "train.txt", ["a/a0.avi 0", "b/b0.avi 1"])  # of which side there are others
+    write(tmp_path / "val_notes.txt", ["nothing but words"])
     found = splits_of(read_videos(tmp_path, DataSettings(split="2")))
     assert found == {"a/a2.avi": "train", "b/b2.avi": "train",
                      "a/a3.avi": "test", "b/b3.avi": "test"}  # fmt: skip

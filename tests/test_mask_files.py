@@ -358,6 +358,9 @@ def test_an_unlabelled_video_elsewhere_is_looked_for_in_its_own_folder(tmp_path:
         segmenter = written(tmp_path, document(file_name=Path(name).stem))
         clip = Video(f".unlabelled/{name}", folder / name, "", "g", "unlabelled")
         assert not segmenter(clip, frames()).note
+    clip = Video(".unlabelled/a.mp4", folder / "a.mp4", "", "g", "unlabelled")
+    of_another = written(tmp_path, document(file_name="walk/a.mp4"))(clip, frames())
+    assert of_another.note.startswith("no masks for it")
     assert below_folder("..unlabelled/in/b.mp4") == "in/b.mp4"
     assert below_folder("..else/b.mp4") == "..else/b.mp4"
 

@@ -12,11 +12,11 @@ from tiny_data import write_tiny
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.errors import InputError
-from l2a.files import read_json
+from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
 from l2a.networks import build_trunk
 from train.features import all_features, trunk_checksum
-from train.opening import BANK_RECORD, open_data, open_store
+from train.opening import BANK_RECORD, Opened, open_data, open_store
 from train.prepared import PreparedData
 from train.settings.full import RunSettings
 
@@ -80,6 +80,18 @@ def test_another_file_of_the_same_name_is_another_clip_(data: Path, tmp_path: Pa
     rows = [bank.bank.row(f"videos/JumpRope/{one.name}") for bank in (own, again)]
     assert again.bank.folder != own.bank.folder
     assert not np.array_equal(own.bank.frames[rows[0]], again.bank.frames[rows[1]])
+
+
+def test_a_runs_own_bank_of_an_earlier_version_is_gone_on_with(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mark told nothing of files, and pseudo-labels and pairs hold to it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Opened, "sources", {})
+        patch.setattr("train.opening.fingerprint", lambda parts: fingerprint(parts[:5]))
+        before = prepare(data, tmp_path)
+    monkeypatch.setattr("compositing.bank.read_frames", None)
+    assert prepare(data, tmp_path).bank.fingerprint == before.bank.fingerprint
 
 
 def test_another_draw_of_validation_cuts_no_clip_again(

@@ -97,7 +97,7 @@ def test_arms_take_as_many_steps_where_composites_replace_real_clips(tmp_path: P
     """Nine clips, and batches of four with two composites: five steps; and five of four clips."""
     plans = [ArmPlan("none", "none"), ArmPlan("random", "random")]
     pairs = {"none": NO_PAIRS, "random": np.array([[0, 1], [3, 4], [6, 2]])}
-    stage = stage_of(tmp_path, replace_real=True)
+    stage = dataclasses.replace(stage_of(tmp_path, replace_real=True), replaced=True)
     stage.run(plans, pairs)
     costs = costs_of(stage.folders(plans))
     # Of the ninth clip's batch one is missing: an epoch has 4 · 4 + 3 clips.

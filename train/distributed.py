@@ -124,6 +124,16 @@ def refuse_other_gpu(device: torch.device) -> None:
         )
 
 
+def refuse_pieces_in_sync(micro_batch: int | None, device: torch.device, *, sync: bool) -> None:
+    """Raise `InputError` where several GPUs shall normalise clips together of which each sees some
+    after the others: with another number of passes they would wait for each other for ever."""
+    if sync and micro_batch is not None and world() > 1 and device.type == "cuda":
+        raise InputError(
+            f"micro_batch is {micro_batch} and sync_batchnorm is on: clips that go through the "
+            "network one after another cannot be normalised together; leave one of the two out."
+        )
+
+
 def average(tensors: Sequence[Tensor]) -> None:
     """Put the mean over all processes into each tensor, in place; float32, on one device.
 

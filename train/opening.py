@@ -131,6 +131,9 @@ class Opened:
         made_from = dict(self.sources)
         made_from |= {id_: record.fingerprint for id_, record in records.items()}
         mark = fingerprint([*parts, made_from])
+        before = fingerprint(parts)  # as versions marked a run's own bank that knew no files
+        if self.shared_banks is None and (self.folder / "bank" / before / "index.json").is_file():
+            mark = before
         contents = None
         if self.shared_banks is not None:
             contents = Contents.of(

@@ -115,8 +115,8 @@ class StageTwo:
             int64.
         learns: gives objective and batches of each arm; None for cross-entropy alone.
         clips_per_epoch: real clips that an epoch draws, where that is more than an arm has.
-        replaced: composites take the place of real clips in some arm: those without any draw as
-            many more real ones, for all arms to take as many steps of as many clips.
+        replaced: composites take the place of real clips in some arm of the run: those without any
+            draw as many more real ones, for all arms to take as many steps of as many clips.
     """
 
     prepared: PreparedData
@@ -145,12 +145,6 @@ class StageTwo:
         """
         for rows in pairs.values():
             self.prepared.refuse_others(rows)
-        some = any(len(pairs[plan.pairs]) for plan in plans)
-        return replace(self, replaced=self.stage.replace_real and some)._run(plans, pairs)
-
-    def _run(
-        self, plans: Sequence[ArmPlan], pairs: Mapping[str, NDArray[np.int64]]
-    ) -> tuple[Arm, ...]:
         trainings = [
             Training(plan, pairs[plan.pairs], repeat)
             for plan in plans

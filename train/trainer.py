@@ -41,6 +41,7 @@ from train.distributed import (
     meet,
     rank,
     refuse_other_gpu,
+    refuse_pieces_in_sync,
     world,
 )
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
@@ -91,6 +92,7 @@ class Trainer(Generic[B]):
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
         self._loading = loading or Loading()
+        refuse_pieces_in_sync(settings.micro_batch, network.device, sync=settings.sync_batchnorm)
         if settings.sync_batchnorm and world() > 1 and network.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self._tally = _Tally(torch.zeros((), device=network.device))

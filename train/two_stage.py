@@ -36,6 +36,7 @@ from semantic_match.settings import MatchSettings
 from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
 from train.chosen import with_classes
+from train.distributed import refuse_pieces_in_sync
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -143,7 +144,9 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     pairs = choosing.pairs(run, prepared, settings, kinds)
     run.fix_settings()
     with run.stage("stage two"):
-        arms, folders = _arms(run, prepared, settings, plans, pairs, learns)
+        arms, folders = _arms(
+            run, prepared, settings, plans, pairs, learns, composited=kinds != {"none"}
+        )
     if settings.stage_two.export and kinds != {"none"}:
         with run.stage("export"):
             export_run(run, prepared, settings.data, settings.composite, settings.export,
@@ -169,17 +172,20 @@ def _pseudo_labelled(
     run.fix_settings()
     learns = semi_learns(run, prepared, settings, plans)
     once = replace(settings, stage_two=replace(settings.stage_two, repeats=1))
+    composited = any(plan.pairs != "none" for plan in plans)
 
     def labeller() -> Path:
         plan = next(plan for plan in plans if plan.name == SUPERVISED)
         with run.stage("labeller"):
-            _, folders = _arms(run, prepared, once, (plan,), ChosenPairs({}), learns)
+            _, folders = _arms(run, prepared, once, (plan,), ChosenPairs({}), learns,
+                               composited=composited)  # fmt: skip
         return folders[plan.name][0] / CLASSIFIER
 
     def train_round(part: Run, material: PreparedData) -> Path:
         pairs = choosing.pairs(part, material, settings, {plans[0].pairs})
         with part.stage("stage two"):
-            _, folders = _arms(part, material, once, plans[:1], pairs, learns)
+            _, folders = _arms(part, material, once, plans[:1], pairs, learns,
+                               composited=composited)  # fmt: skip
         return folders[plans[0].name][0] / CLASSIFIER
 
     labelled = label_in_rounds(run, prepared, settings, labeller, train_round)
@@ -188,10 +194,10 @@ def _pseudo_labelled(
 
 def _arms(
     run: Run, prepared: PreparedData, settings: FullSettings, plans: Sequence[ArmPlan],
-    pairs: ChosenPairs, learns: SemiLearns | None = None,
+    pairs: ChosenPairs, learns: SemiLearns | None = None, *, composited: bool,
 ) -> tuple[tuple[Arm, ...], dict[str, list[Path]]]:  # fmt: skip
     """Stage two, by training, or with a frozen trunk by fitting heads: what came of it, and each
-    arm's folders."""
+    arm's folders. `composited` says whether any arm of the whole run has pairs."""
     folder, seed = run.path("stage_two"), settings.run.seed
     dropped = _dropped(run, prepared, settings.stage_two.drop_real)
     learns = learns.on(prepared.source) if learns else None
@@ -206,7 +212,7 @@ def _arms(
     clips = len(prepared.videos.of_split("train", "unlabelled")) if learns else 0
     stage = StageTwo(
         prepared, settings.classifier, settings.stage_two, folder, seed, settings.engine.workers,
-        dropped, learns, clips,
+        dropped, learns, clips, settings.stage_two.replace_real and composited,
     )  # fmt: skip
     return stage.run(plans, {"none": NO_PAIRS, **pairs.first}), stage.folders(plans)
 
@@ -220,8 +226,9 @@ def open_training(
         InputError: the settings or the data are wrong.
     """
     require_folder(data)
-    pick_device(settings.classifier.device)
-    check_networks(settings.classifier, settings.stage_one)
+    own = settings.classifier
+    refuse_pieces_in_sync(own.micro_batch, pick_device(own.device), sync=own.sync_batchnorm)
+    check_networks(own, settings.stage_one)
     if settings.semi.on:
         check_semi(settings, plans)
     if settings.classifier.freeze_trunk:

@@ -155,14 +155,25 @@ def _is_names(path: Path) -> bool:
 
 
 def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
-    """Lists of the wanted split, where their names carry different numbers, with those without a
-    number, which hold for every split; otherwise all."""
+    """Lists of the wanted split, where their names carry different numbers; otherwise all. One
+    without a number holds for every split, if no other is of its side."""
     matches = [(_NUMBER.search(path.stem.lower()), path) for path in lists]
     numbered = [SplitFile(path.stem, int(match[1]), path) for match, path in matches if match]
     if len({file.number for file in numbered}) < 2:
         return list(lists)
     wanted = {file.path for file in of_split(numbered, settings)}
-    return [path for match, path in matches if match is None or path in wanted]
+    told = {_split_in_name(file.path) for file in numbered}
+    return [
+        path
+        for match, path in matches
+        if path in wanted
+        or (match is None and _split_in_name(path) not in told and holds_rows(path))
+    ]
+
+
+def _split_in_name(path: Path) -> str | None:
+    found = SPLIT_IN_NAME.search(path.stem.lower())
+    return found[1] if found else None
 
 
 def _lines(path: Path, root: Path) -> Iterator[_Line]:

@@ -77,7 +77,6 @@ class Plan:
             interrupted has whole pairs to compare.
         masks: where the layer stores that were made here keep the raw masks of all.
         groups: the settings that the rows began with: what the ablation's own folder keeps.
-        videos: the data set in each of its splits.
     """
 
     table: Table
@@ -87,7 +86,6 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     masks: Path
     groups: tuple[Any, ...]
-    videos: tuple[VideoSet, ...]
 
     def stores(self) -> dict[Path, list[str]]:
         """Folders of layers, and the rows that use them."""
@@ -124,6 +122,8 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
         )
     rows = {row.name: row_settings(arguments, table, row) for row in table.rows.values()}
     _refuse_same(table, rows)
+    if base.stage_two.replace_real:
+        _refuse_fewer_steps(rows)
     _check(rows, videos[0])
     masks = (base.run.layers or out / LAYERS) / MASKS
     settings = {name: _placed(row, base, out) for name, row in rows.items()}
@@ -132,7 +132,7 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
                    _on(row, split, seed))
         for split in splits for seed in seeds for name, row in settings.items()
     )  # fmt: skip
-    return Plan(table, data, out, settings, runs, masks, arguments.groups(), tuple(videos))
+    return Plan(table, data, out, settings, runs, masks, arguments.groups())
 
 
 def _made_before(base: FullSettings, out: Path) -> tuple[Path, ...]:
@@ -249,6 +249,16 @@ def _wants_people(row: FullSettings) -> bool:
     prepare = row.prepare
     used = row.stage_two.selection != "none"
     return used and prepare.humans_only and prepare.segmenter == SIMPLE
+
+
+def _refuse_fewer_steps(rows: Mapping[str, FullSettings]) -> None:
+    """A row is a run of its own, whose batches hold fewer real clips if it has composites."""
+    without = [name for name, row in rows.items() if row.stage_two.selection == "none"]
+    if without and len(without) < len(rows):
+        raise InputError(
+            f"With --replace-real the row {without[0]}, without composites, would take fewer steps "
+            "than the others; leave it out, or compare by l2a train --compare."
+        )
 
 
 def _refuse_same(table: Table, rows: Mapping[str, FullSettings]) -> None:

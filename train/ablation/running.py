@@ -3,6 +3,7 @@ are listed."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
@@ -17,14 +18,17 @@ import torch
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.files import read_json
+from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
 from l2a.runs import Run
+from l2a.videos import carve_validation
 from train.ablation.ahead import begin, sharing
 from train.ablation.drawn import write_tables
 from train.ablation.plan import LAYERS, MASKS, Plan, PlannedRun
 from train.ablation.results import Outcome, Results, read_outcome
 from train.ablation.spread import Spread
+from train.opening import data_mark, sources_of
 from train.report import NAME as PAGE
 from train.scene_test.clips import APART
 from train.scene_test.stage import wants_scene_test
@@ -165,12 +169,21 @@ def one(data: Path, run: PlannedRun, work: Train) -> tuple[Outcome, bool]:
             work(data, run.folder, run.settings)
         else:
             facts = {"data": data, **NOT_REUSED}
-            Run(run.folder).refuse_other("train", run.settings.groups(), facts)
+            own = Run(run.folder)
+            own.refuse_other("train", run.settings.groups(), facts)
+            own.refuse_other_data(_data_mark(data, run.settings.data, run.settings.run.seed))
             say(f"{run.folder} is finished")
         found.append(read_outcome(run))
 
     reason = _reason(run, make)
     return (Outcome(failed=reason), True) if reason else (found[0], fresh)
+
+
+@functools.lru_cache(maxsize=64)
+def _data_mark(data: Path, settings: DataSettings, seed: int) -> str:
+    """That of a run of this split and seed, for all rows."""
+    videos = carve_validation(read_videos(data, settings), settings.val_share, seed)
+    return data_mark([videos], sources_of(videos))
 
 
 def _reason(run: PlannedRun, do: Callable[[], object]) -> str:

@@ -15,7 +15,6 @@ from train.ablation.spread import in_words, make_spread
 from train.ablation.table import read_table
 from train.commands import show
 from train.distributed import refuse_launcher
-from train.opening import data_mark, sources_of
 from train.settings.full import ClassifierSettings
 
 
@@ -34,7 +33,6 @@ def run(arguments: Arguments) -> None:
     refuse_launcher("ablate")
     spread = make_spread(wanted.jobs, engine, arguments[ClassifierSettings].device)
     own = Run.open(plan.out, COMMAND, plan.groups, {"data": plan.data})
-    own.keep_data_mark(data_mark(plan.videos, sources_of(*plan.videos)))
     for line in describe(plan, how):
         say(line)
     own.fix_settings()

@@ -116,7 +116,8 @@ def refuse_others(groups: Sequence[Group]) -> None:
     """
     for group in groups:
         for step in group.steps:
-            if runs := [path for path in step.runs if path.is_file()]:
+            # The words of one that lacks something, such as weights, do not name it.
+            if not step.missing and (runs := [path for path in step.runs if path.is_file()]):
                 _refuse_other(step, runs)
 
 

@@ -83,7 +83,8 @@ class ClassifierSettings:
     restart_at: float = setting(0.875, added=True)
 
     def __post_init__(self) -> None:
-        self._check_micro_batch()
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise InputError(f"micro_batch is {self.micro_batch}; it must be at least 1.")
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -103,18 +104,6 @@ class ClassifierSettings:
             )
         if not 0 < self.restart_at < 1:
             raise InputError(f"restart_at is {self.restart_at}; give a share between 0 and 1.")
-
-    def _check_micro_batch(self) -> None:
-        if self.micro_batch is None:
-            return
-        if self.micro_batch < 1:
-            raise InputError(f"micro_batch is {self.micro_batch}; it must be at least 1.")
-        if self.sync_batchnorm:
-            raise InputError(
-                f"micro_batch is {self.micro_batch} and sync_batchnorm is on: clips that go "
-                "through the network one after another cannot be normalised together; leave one "
-                "of the two out."
-            )
 
 
 @dataclass(frozen=True)

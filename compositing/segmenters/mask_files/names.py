@@ -44,8 +44,7 @@ class Names:
         Raises:
             ValueError: several entries may be meant, or the entry may be meant for another video.
         """
-        own = below_folder(video.id)
-        wanted = _name(own)
+        wanted = _name(_full(video, own := below_folder(video.id)))
         fitting = [
             (fit, name, entry)
             for name, entry in self._by_stem.get(wanted[0][-1], ())
@@ -61,7 +60,7 @@ class Names:
         ((name, entry),) = chosen
         if name != wanted:
             for other in _same_stem(_root(video)).get(wanted[0][-1], ()):
-                if other != own and _match_quality(name, _name(other)) >= best:
+                if other != own and _match_quality(name, _name(_full(video, other))) >= best:
                     raise ValueError(f"{shown(entry.name)} may also be meant for {shown(other)}")
         return entry
 
@@ -97,6 +96,12 @@ def _match_quality(name: Name, wanted: Name) -> tuple[bool, int, bool] | tuple[(
 def _is_end(one: Sequence[str], other: Sequence[str]) -> bool:
     shared = min(len(one), len(other))
     return one[-shared:] == other[-shared:]
+
+
+def _full(video: Video, below: str) -> str:
+    """A path below the video's root as names are compared with it: as it is, or of an unlabelled
+    video outside of the data set with its folder's name, so that no video of the data set fits."""
+    return below if below_folder(video.id) == video.id else f"{_root(video).name}/{below}"
 
 
 def _root(video: Video) -> Path:
