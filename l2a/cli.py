@@ -143,7 +143,8 @@ def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
     path = arguments[FromClassifier].classifier.resolve()
     # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N, or of RUN/rounds/R/stage_two/ARM-N
     for folder in path.parents[:5]:
-        if (folder / "run.yaml").is_file():
+        # Somebody else's run.yaml, further up, is none of ours.
+        if all((folder / name).is_file() for name in ("run.yaml", "stages.json")):
             kept = Run(folder).read()["settings"]
             kinds: list[Any] = [PrepareSettings, CompositeSettings]
             same = Path(str(kept.get("data", ""))).resolve() == arguments[Data].data.resolve()

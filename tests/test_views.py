@@ -270,6 +270,8 @@ def test_a_classifier_is_measured_on_the_split_that_it_was_trained_on(
     run.mkdir()
     record = {"command": "train", "fixed": True, "settings": settings}
     (run / "run.yaml").write_text(yaml.safe_dump(record))
+    (run / "stages.json").write_text("{}")
+    (tmp_path / "run.yaml").write_text("of: another program")
     own = run / classifier.name
     shutil.copy(classifier, own)
     for out, words, wanted in (
@@ -279,6 +281,9 @@ def test_a_classifier_is_measured_on_the_split_that_it_was_trained_on(
         kept = Run(tmp_path / out).read()["settings"]
         count = json.loads((tmp_path / out / "metrics.json").read_text())["n"]
         assert (kept["split"], kept["seed"], kept["max_side"], count) == wanted
+    alone = tmp_path / classifier.name
+    shutil.copy(classifier, alone)
+    evaluated(data, alone, tmp_path / "alone")
     elsewhere = write_tiny(tmp_path / "elsewhere", train_groups=2)
     evaluated(elsewhere, own, tmp_path / "other")
     kept = Run(tmp_path / "other").read()["settings"]
