@@ -32,6 +32,19 @@ def raise_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def keep_sigterm() -> Iterator[None]:
+    """For a block in which a library puts its own answer to SIGTERM in place: ours comes back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 

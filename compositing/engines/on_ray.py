@@ -7,6 +7,7 @@ paths (a shared file system): what travels through Ray is names and small result
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -21,6 +22,7 @@ from compositing.engines import Item, NetworkTask, Result, as_network_task
 from compositing.engines.results import network_result, packed, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError, L2AError
+from l2a.signals import keep_sigterm
 
 GPU_SHARE = 0.25
 """Of a GPU, for each actor. Networks take a few GB, and while some actors decode or encode, the
@@ -31,6 +33,8 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
 """How HTTP/2 begins, which Ray speaks: a preface, and a frame of settings (type 4) with none."""
 
 _REFUSALS = (ConnectionError, RuntimeError, ValueError, TimeoutError)
+
+_SECONDS_TO_CLOSE = 30.0
 
 _IN_FLIGHT = 2
 """Items given to an actor at a time: one to work on, one so that it need not wait."""
@@ -130,6 +134,15 @@ class RayEngine:
             yield
             return
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        with keep_sigterm():
+            self._init(quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _init(self, quiet: dict[str, Any]) -> None:
+        ray = _import_ray()
         if self.address is None:
             cores = self.workers or os.cpu_count() or 1
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
@@ -143,10 +156,6 @@ class RayEngine:
                 raise InputError(_no_cluster(self.address, str(error))) from error
             except ray.exceptions.AuthenticationError as error:
                 raise InputError(_no_cluster(self.address, str(error))) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
 
     def _crew(self, networks: bool, memory: int, items: int) -> _Crew:
         """How many actors of which size this cluster can run at a time."""
@@ -310,6 +319,10 @@ def _from_outside(
         while (found := ray.get(inside.take.remote())) is not None:
             yield found
     finally:
+        # Killed before it has ended its pool, it can leave an actor of it behind, whose core no
+        # other work of this connection would get.
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(inside.close.remote(), timeout=_SECONDS_TO_CLOSE)
         ray.kill(inside)
 
 
@@ -322,6 +335,11 @@ class _Inside:
     def take(self) -> tuple[int, bytes] | None:
         """The next result; None at the end."""
         return next(self._results, None)
+
+    def close(self) -> None:
+        """End the pool of actors, whether or not there are results left."""
+        self._results.close()
+        gc.collect()  # Ray Data ends its pool with the iterator over its rows, which has circles
 
 
 def _retry(job: _Job, item: Item, crew: _Crew, on_crash: Callable[[Item], Result]) -> Result:
