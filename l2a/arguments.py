@@ -272,11 +272,21 @@ def _from_words(
             name = places.pop(0)
             found[name] = _Value(word, name)
         else:
-            raise InputError(
-                f"{shown(word)} is one word too many; write lists with commas and without blanks, "
-                f"as 256,128, and quote what holds a blank; {_see(command)}"
-            )
+            raise InputError(_too_many(command, word, list(found.values())))
     return found
+
+
+def _too_many(command: str, word: str, before: Sequence[_Value]) -> str:
+    last = before[-1] if before else None
+    if last is not None and last.given in ("true", "false") and last.place.startswith("--"):
+        return (
+            f"{shown(word)} follows {last.place}, which takes no value; write {last.place} or "
+            f"--no-{last.place.removeprefix('--')}; {_see(command)}"
+        )
+    return (
+        f"{shown(word)} is one word too many; write lists with commas and without blanks, as "
+        f"256,128, and quote what holds a blank; {_see(command)}"
+    )
 
 
 def _named(
@@ -336,10 +346,18 @@ def _converted(
         try:
             values[name] = convert(value.given, kind)
         except ConversionError:
-            problems.append(
-                f"{value.place} is {shown(value.given)}, but must be {in_words(kind)}; "
-                f"{_see(command)}"
-            )
+            if name == "verb":
+                word = in_words(kind).removeprefix("one of ").split(", ")[-1]
+                raise InputError(
+                    f"`l2a {command}` is followed by {in_words(kind)}, and not by "
+                    f"{shown(value.given)}; write `l2a {command} {word} {value.given}`; "
+                    f"{_see(command)}"
+                ) from None
+            given_as = value.given
+            if not isinstance(given_as, str) and given_as and value.place.startswith("--"):
+                given_as = " ".join(given_as)  # as its words were typed
+            said = f"{value.place} is {shown(given_as)}, but must be {in_words(kind)}"
+            problems.append(f"{said}; {_see(command)}")
     missing = [
         option.spelled
         for name, option in options.items()

@@ -32,7 +32,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """
     if not path.is_file():  # opening a pipe would wait for whoever writes to it
         what = "is not a file" if path.exists() else "is not there"
-        raise InputError(f"The checkpoint {path} {what}; check the path.")
+        held = sorted(one.name for one in path.glob("*.safetensors"))
+        remedy = f"name a file in it, such as {path / held[0]}" if held else "check the path"
+        raise InputError(f"The checkpoint {path} {what}; {remedy}.")
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {}).get("values", "null"))

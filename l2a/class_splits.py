@@ -163,7 +163,8 @@ def random_class_split(
         raise InputError(
             f"{counted(len(classes), 'class', 'classes')} with {counts['validation']} for "
             f"validation and {counts['novel']} novel ones leave {max(base, 0)} base classes; an "
-            "episode needs two base and two novel ones at least."
+            "episode needs two base and two novel ones at least: set --novel-classes and "
+            "--validation-classes, which may be 0."
         )
     order = sorted(classes, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
     ends = counts["novel"], counts["novel"] + counts["validation"]

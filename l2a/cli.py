@@ -94,6 +94,8 @@ def _explained(error: OSError) -> str:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"] and words[1:]:
+        words = [*words[1:], "--help"]  # l2a help train
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0

@@ -201,6 +201,24 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
 
 
+def check_target(path: Path, option: str, suffix: str) -> None:
+    """Whether a file can be written there, before the work that it will show.
+
+    Args:
+        path: the file; what stands there already is replaced.
+        option: as it is spelled, for the sentence.
+        suffix: what its name must end with, such as ".png"; "" for whatever it is.
+
+    Raises:
+        InputError: it is a folder, or its name ends otherwise.
+    """
+    if path.is_dir():
+        named = f"{suffix} file" if suffix else "file"
+        raise InputError(f"{option} is {path}, which is a folder; name a {named} in it.")
+    if suffix and path.suffix.lower() != suffix:
+        raise InputError(f"{option} is {path}; name a file that ends with {suffix}.")
+
+
 def read_text(path: Path, most: int, what: str) -> str:
     """The text of a file that a person or a program wrote; no more of it is read than `most` bytes.
 

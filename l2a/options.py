@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from l2a.errors import InputError
+from l2a.files import check_target
 from l2a.settings import setting
 
 
@@ -111,6 +112,10 @@ class CheckSettings:
     strict: bool = False
     json: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.json is not None:
+            check_target(self.json, "--json", "")
+
 
 @dataclass(frozen=True)
 class AblationSettings:
@@ -208,6 +213,9 @@ class MapPicture:
     GROUP: ClassVar[str] = "match"
 
     map: Path = Path("matches.png")
+
+    def __post_init__(self) -> None:
+        check_target(self.map, "--map", ".png")
 
 
 @dataclass(frozen=True)
@@ -323,6 +331,10 @@ class OutPage:
     GROUP: ClassVar[str] = "run"
 
     out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            check_target(self.out, "--out", ".html")
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,10 @@ def _read(path: Path) -> tuple[list[tuple[ScoredPair, bool]], dict[str, Any]]:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = (str(error).splitlines() or ["damaged"])[0]
-        raise InputError(f"{path} cannot be read ({reason}); write it again.") from None
+        raise InputError(
+            f"{path} cannot be read as a pairs file ({reason}); give one that `l2a train` or "
+            "`l2a select` wrote."
+        ) from None
     try:
         meta = json.loads((table.schema.metadata or {})[_KEY])
         schema = _SCHEMA.append(_SPARE) if _SPARE.name in table.column_names else _SCHEMA

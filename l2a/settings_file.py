@@ -149,7 +149,7 @@ def read_tree(path: Path) -> yaml.Node | None:
     except RecursionError:
         reason = "it is nested too deeply"
     except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
     raise InputError(f"{path} is not a readable YAML file ({reason}); correct it.")
 
 

@@ -229,6 +229,11 @@ def _move(videos: VideoSet, groups: frozenset[str], split: str) -> VideoSet:
         f"The {split} split was carved out of train by group:"
         f" {len(moved)} of {len(before)} videos, {counted(len(groups), 'group')}."
     ]
+    if len({video.group for video in before}) == len(before):
+        notes.append(
+            "Every training video counts as a recording of its own; where several were cut from"
+            " one, say by --group-pattern which, or it stands on both sides."
+        )
     without = sorted({video.label for video in before} - {video.label for video in moved})
     if without:
         notes.append(

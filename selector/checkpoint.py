@@ -74,6 +74,10 @@ def load_selector(path: Path) -> LoadedSelector:
     weights, card_path = folder / WEIGHTS_NAME, folder / CARD_NAME
     for needed in (weights, card_path):
         if not needed.is_file():
+            if (folder / "selector" / needed.name).is_file():
+                raise InputError(
+                    f"{folder} is a run and no Selector; give its Selector, {folder / 'selector'}."
+                )
             raise InputError(
                 f"There is no file {needed}; give the folder of a trained Selector, which holds "
                 f"{WEIGHTS_NAME} and {CARD_NAME}."

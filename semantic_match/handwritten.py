@@ -34,7 +34,7 @@ def read_matches(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     except FileNotFoundError:
         raise InputError(f"There is no file of matches {path}; check --matches.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
         raise InputError(f"{path} is not a readable YAML file ({reason}); correct it.") from None
     except RecursionError:
         raise InputError(f"{path} is nested too deeply for matches; {_STRUCTURE}.") from None

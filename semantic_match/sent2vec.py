@@ -141,7 +141,9 @@ def _open(path: Path) -> _Model:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise InputError(f"Cannot read the sent2vec model {path} ({error.strerror}).") from None
+        raise InputError(
+            f"Cannot read the sent2vec model {path} ({error.strerror}); check the path."
+        ) from None
     except ValueError:  # mmap refuses an empty file
         raise _cut_off(path) from None
     try:

@@ -129,6 +129,25 @@ def test_every_shipped_config_is_understood(
             ["evaluate", "DATA", "--out", "OUT", "--classifier", "x", "--subset", "tset"],
             "--subset is 'tset', but must be one of test, val, train",
         ),
+        (["train", "DATA", "--out", "OUT", "--layers", "DATA"], "the data set itself"),
+        (["train", "DATA", "--out", "DATA"], "the data set itself"),
+        (["train", "DATA", "--out", "OUT", "--methods", "tcl"], "give --setting semi-supervised"),
+        (["train", "DATA", "--out", "OUT", "--rounds", "3"], "rounds is set, which --setting full"),
+        (
+            ["train", "DATA", "--out", "OUT", "--compare", "yes"],
+            "follows --compare, which takes no value; write --compare or --no-compare;",
+        ),
+        (
+            ["train", "DATA", "--out", "OUT", "--hidden", "256,", "128"],
+            "--hidden is '256, 128', but must be a list such as 256,128;",
+        ),
+        (["match", "DATA", "--map", "m.jpg"], "m.jpg; name a file that ends with .png."),
+        (["match", "DATA", "--map", "DATA"], "is a folder; name a .png file in it."),
+        (["check", "DATA", "--json", "DATA"], "is a folder; name a file in it."),
+        (["report", "OUT", "--out", "DATA"], "is a folder; name a .html file in it."),
+        (["few-shot", "DATA"], "is followed by one of train, evaluate, and not by"),
+        (["evaluate", "DATA", "--out", "OUT", "--classifier", "DATA"], "is not a file; check the"),
+        (["train", "DATA", "--out", "OUT", "--embedder", "sent2vec:gone"], "check the path."),
         (["train", "gone", "--out", "OUT"], "gone"),
         (["match", "gone"], "gone"),
     ],
@@ -157,12 +176,12 @@ def test_a_file_in_place_of_a_folder_and_a_setting_twice_are_refused(
 def test_a_failed_write_names_the_file_that_was_asked_for(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "map.png").mkdir()
+    (tmp_path / "map.tsv").mkdir()
     assert main(["match", str(data), "--map", str(tmp_path / "map.png")]) == 1
     message = capsys.readouterr().err
     assert (
         message
-        == f"l2a: Is a directory ({tmp_path}/map.png); check the disk and the permissions.\n"
+        == f"l2a: Is a directory ({tmp_path}/map.tsv); check the disk and the permissions.\n"
     )
 
 

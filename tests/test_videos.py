@@ -242,3 +242,10 @@ def test_validation_of_the_real_clips_is_near_its_share(clips_root: Path) -> Non
             largest = max(Counter(v.group for v in videos.of_split("train")).values())
             assert 1 <= moved[label] <= 0.2 * total[label] + largest
         assert 0.18 < moved.total() / total.total() < 0.24
+
+
+def test_a_note_says_where_every_video_counts_as_a_recording_of_its_own() -> None:
+    alone = carve_validation(of_sizes(a=[1] * 5, b=[1] * 5), 0.2, 0)
+    shared = carve_validation(of_sizes(a=[1] * 5, b=[2, 1, 1]), 0.2, 0)
+    assert any("recording of its own" in note for note in alone.notes)
+    assert not any("recording of its own" in note for note in shared.notes)

@@ -182,9 +182,15 @@ def open_data(
         needed: the splits without which the command can do nothing.
 
     Raises:
-        InputError: it is not a data set, has no video of a split that is needed, or a back end is
-            unknown, or its files are not there.
+        InputError: it is not a data set, has no video of a split that is needed, a back end is
+            unknown, or its files are not there, or the data set itself shall be written to.
     """
+    for option, folder in (("out", out), ("layers", run.layers), ("bank", run.bank)):
+        if folder is not None and folder.resolve() == data.resolve():
+            raise InputError(
+                f"--{option} is {folder}, the data set itself, whose files it would be among; name "
+                "another folder."
+            )
     worker = make_engine(engine)
     videos = open_videos(data, settings, run.seed, needed)
     store = open_store(run, prepare, engine, videos.of_split(*TRAIN_SIDE), out)

@@ -162,7 +162,8 @@ def _nothing_found(folder: Path, videos: VideoSet) -> str:
     if videos.left_out:
         return (
             f"The videos of {folder}, such as {videos.left_out[0]}, lie in no class folder; if it"
-            " is a class itself, give the folder above it, else sort the videos into class folders."
+            " is a class itself, give the folder above it, else sort the videos into class folders,"
+            " or give a table of files and classes by --annotations TABLE.csv."
         )
     return (
         f"There is no video in {folder}; it should hold class folders, at the top or under videos/,"

@@ -55,7 +55,7 @@ def _reason(path: Path, format: str, stems: set[str]) -> str:
         masks = any('"segmentations"' in text or '"annotations"' in text for text in texts)
         return "" if masks else f"lists are read as text with lines of {MEANT}"
     if kinetics.is_table(path) or holds_rows(path):
-        return f"the data set is read as {format}, by other files"
+        return f"the data set is read as {format}, by other files; --annotations {path} reads it"
     return f"no layout has lines such as {texts[0][:100]!r}; lists have {MEANT}"
 
 

@@ -6,6 +6,8 @@ from l2a.arguments import Arguments
 from l2a.options import Data, FromSelector, Out
 from train.commands import full_settings, show
 from train.distributed import run_together
+from train.semi_supervised.checks import refuse_idle
+from train.settings.semi import SemiSettings
 from train.transfer import Reuse
 from train.two_stage import train
 
@@ -17,6 +19,7 @@ def run(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments) -> None:
     """Train, and print the table of results."""
+    refuse_idle(arguments[SemiSettings])
     given = arguments[FromSelector]
     reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
     summary = train(arguments[Data].data, arguments[Out].out, full_settings(arguments), reuse)

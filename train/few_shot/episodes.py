@@ -208,7 +208,8 @@ def check_enough(clips: EpisodeClips, settings: EpisodeSettings) -> None:
     if len(clips.classes) < settings.way:
         raise InputError(
             f"Episodes of {settings.way} classes cannot be drawn from "
-            f"{counted(len(clips.classes), 'class', 'classes')}; give a smaller way."
+            f"{counted(len(clips.classes), 'class', 'classes')}; give --way {len(clips.classes)} "
+            "or less, or more such classes."
         )
     sizes = map(len, clips.of_class)
     check_counts(dict(zip(clips.classes, sizes, strict=True)), settings.shot, settings.queries)

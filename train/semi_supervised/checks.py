@@ -19,6 +19,23 @@ DEFAULT_TEACHER = "efficientnet_lite0"
 """Of methods that are nothing without one, where none is named."""
 
 
+def refuse_idle(settings: SemiSettings) -> None:
+    """Refuse settings that ask for something which the fully supervised setting never does.
+
+    Raises:
+        InputError: methods, a teacher, rounds or a second Selector are asked for.
+    """
+    if settings.on:
+        return
+    idle = ("methods", "teacher", "pretrained_selector", "rounds")
+    for name in idle:
+        if getattr(settings, name) != getattr(SemiSettings(), name):
+            raise InputError(
+                f"{name} is set, which --setting full has no use for; give --setting "
+                f"semi-supervised, or leave it out."
+            )
+
+
 def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
     """Say what does not go together.
 
