@@ -138,7 +138,7 @@ _NAMES: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
-    str: "a text",
+    str: "text",
     Path: "a path",
 }
 

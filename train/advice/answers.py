@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 QUESTIONS: Mapping[str, str] = {
-    "eyes": "What do these eyes see?",
+    "eyes": "How well does a frozen network tell your classes apart?",
     "pays": "Does it pay to composite here?",
     "scenes": "How much do scenes give away?",
     "reward": "How reliable is a reward?",
