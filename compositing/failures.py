@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from compositing.engines import HostDied
-from l2a.errors import L2AError, UnreadableVideo
+from l2a.errors import L2AError, UnreadableVideo, in_one_line
 
 Result = TypeVar("Result")
 
@@ -50,7 +50,7 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
     except (L2AError, HostDied, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - the one place: the video is skipped, with this reason
-        return Failure(_in_one_line(error), traceback.format_exc())
+        return Failure(in_one_line(error), traceback.format_exc())
 
 
 def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
@@ -72,13 +72,3 @@ def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
         f"None of the videos could be {what} ({len(rows)} tried); the first unexpected error was"
         f" {unexpected[0].reason}. The debug log has its traceback."
     )
-
-
-def _in_one_line(error: Exception) -> str:
-    """Type and message of an error, such as "ValueError: width not divisible by 2"."""
-    kind = type(error)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    said = " ".join(str(error).split())
-    if len(said) > 200:
-        said = said[:200].rsplit(" ", 1)[0] + " …"
-    return f"{name}: {said}" if said else name

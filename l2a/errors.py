@@ -30,6 +30,16 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def in_one_line(error: Exception) -> str:
+    """Type and message of an error, such as "ValueError: width not divisible by 2"."""
+    kind = type(error)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    said = " ".join(str(error).split())
+    if len(said) > 200:
+        said = said[:200].rsplit(" ", 1)[0] + " …"
+    return f"{name}: {said}" if said else name
+
+
 class L2AError(Exception):
     """The work failed. The command line prints the message as one sentence and exits with 1."""
 

@@ -416,6 +416,22 @@ def test_originals_are_linked_or_copied_and_listed_after_the_composites(tmp_path
     assert listed == [f"real/{left.name}"]
 
 
+def test_an_original_on_which_the_decoder_fails_costs_itself_alone(
+    tmp_path, originals, monkeypatch
+):
+    def read(path, **_):
+        if path.name == "a clip 1.mkv":
+            raise AttributeError("no attribute 'thread_count'")
+
+    monkeypatch.setattr("compositing.originals.read_frames", read)
+    settings = ExportSettings(crf=30, preset="ultrafast", include_real="link")
+    report = export(tmp_path / "out", export=settings, originals=originals[:2])
+    assert report.originals == 1
+    assert [row.reason for row in report.skipped] == [
+        f"{originals[1].id}: AttributeError: no attribute 'thread_count'"
+    ]
+
+
 def test_originals_can_be_added_later_but_not_taken_away(tmp_path, originals):
     out = tmp_path / "out"
     plain = ExportSettings(crf=30, preset="ultrafast")
