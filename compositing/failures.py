@@ -24,10 +24,12 @@ class Failure:
         reason: in one line.
         details: the traceback of an unexpected error; "" where the file is the cause. It
             travels with the failure, because nobody reads the logs of worker processes.
+        of_file: whether the file's content is the cause, so that no other try can succeed.
     """
 
     reason: str
     details: str = ""
+    of_file: bool = False
 
     def log(self, video_id: str) -> None:
         """Write the details to the debug log."""
@@ -46,7 +48,7 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
     try:
         return work(*arguments)
     except UnreadableVideo as error:
-        return Failure(error.reason)
+        return Failure(error.reason, of_file=not error.passing)
     except (L2AError, HostDied, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - the one place: the video is skipped, with this reason

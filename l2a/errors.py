@@ -53,13 +53,21 @@ class InputError(L2AError):
 
 
 class UnreadableVideo(L2AError):
-    """One video cannot be decoded. Callers skip it, count it and list it; the run continues."""
+    """One video cannot be decoded. Callers skip it, count it and list it; the run continues.
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    Attributes:
+        path: of the video.
+        reason: why, without the path.
+        passing: whether the file's content is not the cause, so that another try may succeed: the
+            file is not there, or its disk failed.
+    """
+
+    def __init__(self, path: Path | str, reason: str, passing: bool = False) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = Path(path)
         self.reason = reason
+        self.passing = passing
 
-    def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[Path, str, bool]]:
         """Pickle whole: the default would hand __init__ only the message."""
-        return (UnreadableVideo, (self.path, self.reason))
+        return (UnreadableVideo, (self.path, self.reason, self.passing))

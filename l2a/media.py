@@ -128,14 +128,14 @@ def read_frames(
     """
     path = Path(path)
     if not path.is_file():
-        raise UnreadableVideo(path, "there is no such file")
+        raise UnreadableVideo(path, "there is no such file", passing=True)
     if path.stat().st_size == 0:
         raise UnreadableVideo(path, "the file is empty")
     try:
         return _read(path, max_frames, max_side)
     except av.FFmpegError as error:
         reason = f"it is not a video that FFmpeg can decode ({str(error.strerror).lower()})"
-        raise UnreadableVideo(path, reason) from error
+        raise UnreadableVideo(path, reason, passing=isinstance(error, OSError)) from error
 
 
 def declared_frames(path: Path) -> int | None:
