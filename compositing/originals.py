@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compositing.clipfolder import COLUMNS, SkippedPair, one_hot, word
+from compositing.clipfolder import COLUMNS, SkippedPair, is_own, one_hot, word
 from compositing.engines import Engine
 from compositing.failures import Failure, attempt
 from l2a.files import atomic_write, fingerprint, replace_atomically, source_mark
@@ -88,7 +88,7 @@ def add_originals(
         report(done, len(videos))
     names = {original_name(video) for video in kept}
     for path in (out / "real").glob("Real_*"):
-        if path.name not in names:
+        if path.name not in names and is_own(path):
             path.unlink()
     return kept, tuple(skipped)
 

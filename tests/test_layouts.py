@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -335,6 +336,22 @@ def test_clips_that_fall_out_leave_the_class_folders(tmp_path):
     assert {path.name for path in (out / "videos").iterdir()} == left
     for path in (out / "by_class").rglob("*.mp4"):
         assert path.samefile(out / "videos" / path.name)
+
+
+def test_what_a_person_puts_into_a_folder_of_clips_stays_there(tmp_path, originals):
+    out = tmp_path / "out"
+    settings = replace(FAKE, include_real="copy")
+    export(out, export=settings, originals=originals)
+    in_class = {path.name for path in (out / "by_class" / "run").iterdir()}
+    for place in (out / "by_class" / "run", out / "real"):
+        (place / "Real_notes.txt").write_text("mine")
+        (place / "Real_mine").mkdir()
+    export(out, export=settings, originals=originals[:1])
+    for place in (out / "by_class" / "run", out / "real"):
+        assert (place / "Real_notes.txt").read_text() == "mine"
+        assert (place / "Real_mine").is_dir()
+    left = {path.name for path in (out / "by_class" / "run").iterdir()}
+    assert left - {"Real_notes.txt", "Real_mine"} == in_class - {original_name(originals[1])}
 
 
 def test_class_folders_are_those_of_the_classes(tmp_path):
