@@ -43,7 +43,10 @@ def fill_bank(
         progress: called as progress(rows done, rows in all).
 
     Returns:
-        The unreadable videos, as the bank lists them.
+        The videos without a clip, in the order of their rows: those that the bank has marked as
+        unreadable, and those that failed this time for another reason than their file's content
+        (it was not there, a process died, an unexpected error). Rows of these stay pending, so
+        that the next call tries them again.
 
     Raises:
         InputError: the bank waits for a video that is not given, or a video of `layered` was not
@@ -66,17 +69,16 @@ def fill_bank(
         if isinstance(clip, Failure):
             clip.log(bank.ids[row])
             failed[row] = clip
-            if not clip.details:
+            if clip.of_file:
                 bank.mark_unreadable(row, clip.reason)
         else:
             bank.write(row, clip.frames, clip.masks, clip.background, aspect=clip.aspect)
         report(done, len(bank))
-    # What fails all videos is not their fault: once it is corrected, they are tried again.
     refuse_if_all(failed.values(), len(bank) - len(failed), "cut to clips")
-    for row, failure in failed.items():
-        if failure.details:
-            bank.mark_unreadable(row, failure.reason)
-    return tuple(bank.skipped)
+    # What is not the file's fault may be gone at the next start: those rows stay pending.
+    skipped = {row.id: row for row in bank.skipped}
+    skipped |= {bank.ids[row]: Skipped(bank.ids[row], why.reason) for row, why in failed.items()}
+    return tuple(sorted(skipped.values(), key=lambda one: bank.row(one.id)))
 
 
 @dataclass(frozen=True, slots=True)

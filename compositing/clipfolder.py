@@ -152,6 +152,15 @@ def word(class_name: str) -> str:
     return "".join(part[0].upper() + part[1:] for part in parts)[:40] or "Class"
 
 
+_OWN = re.compile(r"([A-Za-z0-9]+_on_[A-Za-z0-9]+|Real_[A-Za-z0-9]+)-[0-9a-f]{16}\.\w+")
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file or link is called as an export calls its clips and originals: nothing else is
+    ever removed, since it can be a person's own."""
+    return bool(_OWN.fullmatch(path.name)) and (path.is_file() or path.is_symlink())
+
+
 def video_path(out: Path, name: str) -> Path:
     """Where the clip of that name lies."""
     return out / "videos" / f"{name}.mp4"

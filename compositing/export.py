@@ -8,6 +8,7 @@ frameworks get of it in `compositing/layouts`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -174,7 +175,8 @@ def export_pairs(
         layout.check(material.classes)
     wanted = FolderPlan(budget, pairs.chosen_by, export.layout_names, export.include_real)
     plan = check_plan(out, wanted)
-    candidates = [*_kept(out, pairs, material), *pairs.rows, *pairs.spares]
+    kept = _kept(out, pairs, material)
+    candidates = [*kept, *pairs.rows, *pairs.spares]
     recipe = _recipe(pairs.meta, material, composite, export)
     maker = ClipMaker(
         material.store, out, composite, export, fingerprint(recipe), pairs.meta.get("seed")
@@ -187,7 +189,9 @@ def export_pairs(
     clips = _Clips(maker, candidates, names, material)
     reused = clips.find_made(budget)
     groups = [row.foreground_class if pairs.balanced else "" for row in candidates]
-    while picked := next_best(groups, budget, clips.made, clips.failed):
+    # Of the choice alone: clips of an earlier one stand before it, and change no quota.
+    quotas = Counter(groups[len(kept) :][:budget])
+    while picked := next_best(groups, quotas, clips.made, clips.failed):
         clips.make(picked, engine, budget, progress)
     skipped = clips.skipped()
     if not clips.made:
@@ -209,7 +213,7 @@ def export_pairs(
         made=len(final) - len(reused & clips.made),
         reused=len(reused & clips.made),
         skipped=skipped,
-        replaced=sum(i >= budget for i in final),
+        replaced=sum(i >= len(kept) + budget for i in final),
         missing=budget - len(final),
         originals=len(originals),
     )

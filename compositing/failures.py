@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from compositing.engines import HostDied
-from l2a.errors import L2AError, UnreadableVideo
+from l2a.errors import L2AError, UnreadableVideo, in_one_line
 
 Result = TypeVar("Result")
 
@@ -24,10 +24,12 @@ class Failure:
         reason: in one line.
         details: the traceback of an unexpected error; "" where the file is the cause. It
             travels with the failure, because nobody reads the logs of worker processes.
+        of_file: whether the file's content is the cause, so that no other try can succeed.
     """
 
     reason: str
     details: str = ""
+    of_file: bool = False
 
     def log(self, video_id: str) -> None:
         """Write the details to the debug log."""
@@ -46,11 +48,11 @@ def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure
     try:
         return work(*arguments)
     except UnreadableVideo as error:
-        return Failure(error.reason)
+        return Failure(error.reason, of_file=not error.passing)
     except (L2AError, HostDied, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - the one place: the video is skipped, with this reason
-        return Failure(_in_one_line(error), traceback.format_exc())
+        return Failure(in_one_line(error), traceback.format_exc())
 
 
 def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
@@ -72,13 +74,3 @@ def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
         f"None of the videos could be {what} ({len(rows)} tried); the first unexpected error was"
         f" {unexpected[0].reason}. The debug log has its traceback."
     )
-
-
-def _in_one_line(error: Exception) -> str:
-    """Type and message of an error, such as "ValueError: width not divisible by 2"."""
-    kind = type(error)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    said = " ".join(str(error).split())
-    if len(said) > 200:
-        said = said[:200].rsplit(" ", 1)[0] + " …"
-    return f"{name}: {said}" if said else name

@@ -267,7 +267,7 @@ class LayerStore:
             raise DamagedLayers(video.id, (path,), "is not a record of it")
         record = self.record(video.id)
         if not source_mark(video.path):
-            raise UnreadableVideo(video.path, "it is not there any more")
+            raise UnreadableVideo(video.path, "it is not there any more", passing=True)
         if record.fingerprint != self.fingerprint(video, record):
             raise InputError(
                 f"The layers of {video.id} in {self.folder} were made from another file or with"

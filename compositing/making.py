@@ -159,7 +159,7 @@ class LayerMaker:
                     remove(path)
                 self.make(video)
         reason = f"its layers are damaged and stay so when made again: {damage.reason}"
-        raise UnreadableVideo(video.path, reason)
+        raise UnreadableVideo(video.path, reason, passing=True)
 
     def make(self, video: Video) -> LayerRecord:
         """Make what is missing of one video's layers, and its record last.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import cv2
@@ -279,7 +278,8 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
 
 
 def from_json(document: Any) -> dict[str, VideoMasks]:
-    """Every video of a YouTube-VIS document, by its file_name with forward slashes.
+    """Every video of a YouTube-VIS document, by its file_name as it is written: a backslash is a
+    character of a name like any other.
 
     Annotations without a score count as score 1 in all frames, those with a score and no scores
     have that score in all. Nothing is decoded yet.
@@ -295,7 +295,7 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         info = document.get("info", {})
         note, doubts = str(info.get("note", "")), _doubts(info.get("doubts", {}))
         return {
-            _name(row): _video(row, tuple(instances[row["id"]]), note, doubts)
+            str(row["file_name"]): _video(row, tuple(instances[row["id"]]), note, doubts)
             for row in document["videos"]
         }
     except KeyError as error:
@@ -335,10 +335,6 @@ def _video(
                 f"{row['file_name']} has {length} frames, but {len(instance.rles)} segmentations"
             )
     return VideoMasks(height, width, length, instances, note, doubts)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    return str(PurePosixPath(str(row["file_name"]).replace("\\", "/")))
 
 
 def _counts(entry: Any) -> str | None:

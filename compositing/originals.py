@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compositing.clipfolder import COLUMNS, SkippedPair, one_hot, word
+from compositing.clipfolder import COLUMNS, SkippedPair, is_own, one_hot, word
 from compositing.engines import Engine
-from l2a.errors import UnreadableVideo
+from compositing.failures import Failure, attempt
 from l2a.files import atomic_write, fingerprint, replace_atomically, source_mark
 from l2a.media import read_frames
 from l2a.videos import Video
@@ -39,17 +39,21 @@ class _Add:
         if _is_there(target, source, self.how):
             return ""
         target.unlink(missing_ok=True)
-        try:
-            # At most a few small frames are in memory, however long the video is.
-            read_frames(source, max_frames=4, max_side=64)
-        except UnreadableVideo as error:
-            return error.reason
+        failed = attempt(_decode, source)
+        if isinstance(failed, Failure):
+            failed.log(item.video.id)
+            return failed.reason
         if self.how == "copy":
             with atomic_write(target) as aside:
                 shutil.copyfile(source, aside)
         else:
             replace_atomically(target, lambda aside: aside.symlink_to(source.resolve()))
         return ""
+
+
+def _decode(path: Path) -> None:
+    """Read a video from end to end, of which a few small frames are in memory at most."""
+    read_frames(path, max_frames=4, max_side=64)
 
 
 def add_originals(
@@ -84,7 +88,7 @@ def add_originals(
         report(done, len(videos))
     names = {original_name(video) for video in kept}
     for path in (out / "real").glob("Real_*"):
-        if path.name not in names:
+        if path.name not in names and is_own(path):
             path.unlink()
     return kept, tuple(skipped)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from l2a.errors import UnreadableVideo
+from l2a.errors import UnreadableVideo, in_one_line
 from l2a.files import file_sha256, printable
 from l2a.formats import DataSettings, read_any
 from l2a.formats.tree import DANGLING, LISTED, MISSING
@@ -264,4 +264,6 @@ def _decoded(video: Video) -> Finding | None:
         return Finding(kind, video.id, error.reason)
     except OSError as error:
         return Finding("unreadable", video.id, error.strerror or str(error))
+    except Exception as error:  # noqa: BLE001 - it hides no other video's
+        return Finding("unreadable", video.id, in_one_line(error))
     return None

@@ -122,7 +122,8 @@ def _run(words: list[str]) -> int:
 
 
 def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
-    """The settings that pairs were chosen under, so that nothing silently uses others."""
+    """The settings and the seed that pairs were chosen under, so that nothing silently uses
+    others."""
     from l2a.pairs import read_pairs
 
     pairs = None
@@ -130,7 +131,11 @@ def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
         pairs = arguments[FromPairs].pairs
     elif PreviewSettings in arguments:
         pairs = arguments[PreviewSettings].pairs
-    return dict(read_pairs(pairs)[1].get("settings", {})) if pairs else {}
+    if not pairs:
+        return {}
+    meta = read_pairs(pairs)[1]
+    seed = {"seed": meta["seed"]} if meta.get("seed") is not None else {}
+    return {**meta.get("settings", {}), **seed}
 
 
 def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:

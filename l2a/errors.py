@@ -30,6 +30,16 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def in_one_line(error: Exception) -> str:
+    """Type and message of an error, such as "ValueError: width not divisible by 2"."""
+    kind = type(error)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    said = " ".join(str(error).split())
+    if len(said) > 200:
+        said = said[:200].rsplit(" ", 1)[0] + " …"
+    return f"{name}: {said}" if said else name
+
+
 class L2AError(Exception):
     """The work failed. The command line prints the message as one sentence and exits with 1."""
 
@@ -43,13 +53,21 @@ class InputError(L2AError):
 
 
 class UnreadableVideo(L2AError):
-    """One video cannot be decoded. Callers skip it, count it and list it; the run continues."""
+    """One video cannot be decoded. Callers skip it, count it and list it; the run continues.
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    Attributes:
+        path: of the video.
+        reason: why, without the path.
+        passing: whether the file's content is not the cause, so that another try may succeed: the
+            file is not there, or its disk failed.
+    """
+
+    def __init__(self, path: Path | str, reason: str, passing: bool = False) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = Path(path)
         self.reason = reason
+        self.passing = passing
 
-    def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[Path, str, bool]]:
         """Pickle whole: the default would hand __init__ only the message."""
-        return (UnreadableVideo, (self.path, self.reason))
+        return (UnreadableVideo, (self.path, self.reason, self.passing))

@@ -169,6 +169,12 @@ def _lock(handle: int) -> None:
         time.sleep(0.02)
 
 
+def unlock_folder(folder: Path) -> None:
+    """Let other processes into one folder, if this one holds it."""
+    if (handle := _HELD.pop(folder.resolve(), None)) is not None:
+        os.close(handle)
+
+
 def unlock_folders() -> None:
     """Let other processes into the folders that this one holds."""
     while _HELD:

@@ -31,6 +31,12 @@ Int64 = npt.NDArray[np.int64]
 COMPLETE = 0.9
 """A file that yields less than this share of the time it declares counts as truncated."""
 
+_ROUNDING = 0.002
+"""Seconds that a whole file may lack: Matroska and ASF round times and lengths to milliseconds."""
+
+_LONE_FRAME = 0.1
+"""Seconds that the only frame of a file may be shown where the file does not say."""
+
 SQUARE = (0.1, 10.0)
 """Width over height of a pixel that is believed: anamorphic video lies within 0.5..2."""
 
@@ -122,14 +128,14 @@ def read_frames(
     """
     path = Path(path)
     if not path.is_file():
-        raise UnreadableVideo(path, "there is no such file")
+        raise UnreadableVideo(path, "there is no such file", passing=True)
     if path.stat().st_size == 0:
         raise UnreadableVideo(path, "the file is empty")
     try:
         return _read(path, max_frames, max_side)
     except av.FFmpegError as error:
         reason = f"it is not a video that FFmpeg can decode ({str(error.strerror).lower()})"
-        raise UnreadableVideo(path, reason) from error
+        raise UnreadableVideo(path, reason, passing=isinstance(error, OSError)) from error
 
 
 def declared_frames(path: Path) -> int | None:
@@ -310,6 +316,8 @@ class _Decoding:
         self._pts: list[float | None] = []
         self._declared = 0.0
         self._covered = 0.0
+        self._starts: list[float] = []
+        self._open = -math.inf
         self._broken = False
 
     def frames(self) -> Generator[Any, None, None]:
@@ -321,6 +329,8 @@ class _Decoding:
             metadata_errors="replace",
         ) as container:
             stream = _first_moving(container, self.path)
+            if stream.codec_context is None:
+                raise UnreadableVideo(self.path, "FFmpeg has no decoder for its codec")
             stream.codec_context.thread_count = 1
             self.rate = float(stream.average_rate or stream.guessed_rate or 25)
             self.pixel = _pixel_shape(stream, self.path)
@@ -331,6 +341,10 @@ class _Decoding:
                     self._covered = max(self._covered, end)
                 if packet.stream is not stream:
                     continue
+                if packet.pts is not None:
+                    self._starts.append(float(packet.pts * packet.time_base))
+                    if not packet.duration:
+                        self._open = max(self._open, self._starts[-1])
                 if packet.size:
                     self._broken = packet.is_corrupt
                 try:
@@ -364,12 +378,21 @@ class _Decoding:
             raise UnreadableVideo(self.path, "no frame of it can be decoded")
         if self._broken:
             raise UnreadableVideo(self.path, "it ends in the middle of a frame (truncated file)")
-        if self._covered < COMPLETE * self._declared:
+        covered = max(self._covered, self._open + self._period())
+        if covered < min(COMPLETE * self._declared, self._declared - _ROUNDING):
             raise UnreadableVideo(
                 self.path,
-                f"it ends after {self._covered:.1f} of the {self._declared:.1f} seconds"
+                f"it ends after {covered:.1f} of the {self._declared:.1f} seconds"
                 " that it declares (truncated file)",
             )
+
+    def _period(self) -> float:
+        """Seconds that a frame is shown whose packet does not say so: the typical (median) one.
+
+        The rate does not tell: for the shortest ASF files it is that of the clock, 1000 a second.
+        """
+        gaps = np.diff(np.unique(self._starts))
+        return float(np.median(gaps)) if len(gaps) else _LONE_FRAME
 
     def times(self) -> Float64:
         """Seconds [n], strictly ascending, one for each decoded frame.

@@ -250,7 +250,7 @@ class FromPairs:
 
     Attributes:
         pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given again. Without it, --selector chooses.
+            masks and labels and its seed hold unless given again. Without it, --selector chooses.
     """
 
     GROUP: ClassVar[str] = "export"
@@ -343,7 +343,7 @@ class PreviewSettings:
 
     Attributes:
         pairs: a pairs.parquet that `l2a train` or `l2a select` wrote. Its settings of data,
-            masks and labels hold unless given again.
+            masks and labels and its seed hold unless given again.
         augment: augmentations by name, as `l2a train` takes them, drawn on training clips.
         count: how many pairs, the best of each foreground class first; and how many clips.
         every_blend: also make each pair in every way of blending, for comparison.

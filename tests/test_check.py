@@ -78,6 +78,19 @@ def test_files_that_cannot_be_decoded_are_told_apart(data: Path) -> None:
     }
 
 
+def test_whatever_decoding_a_video_raises_is_a_finding(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, max_side: int) -> None:
+        if path.name == "0.mkv":
+            raise AttributeError("no attribute 'thread_count'")
+
+    monkeypatch.setattr("l2a.check.read_frames", read)
+    assert check_videos(data, DataSettings()).findings == (
+        Finding("unreadable", "a/0.mkv", "AttributeError: no attribute 'thread_count'"),
+    )
+
+
 def test_lists_are_checked_too(data: Path) -> None:
     make_video(data / "a/unlisted.mkv", 9)
     add_line(data, "train.txt", "a/0.mkv 0")

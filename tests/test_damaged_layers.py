@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
 from compositing.engines import HostDied
+from compositing.engines.local import LocalEngine
 from compositing.export import Material, PairList, export_pairs
 from compositing.failures import Failure, attempt, refuse_if_all
 from compositing.inpainters import Inpainted
@@ -38,7 +39,7 @@ from compositing.making import LayerMaker
 from compositing.masks import VideoMasks
 from compositing.records import LayerRecord, Layers
 from compositing.settings import CompositeSettings, ExportSettings
-from l2a.clips import ClipBank, ClipSettings
+from l2a.clips import ClipBank, ClipSettings, RowState
 from l2a.errors import InputError, L2AError, UnreadableVideo
 from l2a.media import Frames, write_video
 from l2a.pairs import ScoredPair
@@ -398,11 +399,44 @@ def test_a_bank_skips_a_video_on_which_something_fails(
             raise MemoryError("of a video")
         return load(self, video)
 
-    monkeypatch.setattr(LayerMaker, "load", sometimes)
     ids = [video.id for video in videos]
     bank = ClipBank.create_or_resume(tmp_path / "bank", ids, ClipSettings(4, 32, 40, 32), "x")
-    (skipped,) = fill_bank(bank, videos, maker, set(ids))
+    with monkeypatch.context() as patch:
+        patch.setattr(LayerMaker, "load", sometimes)
+        (skipped,) = fill_bank(bank, videos, maker, set(ids))
     assert (skipped.id, skipped.reason) == (ids[1], "MemoryError: of a video")
+    assert bank.pending() == [1] and bank.skipped == []
+    assert fill_bank(bank, videos, maker, set(ids)) == ()
+    assert bank.pending() == []
+
+
+class _Crashing(LocalEngine):
+    """An engine whose process dies twice with the second video."""
+
+    def map(self, task: Any, items: Sequence[Any], *, on_crash: Any, memory: int = 0) -> Any:
+        return (on_crash(item) if item.group == "b" else task(item) for item in items)
+
+
+def test_a_bank_marks_as_unreadable_what_the_file_itself_causes_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """Rows that no clip came of for another reason are skipped, and tried at the next start."""
+    videos = make_videos(tmp_path / "data")
+    maker, _, _ = store_of(tmp_path)
+    ids = [video.id for video in videos]
+    bank = ClipBank.create_or_resume(tmp_path / "bank", ids, ClipSettings(4, 32, 40, 32), "x")
+    videos[0].path.rename(tmp_path / "aside")
+    whole = videos[2].path.read_bytes()
+    videos[2].path.write_bytes(whole[: len(whole) // 2])
+    skipped = fill_bank(bank, videos, maker, (), _Crashing(1))
+    assert [row.id for row in skipped] == ids
+    assert [row.reason for row in skipped][:2] == [
+        "there is no such file", "the process that read it died twice",
+    ]  # fmt: skip
+    assert bank.state.tolist() == [RowState.PENDING, RowState.PENDING, RowState.UNREADABLE]
+    (tmp_path / "aside").rename(videos[0].path)
+    assert fill_bank(bank, videos, maker, ()) == tuple(bank.skipped) == skipped[2:]
+    assert bank.state.tolist() == [RowState.FRAMES, RowState.FRAMES, RowState.UNREADABLE]
 
 
 def test_errors_on_every_row_end_the_filling_and_are_tried_again(

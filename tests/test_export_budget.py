@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import tracemalloc
+from collections import Counter
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -130,6 +131,25 @@ def test_a_larger_choice_of_the_same_selector_keeps_what_is_there(tmp_path):
     assert tree(out) == again
 
 
+def test_kept_clips_use_up_their_own_class_s_share_of_a_larger_balanced_choice():
+    # A clip of a is kept that the new choice of two a, two b and two c lacks; then three of a.
+    groups, quotas = [*"a", *"aabbcc", *"abc"], Counter(a=2, b=2, c=2)
+    assert next_best(groups, quotas, {0}, ()) == [1, 3, 4, 5, 6]
+    assert next_best(groups, quotas, {0}, {4}) == [1, 3, 5, 6, 8]  # b's spare one, and not a's
+    groups = [*"aaa", *"aabbcc", *"abc"]
+    assert next_best(groups, quotas, {0, 1, 2}, ()) == [5, 6, 7]
+
+
+def test_a_larger_balanced_choice_stays_balanced_beside_clips_that_it_lacks(tmp_path):
+    out, balanced = tmp_path / "out", META | {"balance": "equal"}
+    kept = pair(0, 5, 0.9)  # of the first class, whose videos are 0 and 1
+    export(out, [kept], chosen_by="one", meta=balanced)
+    larger = [pair(0, 3, 0.8), pair(1, 3, 0.7), pair(2, 4, 0.6), pair(3, 4, 0.5)]
+    report = export(out, larger, chosen_by="one", meta=balanced)
+    assert (report.made, report.reused, report.replaced) == (3, 1, 0)
+    assert made_of(out) == names_of(kept, larger[0], *larger[2:])
+
+
 def test_clips_of_a_smaller_choice_whose_video_is_gone_are_named(tmp_path):
     out = tmp_path / "out"
     export(out, ROWS[:2], chosen_by="one")
@@ -186,11 +206,12 @@ def test_layers_are_made_for_spare_pairs_only_when_they_are_needed(tmp_path):
 def test_the_budget_is_met_exactly_whatever_was_made_before(groups, share, fallen, data):
     """And the same pairs are made, however far an earlier try had come."""
     budget = max(1, round(share * len(groups)))
+    quotas = Counter(groups[:budget])
     alive = [i for i in range(len(groups)) if i not in fallen]
 
     def finish(made, rounds=None):
         known = set()
-        while picked := next_best(groups, budget, made, known):
+        while picked := next_best(groups, quotas, made, known):
             assert picked == sorted(set(picked)) and not set(picked) & made
             made = made | (set(picked) - fallen)
             known |= set(picked) & fallen

@@ -240,6 +240,24 @@ def test_a_seed_that_generators_do_not_take(
     assert f"seed is {seed}; give a whole number from 0 to" in capsys.readouterr().err
 
 
+def test_placements_follow_from_the_seed_of_the_pairs_unless_another_is_given(
+    place: Path, tmp_path: Path
+) -> None:
+    placements: dict[str, list[str]] = {}
+    for seed in ("", "1", "2"):
+        out, more = tmp_path / f"out{seed}", ("--seed", seed) if seed else ()
+        assert main(call(place, out, "--shift", "0.4", "--budget", "2", *more)) == 0
+        rows = listed(out)
+        placements[seed] = [row["placement"] for row in rows]
+        assert {row["seed"] for row in rows} == {int(seed or 1)}  # the pairs were chosen with 1
+    assert placements[""] == placements["1"]
+    assert not set(placements["1"]) & set(placements["2"])
+    # Another seed in the same folder makes its clips anew.
+    words = ["--shift", "0.4", "--budget", "2", "--seed", "2"]
+    assert main(call(place, tmp_path / "out", *words)) == 0
+    assert [row["placement"] for row in listed(tmp_path / "out")] == placements["2"]
+
+
 @pytest.mark.parametrize("both", [True, False])
 def test_pairs_or_a_selector(
     place: Path, tmp_path: Path, both: bool, capsys: pytest.CaptureFixture[str]

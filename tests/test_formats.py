@@ -444,6 +444,36 @@ def test_numbered_lists_are_chosen_by_split(tmp_path: Path) -> None:
         read_videos(tmp_path, DataSettings(split="3"))
 
 
+def test_a_split_that_is_not_there_is_refused_in_every_layout(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    touch(root, *(f"{c}/{c}{i}.avi" for c in "ab" for i in range(2)))
+    wrong = r"no split 7 in .*, which is read as class folders and has no numbered splits; ask for"
+    with pytest.raises(InputError, match=wrong):
+        read_videos(root, DataSettings(split="7"))
+    with pytest.raises(InputError, match=r"The split 'x' is not a number"):
+        read_videos(root, DataSettings(split="x"))
+    write(root / "test.txt", ["a/a1.avi 0", "b/b1.avi 1"])
+    write(root / "train.txt", ["a/a0.avi 0", "b/b0.avi 1"])
+    assert len(read_videos(root, DataSettings(split="01"))) == 4
+    with pytest.raises(InputError, match=r"no split 7 in .*, which is read as lists without numb"):
+        read_videos(root, DataSettings(split="7"))
+    # Lists of another split alone, or of one side of it, are not read in its place.
+    second = (root / "train.txt").rename(root / "train_split2.txt")
+    assert len(read_videos(root, DataSettings(split="2"))) == 4
+    for split in ("1", "7"):
+        with pytest.raises(InputError, match=rf"There is no split {split} in .*choose one of: 2\."):
+            read_videos(root, DataSettings(split=split))
+    # Whoever gives a file by name need not say its number.
+    for split in ("1", "2"):
+        assert len(read_videos(root, DataSettings(annotations=second, split=split))) == 2
+    with pytest.raises(InputError, match=r"There is no split 7 in .*choose one of: 2\."):
+        read_videos(root, DataSettings(annotations=second, split="7"))
+    table = ["label,youtube_id,time_start,time_end,split", "a,a0,0,10,train", "b,b0,0,10,test"]
+    write(tmp_path / "kinetics" / "train.csv", table)
+    with pytest.raises(InputError, match=r"no split 7 in .*, which is read as Kinetics and has no"):
+        read_videos(tmp_path / "kinetics", DataSettings(split="7"))
+
+
 def test_a_list_without_a_number_holds_for_every_split(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{c}/{c}{i}.avi" for c in "ab" for i in range(4)))
     for split in (1, 2):

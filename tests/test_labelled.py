@@ -169,6 +169,37 @@ def test_wrong_numbers_of_hmdb51_are_counted_and_folders_count(tmp_path: Path) -
     }  # fmt: skip
 
 
+def test_unused_clips_of_tested_recordings_stay_unused_whether_a_list_names_them_or_not(
+    tmp_path: Path,
+) -> None:
+    root = hmdb51(tmp_path / "data")
+    # Of the recording of each class's test clip, which is number 3, two more that are not used.
+    others = {}
+    for label in HMDB:
+        names = [f"{SHORT}3_{label}_f_cm_np1_fr_med_{clip}.avi" for clip in (1, 2)]
+        touch(root, *(f"videos/{label}/{name}" for name in names))
+        with (root / "splits" / f"{label}_test_split1.txt").open("a") as file:
+            file.writelines(f"{name} 0\n" for name in names)
+        others[label] = [f"videos/{label}/{name}" for name in names]
+    named = [videossl_hmdb51(label, number) for label in HMDB for number in (0, 4)]
+    listed = write(tmp_path / "labelled.txt", [*named, f"{others['kick'][0]} 2"])
+    videos = labelled_by(root, listed)
+    assert sorted(v.id for v in videos.of_split("unused")) == sorted(
+        id_ for ids in others.values() for id_ in ids
+    )
+    assert not shared_groups(videos)
+    assert len(videos.of_split("train")) == 6 and len(videos.of_split("unlabelled")) == 3 * 2 + 3
+    assert any(
+        "recordings that test or validation has: 6, of which labelled.txt names 1; they stay" in n
+        for n in videos.notes
+    )
+    assert any("names: 3; they are labelled, and the other 3 unused" in n for n in videos.notes)
+    # A class of which such clips alone are named has no labelled video.
+    lone = write(tmp_path / "lone.txt", [*named[:4], f"{others['kick'][0]} 2"])
+    with pytest.raises(InputError, match=r"no video of 1 class .*may be trained on \(kick\)"):
+        labelled_by(root, lone)
+
+
 def test_a_list_of_training_clips_leaves_unused_ones_unused(tmp_path: Path) -> None:
     root = hmdb51(tmp_path / "data")
     listed = write(tmp_path / "l.txt", (videossl_hmdb51(label, 0) for label in HMDB))

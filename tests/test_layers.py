@@ -323,6 +323,18 @@ def _reciprocal(item: int) -> float:
     return 1 / item
 
 
+def test_layers_of_a_name_with_a_backslash_are_found_again(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    path = videos[0].path.rename(videos[0].path.with_name("x\\y.mp4"))
+    video = Video("run/x\\y.mp4", path, "run", "x", "train")
+    maker, _, _ = store_of(tmp_path)
+    assert maker.prepare([video]).made == 1
+    assert maker.store.load(video).mask.any()
+    assert maker.store.stored_masks(video) is not None
+    assert maker.prepare([video]).reused == 1
+
+
 # The bank
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -337,6 +338,22 @@ def test_clips_that_fall_out_leave_the_class_folders(tmp_path):
         assert path.samefile(out / "videos" / path.name)
 
 
+def test_what_a_person_puts_into_a_folder_of_clips_stays_there(tmp_path, originals):
+    out = tmp_path / "out"
+    settings = replace(FAKE, include_real="copy")
+    export(out, export=settings, originals=originals)
+    in_class = {path.name for path in (out / "by_class" / "run").iterdir()}
+    for place in (out / "by_class" / "run", out / "real"):
+        (place / "Real_notes.txt").write_text("mine")
+        (place / "Real_mine").mkdir()
+    export(out, export=settings, originals=originals[:1])
+    for place in (out / "by_class" / "run", out / "real"):
+        assert (place / "Real_notes.txt").read_text() == "mine"
+        assert (place / "Real_mine").is_dir()
+    left = {path.name for path in (out / "by_class" / "run").iterdir()}
+    assert left - {"Real_notes.txt", "Real_mine"} == in_class - {original_name(originals[1])}
+
+
 def test_class_folders_are_those_of_the_classes(tmp_path):
     out = tmp_path / "out"
     export(out, export=FAKE)
@@ -414,6 +431,22 @@ def test_originals_are_linked_or_copied_and_listed_after_the_composites(tmp_path
     assert left.name in in_its_class and original_name(originals[1]) not in in_its_class
     listed = [row["file_name"] for row in table(out) if row["kind"] == "real"]
     assert listed == [f"real/{left.name}"]
+
+
+def test_an_original_on_which_the_decoder_fails_costs_itself_alone(
+    tmp_path, originals, monkeypatch
+):
+    def read(path, **_):
+        if path.name == "a clip 1.mkv":
+            raise AttributeError("no attribute 'thread_count'")
+
+    monkeypatch.setattr("compositing.originals.read_frames", read)
+    settings = ExportSettings(crf=30, preset="ultrafast", include_real="link")
+    report = export(tmp_path / "out", export=settings, originals=originals[:2])
+    assert report.originals == 1
+    assert [row.reason for row in report.skipped] == [
+        f"{originals[1].id}: AttributeError: no attribute 'thread_count'"
+    ]
 
 
 def test_originals_can_be_added_later_but_not_taken_away(tmp_path, originals):

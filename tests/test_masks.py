@@ -232,8 +232,8 @@ def test_merged_takes_everything_as_it_is(drawn: list[Any]) -> None:
 @given(INSTANCES, st.sampled_from(["", "a remark"]))
 def test_masks_that_were_written_are_read_back_equal(drawn: list[Any], note: str) -> None:
     masks = VideoMasks(7, 8, 6, instances_of(drawn), note)
-    document = to_json(masks, "run/a.avi", {})
-    assert from_json(json.loads(json.dumps(document))) == {"run/a.avi": masks}
+    document = to_json(masks, "run/a\\b.avi", {})  # a name that Linux allows
+    assert from_json(json.loads(json.dumps(document))) == {"run/a\\b.avi": masks}
     for instance, row in zip(masks.instances, document["annotations"], strict=True):
         assert ("scores" in row) == (instance.scores is not None)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from l2a.errors import UnreadableVideo
 from l2a.media import (
+    declared_frames,
     read_frames,
     resize_frames,
     resize_masks,
@@ -475,6 +476,31 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     assert unreadable(tmp_path / "sound.mp4") == "it holds no video, only sound or data"
 
 
+def test_a_codec_that_has_no_decoder_is_named(tmp_path: Path) -> None:
+    encode(tmp_path / "a.avi", counted_frames(4), codec="mpeg4")
+    data = (tmp_path / "a.avi").read_bytes()
+    assert data.count(b"FMP4") == 2  # once in each header
+    (tmp_path / "a.avi").write_bytes(data.replace(b"FMP4", b"QQQQ"))
+    assert unreadable(tmp_path / "a.avi") == "FFmpeg has no decoder for its codec"
+    assert declared_frames(tmp_path / "a.avi") == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 11])
+def test_a_short_asf_whose_packets_have_no_duration_is_whole(tmp_path: Path, count: int) -> None:
+    encode(tmp_path / "a.wmv", counted_frames(count), codec="wmv2")
+    with av.open(str(tmp_path / "a.wmv")) as container:
+        assert not any(packet.duration for packet in container.demux())
+    assert numbers(read_frames(tmp_path / "a.wmv").frames) == list(range(count))
+
+
+@pytest.mark.parametrize("fps", [24, 240, 700.0, 1500, 2000, 5000])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_a_short_matroska_is_whole_at_every_rate(tmp_path: Path, count: int, fps: float) -> None:
+    """It counts in milliseconds: of 700 or 2000 frames a second none lasts a whole number."""
+    write_video(tmp_path / "a.mkv", counted_frames(count), fps, preset="ultrafast")
+    assert len(read_frames(tmp_path / "a.mkv").frames) == count
+
+
 def test_a_play_list_cannot_name_other_files(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", counted_frames(4), 25.0)
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
@@ -483,7 +509,8 @@ def test_a_play_list_cannot_name_other_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.85])
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")]
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")],
 )
 def test_a_truncated_file_is_unreadable(
     tmp_path: Path, name: str, codec: str, share: float
@@ -506,6 +533,20 @@ def test_an_avi_that_lost_its_end_is_unreadable_wherever_it_was_cut(tmp_path: Pa
     )
     (tmp_path / "a.avi").write_bytes(data[: begins[39] + 40])  # in the very last frame
     assert unreadable(tmp_path / "a.avi") == "it ends in the middle of a frame (truncated file)"
+
+
+def test_of_an_asf_that_lost_its_end_one_frame_is_added_and_no_more(tmp_path: Path) -> None:
+    """Its header must say the size that is left, or FFmpeg believes no length that it declares."""
+    noise = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3), np.uint8)
+    encode(tmp_path / "a.wmv", noise, codec="wmv2")
+    data = bytearray((tmp_path / "a.wmv").read_bytes())
+    data = data[: len(data) // 2]
+    size = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 40
+    data[size : size + 8] = len(data).to_bytes(8, "little")
+    (tmp_path / "a.wmv").write_bytes(data)
+    assert unreadable(tmp_path / "a.wmv") == (
+        "it ends after 0.2 of the 0.3 seconds that it declares (truncated file)"
+    )
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7])

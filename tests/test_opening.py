@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from tiny_data import write_tiny
 
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipSettings
-from l2a.errors import InputError
+from l2a.errors import InputError, UnreadableVideo
 from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
+from l2a.media import Frames, read_frames
 from l2a.networks import build_trunk
 from train.features import all_features, trunk_checksum
 from train.opening import BANK_RECORD, Opened, open_data, open_store
@@ -55,6 +58,31 @@ def test_runs_share_a_bank_and_none_removes_anothers(
     assert not (tmp_path / "three" / "bank").exists()
     record = read_json(tmp_path / "three" / BANK_RECORD)
     assert Path(record["folder"]) == first.bank.folder == shared.resolve() / first.bank.fingerprint
+
+
+def test_a_video_that_was_not_there_once_is_back_at_the_next_start(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, decode = tmp_path / "banks", read_frames
+    lost = sorted((data / "videos" / "JumpRope").iterdir())[-1]
+
+    def read(path: Path, **how: int) -> Frames:
+        if path == lost:
+            raise UnreadableVideo(path, "there is no such file", passing=True)
+        return decode(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("compositing.bank.read_frames", read)
+        before = prepare(data, tmp_path / "one", bank=shared)
+    (row,) = before.bank.pending()
+    assert [one.id for one in before.videos.skipped] == [before.bank.ids[row]]
+    assert all(row not in rows for rows in before.rows.values())
+    handle = os.open(before.bank.folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the bank is not held any longer
+    os.close(handle)
+    after = prepare(data, tmp_path / "two", bank=shared)
+    assert after.bank.folder == before.bank.folder and after.bank.pending() == []
+    assert after.videos.skipped == () and row in np.concatenate(list(after.rows.values()))
 
 
 def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(

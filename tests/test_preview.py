@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -419,6 +420,42 @@ def test_layers_beside_the_pairs_file_are_used(
     assert len(list((tmp_path / "two" / "clips").iterdir())) == 3  # all there are
     assert "layers: 0 made, 6 reused" in capsys.readouterr().err
     assert not (tmp_path / "two-layers").exists()
+
+
+def test_the_layers_of_the_run_that_chose_the_pairs_are_found(
+    data: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where its --layers named them, as seen from where the commands are called."""
+    store = tmp_path / "look" / "layers"
+    assert preview(data, tmp_path / "one", pairs, "--layers", str(store)) == 0
+    round_ = pairs.parent / "rounds" / "1" / pairs.name
+    round_.parent.mkdir(parents=True)
+    round_.write_bytes(pairs.read_bytes())
+    named = os.path.relpath(store)
+    for name, text in (
+        ("run.yaml", f"command: train\nfixed: true\nsettings: {{layers: '{named}'}}\n"),
+        ("stages.json", "{}"),
+    ):
+        (pairs.parent / name).write_text(text)
+    (pairs.parent / "layers").mkdir()
+    for number, path in enumerate((pairs, round_)):
+        capsys.readouterr()
+        assert preview(data, tmp_path / f"more{number}", path) == 0
+        assert "layers: 0 made, 6 reused" in capsys.readouterr().err
+        assert not (tmp_path / f"more{number}-layers").exists()
+
+
+def test_placements_follow_from_the_seed_of_the_pairs_unless_another_is_given(
+    data: Path, pairs: Path, tmp_path: Path
+) -> None:
+    words = ["--shift", "0.5", "--count", "1", "--layers", str(tmp_path / "layers")]
+    seeds = {"none": (), "same": ("--seed", "3"), "other": ("--seed", "4")}
+    for name, seed in seeds.items():
+        assert preview(data, tmp_path / name, pairs, *words, *seed) == 0
+    found = {name: contents(tmp_path / name) for name in seeds}
+    assert found["none"] == found["same"]
+    assert found["none"].keys() == found["other"].keys()
+    assert all(found["none"][name] != found["other"][name] for name in found["none"])
 
 
 def test_a_video_that_cannot_be_read_costs_its_pairs(

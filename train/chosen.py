@@ -14,6 +14,7 @@ from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair, read_pairs, read_spares
 from l2a.progress import say
+from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Skipped, Video
 from train.opening import open_store, prepare_layers
 from train.settings.full import RunSettings
@@ -25,12 +26,13 @@ class Chosen:
 
     Attributes:
         rows: the pairs, best first.
-        meta: of the pairs file.
+        meta: of the pairs file, with the seed of the settings.
         videos: id ─► training video of the data set; an unlabelled one with the class that the
             pairs give it.
         classes: all class names of the data set, also of those without a training video: an index
             is the same class here, in training and in testing.
-        store: the layers that lie next to the pairs file, that the settings name, or new ones.
+        store: the layers that the settings name, those of the run that chose the pairs, or new
+            ones.
         engine: distributes the work.
     """
 
@@ -97,6 +99,8 @@ def open_chosen(
         data: the data set's folder.
         pairs: the pairs file.
         out: where the results go; layers that lie nowhere yet go next to it, to `OUT-layers`.
+            Those of the run that chose the pairs are found, in its folder or where its `--layers`
+            said.
         settings, prepare, engine, run: the groups that say how.
 
     Raises:
@@ -113,6 +117,20 @@ def open_chosen(
             f"give the data set and the split that the pairs were chosen from."
         )
     videos |= with_classes([*rows, *read_spares(pairs)], videos)
-    places = pairs.parent / "layers", out.with_name(out.name + "-layers")
-    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], pairs.parent, *places)
+    folder, stores = _run_of(pairs)
+    places = *stores, out.with_name(out.name + "-layers")
+    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
+    meta = {**meta, "seed": run.seed}
     return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))
+
+
+def _run_of(pairs: Path) -> tuple[Path, list[Path]]:
+    """The run folder in which a pairs file lies (in a round's folder perhaps), and where the run's
+    layers can be, first the store that its settings name. A folder of none is the file's own."""
+    for folder in list(pairs.parents)[:3]:
+        # Somebody else's run.yaml, further up, is none of ours.
+        if all((folder / name).is_file() for name in ("run.yaml", "stages.json")):
+            named = Run(folder).read()["settings"].get("layers")
+            # As it was given, from where the command was called.
+            return folder, [*([Path(str(named))] if named else []), folder / "layers"]
+    return pairs.parent, [pairs.parent / "layers"]

@@ -23,7 +23,14 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import fingerprint, lock_folder, read_json, source_mark, write_json
+from l2a.files import (
+    fingerprint,
+    lock_folder,
+    read_json,
+    source_mark,
+    unlock_folder,
+    write_json,
+)
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
@@ -106,6 +113,7 @@ class Opened:
         bank = self._bank(used, clips, records)
         with progress("clips", "videos") as report:
             skipped += fill_bank(bank, used, self.store, set(records), self.engine, report)
+        unlock_folder(bank.folder)  # what is pending still, another command may try meanwhile
         videos = self.videos.without(dict.fromkeys(skipped))
         rows = {
             split: np.array([bank.row(v.id) for v in videos.of_split(split)], dtype=np.int64)

@@ -151,7 +151,11 @@ def _one_view(network: VideoNetwork, opened: Opened, geometry: ClipSettings) -> 
     prepared = opened.prepare(geometry, CompositeSettings(), layers=False)
     videos = prepared.videos.videos
     rows = np.array([prepared.bank.row(video.id) for video in videos], dtype=np.int64)
-    return Viewed(videos, predict(network, prepared.source, rows), tuple(prepared.bank.skipped))
+    return Viewed(
+        videos,
+        predict(network, prepared.source, rows),
+        prepared.videos.skipped[len(opened.videos.skipped) :],
+    )
 
 
 def _many_views(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from compositing.clipfolder import is_own
 from compositing.layouts.base import ExportedSet, Layout
 from l2a.errors import InputError
 from l2a.files import replace_atomically
@@ -24,7 +25,8 @@ class ClassFolders(Layout):
     folder = "by_class"
 
     def make(self, exported: ExportedSet) -> None:
-        """Link every clip into the folder of its class, and remove what is no longer listed."""
+        """Link every clip into the folder of its class, and remove clips that are not listed any
+        more; what else lies there is left alone."""
         root = exported.out / self.folder
         folders = class_folders(exported.classes)
         wanted: dict[str, set[str]] = {folder: set() for folder in folders.values()}
@@ -37,7 +39,7 @@ class ClassFolders(Layout):
             _link(source, root / folder / source.name)
         for folder, names in wanted.items():
             for path in (root / folder).iterdir():
-                if path.name not in names:
+                if path.name not in names and is_own(path):
                     path.unlink()
 
     def check(self, classes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from l2a.errors import InputError
 from l2a.formats.groups import guessed_group
-from l2a.formats.listing import Claim, assemble, examples
+from l2a.formats.listing import Claim, assemble, examples, refuse_other_split
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import Tree
 from l2a.videos import VideoSet
@@ -22,8 +22,9 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read class folders; without split folders every video is in train.
 
     Raises:
-        InputError: annotations were given, which this layout has none of.
+        InputError: annotations or a numbered split were given, which this layout has none of.
     """
+    refuse_other_split(tree.root, settings, "class folders")
     if settings.annotations is not None:
         raise InputError(
             f"Class folders have no annotations, but {settings.annotations} was given; leave it out"

@@ -22,6 +22,7 @@ from l2a.formats.listing import (
     assemble,
     examples,
     first_line,
+    refuse_other_split,
     text_of,
 )
 from l2a.formats.settings import DataSettings
@@ -57,8 +58,10 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read all tables of the annotation folder; what they list and the disk lacks is skipped.
 
     Raises:
-        InputError: there is no such table, or one lacks a column that it needs.
+        InputError: there is no such table, one lacks a column that it needs, or a numbered split
+            was given, which this layout has none of.
     """
+    refuse_other_split(tree.root, settings, "Kinetics")
     tables = annotation_files(tree.root, settings.annotations, is_table)
     if not tables:
         raise InputError(

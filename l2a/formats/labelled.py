@@ -105,26 +105,42 @@ def _by_list(videos: VideoSet, path: Path, missing_classes: str) -> VideoSet:
     labelled, used = set(listed.videos), set(train)
     wrong = _disputed(path, listed)
     notes = list(_about_lines(path, listed, wrong))
-    if spare := labelled & unused:
-        # Such a list was drawn from all videos but those of test, as VideoSSL's for HMDB51.
+    if labelled & unused:
+        # Such a list was drawn from all videos but those of test, as VideoSSL's for HMDB51: also
+        # from other clips of the recordings that are tested on.
+        tested = _of_tested_recordings(videos) & unused
+        if tested:
+            notes.append(
+                "Videos that the split does not use, of recordings that test or validation has:"
+                f" {len(tested)}, of which {path.name} names {len(tested & labelled)}; they stay"
+                " unused, so that no recording is on both sides."
+            )
+        labelled, unused = labelled - tested, unused - tested
         used |= unused
         notes.append(
-            f"Videos that the split does not use and {path.name} names: {len(spare)}; they are"
-            f" labelled, and the other {len(unused - labelled)} unused ones are unlabelled."
+            f"Videos that the split does not use and {path.name} names: {len(labelled & unused)};"
+            f" they are labelled, and the other {len(unused - labelled)} unused ones are"
+            " unlabelled."
         )
     classes = {video.label for video in videos.videos if video.id in used}
-    without = sorted(classes - {video.label for video in listed.videos.values()})
+    without = sorted(classes - {listed.videos[id_].label for id_ in labelled})
     if without:
         kind = counted(len(without), "class", "classes")
         if missing_classes == "refuse":
             raise InputError(
-                f"{path} names no video of {kind} of {videos.root}"
+                f"{path} names no video of {kind} of {videos.root} that may be trained on"
                 f" ({examples(without, _SAID)}); label one of each, or go on without by"
                 " --missing-classes allow."
             )
         notes.append(f"Without a labelled video: {kind} ({examples(without, _SAID)}).")
     made = _labelling(videos, labelled, used)
     return replace(made, lists=(*made.lists, path), disputed=wrong).noting(*notes)
+
+
+def _of_tested_recordings(videos: VideoSet) -> set[str]:
+    """Ids of the videos whose recording test or validation has."""
+    held = {video.group for video in videos.of_split("test", "val")}
+    return {video.id for video in videos.videos if video.group in held}
 
 
 def _read(videos: VideoSet, path: Path) -> _Listed:

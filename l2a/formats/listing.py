@@ -77,6 +77,24 @@ def of_split(files: Sequence[SplitFile], settings: DataSettings) -> list[SplitFi
     return chosen
 
 
+def refuse_other_split(root: Path, settings: DataSettings, kind: str) -> None:
+    """Refuse a split by number where the data set has no numbered splits.
+
+    Args:
+        root: the data set's folder.
+        settings: of which `split` is looked at.
+        kind: what the data set is, for the sentence: "plain class folders".
+
+    Raises:
+        InputError: `settings.split` is another than the default.
+    """
+    if settings.split_number != 1:
+        raise InputError(
+            f"There is no split {settings.split} in {root}, which is read as {kind} and has no"
+            " numbered splits; ask for none."
+        )
+
+
 def annotation_files(
     root: Path,
     annotations: Path | None,

@@ -17,7 +17,15 @@ from l2a.errors import InputError
 from l2a.files import nfc
 from l2a.formats import numbering
 from l2a.formats.groups import guessed_group
-from l2a.formats.listing import Claim, SplitFile, annotation_files, assemble, examples, of_split
+from l2a.formats.listing import (
+    Claim,
+    SplitFile,
+    annotation_files,
+    assemble,
+    examples,
+    of_split,
+    refuse_other_split,
+)
 from l2a.formats.rows import holds_rows, rows_of
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, SPLIT_FOLDERS, Found, Tree, is_video, strip_suffix
@@ -64,7 +72,7 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
             f"There is no list such as train.txt or val.csv for {tree.root}; put the lists into its"
             " folder lists/ or name them by --annotations."
         )
-    lists = _of_number(known, settings)
+    lists = _of_number(known, tree.root, settings)
     lines = [line for path in lists for line in _lines(path, tree.root)]
     files = [path for place in dict.fromkeys((lists[0].parent, tree.root))
              for path in annotation_files(place, place, _is_names)]  # fmt: skip
@@ -154,12 +162,22 @@ def _is_names(path: Path) -> bool:
     )
 
 
-def _of_number(lists: Sequence[Path], settings: DataSettings) -> list[Path]:
+def _of_number(lists: Sequence[Path], root: Path, settings: DataSettings) -> list[Path]:
     """Lists of the wanted split, where their names carry different numbers; otherwise all. One
-    without a number holds for every split, if no other is of its side."""
+    without a number holds for every split, if no other is of its side.
+
+    Raises:
+        InputError: no list is of the wanted split.
+    """
     matches = [(_NUMBER.search(path.stem.lower()), path) for path in lists]
     numbered = [SplitFile(path.stem, int(match[1]), path) for match, path in matches if match]
-    if len({file.number for file in numbered}) < 2:
+    if not numbered:
+        refuse_other_split(root, settings, "lists without numbers")
+        return list(lists)
+    if len({file.number for file in numbered}) == 1:
+        # A file that is given by name says enough, where no split is asked for.
+        if settings.annotations not in lists or settings.split != DataSettings.split:
+            of_split(numbered, settings)
         return list(lists)
     wanted = {file.path for file in of_split(numbered, settings)}
     told = {_split_in_name(file.path) for file in numbered}

@@ -18,7 +18,7 @@ class DataSettings:
     Attributes:
         format: the layout: hmdb51, ucf101, kinetics, lists, folder, or auto to look at the files.
         split: the number of the official split, where a data set has several (HMDB51, UCF101 and
-            lists whose names carry a number).
+            lists whose names carry a number); one that is not there is refused.
         annotations: a split file, or the folder that holds them, when it is not found by itself.
         group_pattern: regular expression with one group, searched in each video's id (its path
             relative to the data set's folder); videos that give the same text belong together.

@@ -72,7 +72,7 @@ UCF101 = Extent(9_537, 3_783, 182, 240, 320)
 HMDB51 = Extent(3_570, 1_530, 94, 240, 340)
 HMDB51_SEMI = Extent(5_236, 1_530, 94, 240, 340)
 """VideoSSL's lists draw from all videos but those of test, also from those that the official split
-does not use."""
+does not use. Fewer are trained on: not those of a test clip's recording."""
 KINETICS100 = Extent(85_114, 5_000, 300, 256, 340)
 KINETICS400 = Extent(240_000, 20_000, 300, 256, 340)
 

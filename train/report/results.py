@@ -123,7 +123,8 @@ def maps(source: Source) -> Section:
     classes, bank = card["classes"], ClipBank.open(folder)
     if bank.settings != ClipSettings(**card["clips"]):
         return "The clips are not those that the classifier was trained on."
-    shown = set(np.array(bank.ids)[bank.state[:] != RowState.UNREADABLE].tolist())
+    written = np.isin(bank.state, (RowState.FRAMES, RowState.LAYERS))
+    shown = set(np.array(bank.ids)[written].tolist())
     index_of = {name: index for index, name in enumerate(classes)}
     labels = {
         bank.row(video.id): index_of[video.label]
