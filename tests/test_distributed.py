@@ -19,7 +19,7 @@ import torch
 from banks import make_source
 from hypothesis import given
 from hypothesis import strategies as st
-from together import plain_network, train_plain
+from together import plain_network, train_features, train_plain
 
 from l2a.checkpoints import load_tensors
 from l2a.errors import InputError
@@ -40,6 +40,9 @@ from train.distributed import (
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings
+from train.trainer import Trainer, make_optimiser
+
+NO_PAIRS = np.empty((0, 2), np.int64)
 
 
 def batch_of(count: int) -> ClipBatch:
@@ -111,7 +114,7 @@ def test_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_processes_than_clips_are_refused(tmp_path: Path) -> None:
-    mix = TrainingMix(np.arange(9), np.empty((0, 2), np.int64), 0)
+    mix = TrainingMix(np.arange(9), NO_PAIRS, 0)
     batches = MixedBatches(make_source(tmp_path / "bank"), mix, 2, True, 7, 1)
     parts = Parts(batches, 1, 2)
     assert (len(parts), parts.steps_per_epoch) == (5, 5)
@@ -267,6 +270,29 @@ def test_two_processes_train_as_one_and_a_death_costs_nothing(tmp_path: Path) ->
     again = ended(tmp_path / "killed")
     assert again[0][-1] == two[0][-1]
     assert all(torch.equal(again[1][name], value) for name, value in two[1].items())
+
+
+@pytest.mark.slow
+def test_a_method_on_features_is_trained_by_one_of_two_processes(tmp_path: Path) -> None:
+    """It takes seconds; and its optimiser has other groups of parameters than the usual one."""
+    train_features(tmp_path / "one")
+    assert start_two(tmp_path / "two", "features") == [0, 0]
+    one, two = (load_tensors(tmp_path / name / "head.safetensors")[0] for name in ("one", "two"))
+    assert torch.equal(one["weight"], two["weight"])
+    assert torch.equal(one["bias"], two["bias"])
+
+
+def test_an_optimiser_of_its_own_is_not_for_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, mix = make_source(tmp_path / "bank"), TrainingMix(np.arange(9), NO_PAIRS, 0)
+    batches = MixedBatches(source, mix, 3, True, 7, 1)
+    monkeypatch.setattr("train.trainer.world", lambda: 2)
+    with pytest.raises(ValueError, match="an optimiser of its own is not sent"):
+        Trainer(
+            plain_network(), Supervised(), batches, ClassifierSettings(), seed=7,
+            optimiser=make_optimiser,
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -14,11 +14,13 @@ A process that dies is noticed by the launcher, which ends the others; the same 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -47,18 +49,32 @@ _BY_ACCELERATE = "ACCELERATE_MIXED_PRECISION"
 """What `accelerate launch` sets for every process that it starts, even for a single one."""
 
 
+_ALONE = ContextVar("alone", default=False)
+
+
 def rank() -> int:
     """The number of this process, from 0."""
     return dist.get_rank() if _joined() else 0
 
 
 def world() -> int:
-    """How many processes train together."""
+    """How many processes train together; 1 in a block of `alone`."""
     return dist.get_world_size() if _joined() else 1
 
 
 def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return dist.is_available() and dist.is_initialized() and not _ALONE.get()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In this block process 0 trains by itself, and the others go on waiting: for trainings that
+    take seconds."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
 
 
 def run_together(command: Callable[[], None]) -> None:

@@ -88,7 +88,13 @@ class Trainer(Generic[B]):
                 there is restored; the state of an earlier version only where its training was
                 finished, else the training starts over and says so.
             optimiser: what takes the steps; `make_optimiser` if not given.
+
+        Raises:
+            ValueError: an optimiser is given, and several processes train together.
         """
+        if optimiser is not None and world() > 1:
+            # It may hold other parameters, or in another order, than those of the others would.
+            raise ValueError("an optimiser of its own is not sent to other processes")
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
         self._loading = loading or Loading()
