@@ -45,6 +45,7 @@ from train.distributed import (
     world,
 )
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
+from train.memory import memory_for_training
 from train.objectives import Objective
 from train.settings.full import ClassifierSettings
 
@@ -253,7 +254,8 @@ class Joining(Generic[B]):
             self.network, self.objective, self.batches, self.settings, seed=self.seed,
             loading=self.loading, state=self.state,
         )  # fmt: skip
-        trainer.train()
+        with memory_for_training(self.settings, device):
+            trainer.train()
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: ClassifierSettings) -> SGD:
