@@ -35,7 +35,7 @@ from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
 from train.commands import ALL_GROUPS, COMMANDS, full_settings
-from train.settings.full import FullSettings
+from train.settings.full import ClassifierSettings, FullSettings
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -132,6 +132,22 @@ def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
         Run.open(folder, "train", [Now(layouts="some", smooth=0.6)])
     with pytest.raises(InputError, match="layouts=some and not all"):
         Run.open(folder, "train", [Now()])
+
+
+def test_a_run_that_could_not_be_compiled_goes_on_without_it(tmp_path: Path) -> None:
+    """As its message says; and a run of a version that knew no compiling goes on with it."""
+    for number, (before, after) in enumerate([(True, False), (False, True)]):
+        folder = tmp_path / str(number)
+        groups = [
+            FullSettings(classifier=ClassifierSettings(compile=how)).groups()
+            for how in (before, after)
+        ]
+        Run.open(folder, "train", groups[0]).fix_settings()
+        if not before:
+            content = yaml.safe_load((folder / "run.yaml").read_text())
+            del content["settings"]["compile"]
+            (folder / "run.yaml").write_text(yaml.safe_dump(content))
+        Run.open(folder, "train", groups[1])
 
 
 def test_every_setting_of_train_is_compared_or_says_that_it_need_not_be(tmp_path: Path) -> None:

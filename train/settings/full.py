@@ -77,7 +77,7 @@ class ClassifierSettings:
     freeze_trunk: bool = setting(False, added=True)
     micro_batch: int | None = setting(None, added=True)
     sync_batchnorm: bool = setting(False, added=True)
-    compile: bool = setting(False, added=True)
+    compile: bool = setting(False, speed_only=True, added=True)
     clip_gradients: float = setting(0.0, added=True)
     lr_restart: float | None = setting(None, added=True)
     restart_at: float = setting(0.875, added=True)
