@@ -22,7 +22,8 @@ from l2a.allocation import keep_freed_memory
 from l2a.arguments import COMMON, Arguments, parse
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name, unlock_folders
+from l2a.files import final_name
+from l2a.locks import unlock_folders
 from l2a.logs import LOGGER, listening
 from l2a.machine import ran_out_of_memory
 from l2a.options import Data, FromClassifier, FromPairs, PreviewSettings

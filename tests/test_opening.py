@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,27 @@ def test_runs_share_a_bank_and_none_removes_anothers(
     assert not (tmp_path / "three" / "bank").exists()
     record = read_json(tmp_path / "three" / BANK_RECORD)
     assert Path(record["folder"]) == first.bank.folder == shared.resolve() / first.bank.fingerprint
+
+
+def test_a_bank_is_filled_by_one_command_for_which_others_wait(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, places = tmp_path / "banks", list[Path]()
+
+    @contextmanager
+    def behind_another(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+        places.append(folder)
+        if len(places) == 1:
+            prepare(data, tmp_path / "other", bank=shared)
+            monkeypatch.setattr("compositing.bank.read_frames", None)
+        yield
+
+    monkeypatch.setattr("train.opening.filling", behind_another)
+    found = prepare(data, tmp_path / "one", bank=shared)
+    assert not found.bank.pending()
+    assert places == [found.bank.folder] * 2
+    prepare(data, tmp_path / "again", bank=shared)
+    assert len(places) == 2  # a full one is not waited for
 
 
 def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(
