@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -192,6 +192,18 @@ def average_gradients(parameters: Sequence[nn.Parameter], *others: Tensor) -> No
     average([*gradients, *others])
 
 
+class Weights(NamedTuple):
+    """Of the loss of a part, in the loss of the whole batch.
+
+    Attributes:
+        labelled: of its term that is a mean over labelled clips; see `train.objectives.Loss`.
+        others: of all its other terms.
+    """
+
+    labelled: float
+    others: float
+
+
 @dataclass(frozen=True)
 class Part(TensorBatch, Generic[B]):
     """A process's part of a batch.
@@ -199,27 +211,34 @@ class Part(TensorBatch, Generic[B]):
     Attributes:
         batch: clips r, r + n, r + 2 n, … of the global batch.
         total: clips in the global batch.
+        whole: the `TensorBatch.terms` of the global batch.
     """
 
     batch: B
     total: int
+    whole: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.batch)
 
-    def pieces(self, most: int | None) -> Iterator[tuple[B, float]]:
-        """The part in pieces of at most `most` clips (all at once, if None).
+    def pieces(self, most: int | None) -> Iterator[tuple[B, Weights]]:
+        """The part in pieces of at most `most` clips (all at once, if None), or in as many as it
+        can be divided into.
 
         Yields:
-            (piece, weight). The loss of a batch, where it is a mean over clips, is the mean over
-            processes of the sum over pieces of weight times the piece's loss; the weight of a whole
-            batch is exactly 1.
+            (piece, weights). The loss of a batch, where its terms are means over clips, is the mean
+            over processes of the sum over pieces of weights times the piece's terms; the weights of
+            a whole batch are exactly 1.
         """
         count = len(self.batch)
-        pieces = 1 if most is None else -(-count // most)
+        pieces = 1 if most is None else min(-(-count // most), max(1, self.batch.most_parts))
         for index in range(pieces):
             piece = self.batch.part(index, pieces)
-            yield piece, len(piece) * world() / self.total
+            shares = (
+                own * world() / max(1, all_)
+                for own, all_ in zip(piece.terms, self.whole, strict=True)
+            )
+            yield piece, Weights(*shares)
 
 
 @dataclass(frozen=True)
@@ -255,7 +274,7 @@ class Parts(Generic[B]):
                 f"A batch has {len(whole)} clips, and {self.world} processes share it; give a "
                 "larger batch_size, or start fewer processes."
             )
-        return Part(whole.part(self.rank, self.world), len(whole))
+        return Part(whole.part(self.rank, self.world), len(whole), whole.terms)
 
 
 def asked_for() -> int:

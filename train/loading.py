@@ -48,6 +48,16 @@ class TensorBatch:
         """The same in memory from which a GPU can copy by itself."""
         return self._each(Tensor.pin_memory)
 
+    @property
+    def most_parts(self) -> int:
+        """Into how many parts it can be divided."""
+        return len(self)
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        """Over how many clips the loss's labelled term is a mean, and its other terms are."""
+        return len(self), len(self)
+
     def part(self, index: int, of: int) -> Self:
         """Clips `index`, `index` + `of`, `index` + 2 `of`, …: one of `of` parts of the batch.
 

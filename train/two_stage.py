@@ -55,7 +55,12 @@ from train.records import (
 )
 from train.report import NAME, write_report
 from train.scene_test.stage import SceneTest, run_scene_test
-from train.semi_supervised.checks import check_semi, check_teacher, refuse_unlabelled
+from train.semi_supervised.checks import (
+    check_processes,
+    check_semi,
+    check_teacher,
+    refuse_unlabelled,
+)
 from train.semi_supervised.learning import SemiLearns
 from train.semi_supervised.opening import semi_learns
 from train.semi_supervised.rounds import label_in_rounds
@@ -245,6 +250,11 @@ def open_training(
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))
     refuse_unlabelled(opened.videos, settings.semi, data)
+    counts = {len(opened.videos.of_split("train", *["unlabelled"] * settings.semi.on))}
+    if any(plan.pairs == "selector" for plan in plans):  # whose warm-up draws labelled clips alone
+        counts.add(len(opened.videos.of_split("train")))
+    for count in counts:
+        check_processes(settings, plans, count)
     check_teacher(settings, plans)
     if settings.semi.on:
         return replace(opened, needed=(*NEEDED, "unlabelled"))

@@ -148,6 +148,10 @@ class EpisodeObjective:
         """The method's."""
         return self.method.parameters()
 
+    def buffers(self) -> Iterable[Tensor]:
+        """The method's."""
+        return self.method.buffers()
+
     def state_dict(self) -> dict[str, Tensor]:
         """The method's weights."""
         return self.method.state_dict()
