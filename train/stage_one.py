@@ -153,12 +153,15 @@ def _environment(
     rows = validation_subset(prepared, stage.validation_clips, recipe.seed)
     seen: Features = FrozenFeatures(features)
     if stage.trunk_lr:
-        seen = TrainedFeatures(learner.trunk.requires_grad_(True), prepared.source, features)
+        seen = TrainedFeatures(
+            learner.trunk.requires_grad_(True), prepared.source, features,
+            recipe.classifier.micro_batch,
+        )  # fmt: skip
     if recipe.classifier.freeze_trunk or stage.reward_folds:
         return frozen_environment(prepared, matching, recipe, network, seen, learner.labels, rows)
     return CompositingEnvironment(
         network, prepared.source, matching.pool, seen, learner.labels,
-        ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier.flip,
+        ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier,
     )  # fmt: skip
 
 
