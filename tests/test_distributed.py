@@ -76,11 +76,17 @@ def test_two_processes_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(distributed, "_GPUS", [])
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    refuse_shared_gpus(gpu)
     seen.append(["other GPU-7"])
-    refuse_shared_gpus()
+    distributed._meet_gpus()
+    refuse_shared_gpus(gpu)
     seen.append([])
+    distributed._meet_gpus()
+    refuse_shared_gpus(cpu)  # of which there may be fewer than processes
     with pytest.raises(InputError, match=r"2 of the 2 processes have the same GPU \(.* GPU-7\)"):
-        refuse_shared_gpus()
+        refuse_shared_gpus(gpu)
 
 
 # Parts of a batch.

@@ -324,7 +324,7 @@ def _join() -> None:
             "them with torchrun or accelerate launch."
         ) from error
     if gpus:
-        refuse_shared_gpus()
+        _meet_gpus()
     # Processes that each believe to be the only one would train apart, and nobody would see it.
     seen = torch.tensor([1, dist.get_rank()])
     _sum(seen)
@@ -335,17 +335,26 @@ def _join() -> None:
         )
 
 
-def refuse_shared_gpus() -> None:
-    """Raise `InputError` where two processes have the same GPU: NCCL would fail at the first step,
-    hours later."""
+_GPUS: list[str] = []
+"""That of each process, where there are GPUs."""
+
+
+def _meet_gpus() -> None:
+    """Tell each other which GPU each process has."""
     own = f"{socket.gethostname()} {torch.cuda.get_device_properties(_own_gpu()).uuid}"
     others: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(others, own)
-    twice = [gpu for gpu in others if others.count(gpu) > 1]
-    if twice:
+    _GPUS[:] = others
+
+
+def refuse_shared_gpus(device: torch.device) -> None:
+    """Raise `InputError` where two processes have the same GPU and train on it: NCCL would fail at
+    the first step, hours later."""
+    twice = [gpu for gpu in _GPUS if _GPUS.count(gpu) > 1]
+    if twice and device.type == "cuda":
         raise InputError(
-            f"{twice.count(twice[0])} of the {len(others)} processes have the same GPU "
-            f"({twice[0]}); start as many on each machine as it has GPUs."
+            f"{twice.count(twice[0])} of the {len(_GPUS)} processes have the same GPU "
+            f"({twice[0]}); start as many on each machine as it has GPUs, or give --device cpu."
         )
 
 

@@ -36,7 +36,7 @@ from semantic_match.settings import MatchSettings
 from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
 from train.chosen import with_classes
-from train.distributed import refuse_pieces_in_sync
+from train.distributed import refuse_pieces_in_sync, refuse_shared_gpus
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -232,7 +232,9 @@ def open_training(
     """
     require_folder(data)
     own = settings.classifier
-    refuse_pieces_in_sync(own.micro_batch, pick_device(own.device), sync=own.sync_batchnorm)
+    device = pick_device(own.device)
+    refuse_shared_gpus(device)
+    refuse_pieces_in_sync(own.micro_batch, device, sync=own.sync_batchnorm)
     check_networks(own, settings.stage_one)
     if settings.semi.on:
         check_semi(settings, plans)
