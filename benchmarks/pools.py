@@ -46,6 +46,7 @@ from compositing.settings import CompositeSettings, LabelRule, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.files import read_json, write_json
 from l2a.formats import DataSettings
+from l2a.machine import usable_cores
 from l2a.networks import build_network
 from l2a.signals import raise_on_sigterm
 from semantic_match.settings import MatchSettings
@@ -240,7 +241,7 @@ def side_by_side(splits: list[str], given: argparse.Namespace) -> None:
     """Measure each of several splits in a process of its own."""
     for split in splits:
         prepare_split(split, given)
-    threads = max(1, (os.cpu_count() or 1) // len(splits))
+    threads = max(1, usable_cores() // len(splits))
     words, alone = [sys.executable, *sys.argv], {"OMP_NUM_THREADS": str(threads)}
     running = [
         subprocess.Popen([*words, "--one", split], env={**os.environ, **alone}) for split in splits

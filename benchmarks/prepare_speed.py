@@ -33,7 +33,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tables import cores, print_header, print_table, run
+from tables import print_header, print_table, run
 
 from compositing.bank import fill_bank
 from compositing.blend import composite_clip
@@ -50,6 +50,7 @@ from compositing.writing import BACKGROUND_PRESET as PRESET
 from l2a.clips import ClipBank, ClipSettings
 from l2a.demo.generate import generate_demo
 from l2a.errors import InputError
+from l2a.machine import usable_cores
 from l2a.media import Frames, read_frames, resize_frames, resize_masks, sample_indices, write_video
 from l2a.videos import Video
 
@@ -267,7 +268,7 @@ def main() -> None:
     parser.add_argument("--pair-videos", type=int, default=4, help="for the pairs")
     parser.add_argument("--pairs", type=int, default=10, help="K, pairs a video")
     parser.add_argument("--memory", type=int, nargs="*", default=[8, 16, 32, 64])
-    parser.add_argument("--workers", type=int, default=max(2, cores()), help="N")
+    parser.add_argument("--workers", type=int, default=max(2, usable_cores()), help="N")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--mask-rcnn", type=Path, help="weights of the segmenter mask-rcnn")
     parser.add_argument("--lama", type=Path, help="weights of the inpainter lama")

@@ -203,7 +203,8 @@ class RealWorld:
         return CompositingEnvironment(
             copy.deepcopy(self.network), self.prepared.source, self.matching.pool,
             FrozenFeatures(inputs), self.labels,
-            ValidationRows.of(rows, self.prepared.recordings), stage, flip=True,
+            ValidationRows.of(rows, self.prepared.recordings), stage,
+            self.recipe.classifier,
         )  # fmt: skip
 
     def auroc(self, selector: Selector, inputs: torch.Tensor) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from l2a.allocation import keep_freed_memory
 from l2a.errors import InputError
+from l2a.machine import usable_cores
 from l2a.runs import versions
 
 
@@ -29,7 +29,7 @@ def print_header() -> None:
     """Print what a result depends on besides the code: command, machine, versions."""
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     print(f"command:  python benchmarks/{command}")
-    print(f"machine:  {cores()} cores, {_model()}, {platform.system()} {platform.machine()}")
+    print(f"machine:  {usable_cores()} cores, {_model()}, {platform.system()} {platform.machine()}")
     print(f"versions: {', '.join(f'{name} {version}' for name, version in versions().items())}")
 
 
@@ -47,11 +47,6 @@ def print_table(
         rest = "".join(f" {'-' * (width - 1)}: |" for width in widths[1:])
         lines.insert(1, f"| {'-' * widths[0]} |{rest}")
     print(f"\n{title}\n", *lines, sep="\n", flush=True)
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _model() -> str:

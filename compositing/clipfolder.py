@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 
 from compositing.labels import mix_labels
 from l2a.errors import InputError
-from l2a.files import atomic_write, fingerprint, lock_folder, read_json, write_json
+from l2a.files import atomic_write, fingerprint, read_json, write_json
+from l2a.locks import lock_folder
 from l2a.pairs import ScoredPair
 
 # No other column may end in `_file_name`: `videofolder` would take it for a video.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ from compositing.segmenters import (
 from compositing.settings import PrepareSettings
 from compositing.writing import LayerWriter, remove
 from l2a.errors import UnreadableVideo
+from l2a.locks import filling
+from l2a.progress import say
 from l2a.videos import Skipped, Video
 
 Loaded = TypeVar("Loaded")
@@ -91,6 +93,8 @@ class LayerMaker:
     ) -> PrepareReport:
         """Make the layers of all videos that do not have them yet.
 
+        One process at a time fills a store: others wait, and take what it has made.
+
         Args:
             videos: which; results come in this order.
             engine: distributes the work.
@@ -104,8 +108,23 @@ class LayerMaker:
         self.store.check_folders()
         found = {video.id: self.store.current(video) for video in videos}
         todo = [video for video in videos if found[video.id] is None]
-        if todo:
-            self.segmenter.check(todo)
+        if not todo:
+            return self._fill(videos, found, engine, progress)
+        self.segmenter.check(todo)
+
+        def waits() -> None:
+            say(f"waiting for another command that fills {self.folder}")
+
+        with filling(self.folder, waits):
+            found |= {video.id: self.store.current(video) for video in todo}
+            return self._fill(videos, found, engine, progress)
+
+    def _fill(
+        self, videos: Sequence[Video], found: Mapping[str, LayerRecord | None], engine: Engine,
+        progress: Progress | None,
+    ) -> PrepareReport:  # fmt: skip
+        """Make the layers of the videos of which none were found."""
+        todo = [video for video in videos if found[video.id] is None]
         results: dict[str, LayerRecord | Failure] = {
             video_id: record for video_id, record in found.items() if record is not None
         }

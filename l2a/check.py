@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from l2a.errors import UnreadableVideo, in_one_line
 from l2a.files import file_sha256, printable
 from l2a.formats import DataSettings, read_any
 from l2a.formats.tree import DANGLING, LISTED, MISSING
+from l2a.machine import usable_cores
 from l2a.media import read_frames
 from l2a.videos import SPLITS, Video, VideoSet, counted, shared_groups
 
@@ -235,7 +235,7 @@ def _undecodable(
     videos: Sequence[Video], workers: int | None, report: Callable[[int, int], None] | None
 ) -> Iterator[Finding]:
     """Decode all videos, several at a time: FFmpeg releases Python's lock while it works."""
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers or usable_cores())
     left, waiting = iter(videos), deque[Future[Finding | None]]()
     try:
         for done in range(1, len(videos) + 1):

@@ -22,8 +22,10 @@ from l2a.allocation import keep_freed_memory
 from l2a.arguments import COMMON, Arguments, parse
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
-from l2a.files import final_name, unlock_folders
+from l2a.files import final_name
+from l2a.locks import unlock_folders
 from l2a.logs import LOGGER, listening
+from l2a.machine import ran_out_of_memory
 from l2a.options import Data, FromClassifier, FromPairs, PreviewSettings
 from l2a.signals import Terminated, exit_code, raise_on_sigterm
 from train.commands import ALL_GROUPS, COMMANDS, Command
@@ -57,6 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 return 1
             LOGGER.error(_explained(error))
+            return 1
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0].rstrip(". ")[:200]
+            LOGGER.error(
+                f"The memory does not suffice ({reason or 'MemoryError'}); fewer --workers, and a "
+                "smaller --micro-batch or --batch-size where the command has them, take less."
+            )
             return 1
         finally:
             unlock_folders()

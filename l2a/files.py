@@ -10,8 +10,6 @@ import json
 import os
 import platform
 import re
-import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -113,87 +111,6 @@ def replace_atomically(path: Path, make: Callable[[Path], None]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-_HELD: dict[Path, int] = {}
-
-
-def lock_folder(folder: Path) -> None:
-    """Keep other processes out of a folder, which is made if need be, until `unlock_folders` is
-    called or this one ends.
-
-    Nothing is left behind, even by a killed process. One that is killed in the very moment in which
-    it forks keeps the folder until its child runs and releases it; so a folder that is held is
-    asked for again for a few seconds. On file systems without locks, and on Windows, nobody is kept
-    out.
-
-    Raises:
-        InputError: another process holds it, or it is a file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give --out a new or an empty folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    place = folder.resolve()
-    if place in _HELD or sys.platform == "win32":
-        return
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        _lock(handle)
-    except BlockingIOError:
-        os.close(handle)
-        raise InputError(
-            f"Another command is running in {folder}; wait for it, or give --out another folder."
-        ) from None
-    except OSError:
-        os.close(handle)
-    else:
-        _HELD[place] = handle
-        sweep(place)
-
-
-_PATIENCE = 2.0
-"""Seconds in which a dead holder's child must have let go of a folder."""
-
-
-def _lock(handle: int) -> None:
-    """Lock a folder, or raise BlockingIOError when it stays locked."""
-    import fcntl
-
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-        time.sleep(0.02)
-
-
-def unlock_folder(folder: Path) -> None:
-    """Let other processes into one folder, if this one holds it."""
-    if (handle := _HELD.pop(folder.resolve(), None)) is not None:
-        os.close(handle)
-
-
-def unlock_folders() -> None:
-    """Let other processes into the folders that this one holds."""
-    while _HELD:
-        os.close(_HELD.popitem()[1])
-
-
-@contextlib.contextmanager
-def locked_meanwhile() -> Iterator[None]:
-    """Let other processes, at the end of the block, into the folders that were locked in it."""
-    before = set(_HELD)
-    try:
-        yield
-    finally:
-        for place in set(_HELD) - before:
-            os.close(_HELD.pop(place))
-
-
-if hasattr(os, "register_at_fork"):  # a forked process would keep them when this one is gone
-    os.register_at_fork(after_in_child=unlock_folders)
 
 
 def write_text(path: Path, text: str) -> None:

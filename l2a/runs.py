@@ -25,7 +25,8 @@ from typing import Any
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import atomic_write, lock_folder, read_json, read_text, write_json, write_text
+from l2a.files import atomic_write, read_json, read_text, write_json, write_text
+from l2a.locks import is_empty, lock_folder
 from l2a.logs import LOGGER, opened_run
 from l2a.settings import about, flat
 from l2a.videos import Skipped
@@ -88,7 +89,7 @@ class Run:
             if fixed:
                 _check_settings(folder, before["settings"], groups, facts)
             run._seconds()
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and not is_empty(folder):
             raise InputError(
                 f"{folder} is not empty and holds no run; give --out a new or an empty folder."
             )

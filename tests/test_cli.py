@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tiny_data import CLASSES, write_tiny
 
@@ -183,6 +184,19 @@ def test_a_failed_write_names_the_file_that_was_asked_for(
         message
         == f"l2a: Is a directory ({tmp_path}/map.tsv); check the disk and the permissions.\n"
     )
+
+
+def test_a_command_that_runs_out_of_memory_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(words: list[str]) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has")
+
+    monkeypatch.setattr("l2a.cli._run", no_memory)
+    assert main(["train"]) == 1
+    said = capsys.readouterr().err
+    assert "The memory does not suffice (CUDA out of memory. Tried to allocate 2 GiB)" in said
+    assert "a smaller --micro-batch or --batch-size" in said
 
 
 def test_several_mistakes_are_said_together(

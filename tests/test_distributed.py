@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,12 @@ import torch
 from banks import make_source
 from hypothesis import given
 from hypothesis import strategies as st
-from together import plain_network, train_plain
+from together import plain_network, train_features, train_plain
 
 from l2a.checkpoints import load_tensors
 from l2a.errors import InputError
 from train import distributed
+from train.arms import plan_arms
 from train.batches import ClipBatch
 from train.distributed import (
     Part,
@@ -39,7 +41,13 @@ from train.distributed import (
 )  # fmt: skip
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
-from train.settings.full import ClassifierSettings
+from train.semi_supervised.checks import check_processes
+from train.settings.full import ClassifierSettings, FullSettings
+from train.settings.semi import SemiSettings
+from train.trainer import Trainer, make_optimiser, weighed
+
+FIVE = (5, 5)
+NO_PAIRS = np.empty((0, 2), np.int64)
 
 
 def batch_of(count: int) -> ClipBatch:
@@ -68,11 +76,17 @@ def test_two_processes_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(distributed, "_GPUS", [])
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    refuse_shared_gpus(gpu)
     seen.append(["other GPU-7"])
-    refuse_shared_gpus()
+    distributed._meet_gpus()
+    refuse_shared_gpus(gpu)
     seen.append([])
+    distributed._meet_gpus()
+    refuse_shared_gpus(cpu)  # of which there may be fewer than processes
     with pytest.raises(InputError, match=r"2 of the 2 processes have the same GPU \(.* GPU-7\)"):
-        refuse_shared_gpus()
+        refuse_shared_gpus(gpu)
 
 
 # Parts of a batch.
@@ -93,7 +107,7 @@ def test_parts_hold_every_clip_once_and_pieces_are_small(
         return
     seen: list[int] = []
     for number in range(world):
-        part = Part(batch_of(count).part(number, world), count)
+        part = Part(batch_of(count).part(number, world), count, (count, count))
         pieces = [piece for piece, _ in part.pieces(most)]
         assert all(1 <= len(piece) <= (most or count) for piece in pieces)
         seen += [clip for piece in pieces for clip in piece.clips.tolist()]
@@ -102,21 +116,44 @@ def test_parts_hold_every_clip_once_and_pieces_are_small(
 
 def test_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 clips, 2 processes: 3 and 2 clips, whose mean losses weigh 3/5 and 2/5 of the sum."""
-    assert [w for _, w in Part(batch_of(5), 5).pieces(None)] == [1.0]
-    assert [w for _, w in Part(batch_of(5), 5).pieces(2)] == [2 / 5, 2 / 5, 1 / 5]
+    assert [w for _, w in Part(batch_of(5), 5, FIVE).pieces(None)] == [(1.0, 1.0)]
+    assert [w.others for _, w in Part(batch_of(5), 5, FIVE).pieces(2)] == [2 / 5, 2 / 5, 1 / 5]
     monkeypatch.setattr("train.distributed.world", lambda: 2)
-    parts = [Part(batch_of(5).part(number, 2), 5) for number in (0, 1)]
-    weights = [[w for _, w in part.pieces(None)] for part in parts]
+    parts = [Part(batch_of(5).part(number, 2), 5, FIVE) for number in (0, 1)]
+    weights = [[w.others for _, w in part.pieces(None)] for part in parts]
     assert weights == [[6 / 5], [4 / 5]]  # of which the mean is taken
 
 
 def test_more_processes_than_clips_are_refused(tmp_path: Path) -> None:
-    mix = TrainingMix(np.arange(9), np.empty((0, 2), np.int64), 0)
+    mix = TrainingMix(np.arange(9), NO_PAIRS, 0)
     batches = MixedBatches(make_source(tmp_path / "bank"), mix, 2, True, 7, 1)
     parts = Parts(batches, 1, 2)
     assert (len(parts), parts.steps_per_epoch) == (5, 5)
     with pytest.raises(InputError, match="A batch has 1 clips, and 2 processes share it"):
         [parts[step] for step in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("processes", "changed", "labelled", "said"),
+    [
+        (4, {}, 9, None),  # batches of 8 clips: of 9 two, of 4 and 5
+        (5, {}, 9, "A batch can have 4 real clips, and 5 processes share it"),
+        (4, {"methods": "fixmatch", "unlabelled_per_batch": 4}, 80, None),
+        (5, {"methods": "fixmatch", "unlabelled_per_batch": 4}, 80, "have 4 unlabelled clips"),
+        (4, {"methods": "actorcut", "unlabelled_per_batch": 7}, 80, None),
+        (4, {"methods": "actorcut", "unlabelled_per_batch": 6}, 80, "3 pairs of unlabelled clips"),
+    ],
+)
+def test_batches_too_small_for_the_processes_are_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, processes: int, changed: dict[str, Any], labelled: int,
+    said: str | None,
+) -> None:  # fmt: skip
+    settings = FullSettings(semi=SemiSettings(setting="semi-supervised", **changed))
+    plans = plan_arms(settings.stage_two, settings.semi, frozen=False)
+    check_processes(settings, plans, 1)
+    monkeypatch.setattr("train.semi_supervised.checks.world", lambda: processes)
+    with nullcontext() if said is None else pytest.raises(InputError, match=said):
+        check_processes(settings, plans, labelled)
 
 
 # One process.
@@ -185,8 +222,8 @@ def test_micro_batches_give_the_gradient_of_the_batch(tmp_path: Path, most: int)
     batch, gradients = source.real(np.arange(5)), []
     for given_most in (None, most):
         network = plain_network()
-        for piece, weight in Part(batch, 5).pieces(given_most):
-            (Supervised().loss(network, piece).total * weight).backward()
+        for piece, weights in Part(batch, 5, FIVE).pieces(given_most):
+            weighed(Supervised().loss(network, piece), weights).backward()
         gradients.append([p.grad for p in network.parameters()])
     for whole, summed in zip(*gradients, strict=True):
         torch.testing.assert_close(summed, whole, atol=1e-6, rtol=1e-5)
@@ -267,6 +304,29 @@ def test_two_processes_train_as_one_and_a_death_costs_nothing(tmp_path: Path) ->
     again = ended(tmp_path / "killed")
     assert again[0][-1] == two[0][-1]
     assert all(torch.equal(again[1][name], value) for name, value in two[1].items())
+
+
+@pytest.mark.slow
+def test_a_method_on_features_is_trained_by_one_of_two_processes(tmp_path: Path) -> None:
+    """It takes seconds; and its optimiser has other groups of parameters than the usual one."""
+    train_features(tmp_path / "one")
+    assert start_two(tmp_path / "two", "features") == [0, 0]
+    one, two = (load_tensors(tmp_path / name / "head.safetensors")[0] for name in ("one", "two"))
+    assert torch.equal(one["weight"], two["weight"])
+    assert torch.equal(one["bias"], two["bias"])
+
+
+def test_an_optimiser_of_its_own_is_not_for_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, mix = make_source(tmp_path / "bank"), TrainingMix(np.arange(9), NO_PAIRS, 0)
+    batches = MixedBatches(source, mix, 3, True, 7, 1)
+    monkeypatch.setattr("train.trainer.world", lambda: 2)
+    with pytest.raises(ValueError, match="an optimiser of its own is not sent"):
+        Trainer(
+            plain_network(), Supervised(), batches, ClassifierSettings(), seed=7,
+            optimiser=make_optimiser,
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -45,7 +45,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ClipSource:
 
 
 def make_environment(
-    source: ClipSource, features: Features | None = None, **changes: Any
+    source: ClipSource,
+    features: Features | None = None,
+    micro_batch: int | None = None,
+    **changes: Any,
 ) -> CompositingEnvironment:
     network = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
     by_class = [[row for row in range(9) if row % 3 == c] for c in range(3)]
@@ -55,7 +58,7 @@ def make_environment(
     return CompositingEnvironment(
         network, source, Pool(by_class, by_class, matches), features or FrozenFeatures(table),
         torch.eye(3)[torch.arange(12) % 3], ValidationRows(VALIDATION, np.array([0, 1, 0])),
-        StageOneSettings(**(plain | changes)), flip=True,
+        StageOneSettings(**(plain | changes)), ClassifierSettings(micro_batch=micro_batch),
     )  # fmt: skip
 
 
@@ -127,6 +130,29 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
     made = source.composites(batch.rows[composited].numpy(), augment)
     part = ClipBatch(made.clips[subset], made.labels[subset])
     Supervised().loss(reference.train(), part).total.backward()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter -= 0.05 * parameter.grad
+    found = environment._network.state_dict()
+    for name, value in reference.state_dict().items():
+        assert torch.allclose(found[name], value, atol=1e-7), name
+
+
+def test_a_step_by_micro_batches_is_one_step_with_the_sum_of_their_gradients(
+    source: ClipSource,
+) -> None:
+    """Three composites in passes of two and one; batch normalisation sees each pass by itself."""
+    environment = make_environment(source, micro_batch=2)
+    batch, three = draw(environment), torch.tensor([[1.0, 0, 1, 1, 0, 0]])
+    reference = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
+    reference.load_state_dict(environment._network.state_dict())
+    environment.step(batch, three, Measurements())
+
+    augment = Augment(np.random.default_rng([batch.seed % 2**32, 1]), flip=True)
+    made = source.composites(batch.rows[[0, 2, 3]].numpy(), augment)
+    for subset in ([0, 2], [1]):
+        part = ClipBatch(made.clips[subset], made.labels[subset])
+        (Supervised().loss(reference.train(), part).total * (len(subset) / 3)).backward()
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter -= 0.05 * parameter.grad
@@ -392,6 +418,21 @@ def test_a_gradient_reaches_the_trunk_where_gradients_are_on(source: ClipSource)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trunk.parameters())
     with torch.no_grad():
         assert not features(torch.tensor([7, 2])).requires_grad
+
+
+def test_micro_batches_of_a_trunk_that_learns_give_the_same_gradient(source: ClipSource) -> None:
+    gradients, most = [], []
+    for micro_batch in (None, 2):
+        trunk, _, table = trained(source)
+        features = TrainedFeatures(trunk, source, table, micro_batch)
+        sizes: list[int] = []
+        trunk.register_forward_pre_hook(lambda _, given, seen=sizes: seen.append(len(given[0])))
+        features(torch.tensor([7, 2, 5, 7, 1, 0])).square().sum().backward()
+        gradients.append([parameter.grad for parameter in trunk.parameters()])
+        most.append(max(sizes))
+    assert most == [5, 2]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_the_trunks_weights_are_part_of_the_environments_state(source: ClipSource) -> None:

@@ -27,7 +27,7 @@ from train.frozen import crossfit
 from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips, draw_pairs
 from train.frozen.head import LinearHead
-from train.settings.full import StageOneSettings
+from train.settings.full import ClassifierSettings, StageOneSettings
 
 VALIDATION = np.array([9, 10, 11])
 RECORDINGS = np.array([0, 1, 0])
@@ -66,7 +66,7 @@ def both(
     stage = StageOneSettings(environment_lr=0.5, fresh_head=fresh)
     on_clips = CompositingEnvironment(
         network, source, Pool(by_class, by_class, matches), table, vectors,
-        ValidationRows(VALIDATION, RECORDINGS), stage, flip=True,
+        ValidationRows(VALIDATION, RECORDINGS), stage, ClassifierSettings(),
     )  # fmt: skip
     batches = (on_clips.sample(6, torch.Generator().manual_seed(seed)) for seed in range(99))
     batch = next(batch for batch in batches if len(batch.rows.unique(dim=0)) == 6)

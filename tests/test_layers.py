@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +68,30 @@ def test_layers_belong_to_their_frames(tmp_path: Path, videos: list[Video]) -> N
     assert record.hole == pytest.approx(hole.mean())
     assert (record.segmenter, record.inpainter) == ("counting 1", "grey 1")
     assert record.foreground_unfit == record.background_unfit == ""
+
+
+def test_a_command_takes_the_layers_that_another_one_made_while_it_waited(
+    tmp_path: Path, videos: list[Video], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    (store, segmenter, _), (other, _, _) = store_of(tmp_path), store_of(tmp_path)
+    places: list[Path] = []
+
+    @contextmanager
+    def behind_another(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+        places.append(folder)
+        if len(places) == 1:
+            waits()
+            other.prepare(videos)
+        yield
+
+    monkeypatch.setattr("compositing.making.filling", behind_another)
+    with caplog.at_level("INFO", "l2a"):
+        report = store.prepare(videos)
+    assert (report.made, report.reused, len(segmenter.seen)) == (0, len(videos), 0)
+    assert caplog.messages == [f"waiting for another command that fills {store.folder}"]
+    store.prepare(videos)
+    assert places == [store.folder] * 2  # nothing is waited for where nothing is left to make
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, max_frames=5, max_side=31)])

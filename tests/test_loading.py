@@ -78,13 +78,13 @@ def test_an_error_is_raised_at_its_step(workers: int) -> None:
 
 def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 4, 5})
     assert Loading.of(0, cpu) == Loading(0, pinned=False)
     assert Loading.of(1, cpu) == Loading(0, pinned=False)
     assert Loading.of(2, cpu) == Loading(2, pinned=False)
     assert Loading.of(0, gpu) == Loading(3, pinned=True)
     assert Loading.of(5, gpu) == Loading(5, pinned=True)
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
     assert Loading.of(0, gpu).workers == MOST_WORKERS
 
 

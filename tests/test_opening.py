@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +77,31 @@ def test_a_video_that_was_not_there_once_is_back_at_the_next_start(
     (row,) = before.bank.pending()
     assert [one.id for one in before.videos.skipped] == [before.bank.ids[row]]
     assert all(row not in rows for rows in before.rows.values())
-    handle = os.open(before.bank.folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the bank is not held any longer
-    os.close(handle)
+    assert not (before.bank.folder / ".filling").exists()  # it is not held any longer
     after = prepare(data, tmp_path / "two", bank=shared)
     assert after.bank.folder == before.bank.folder and after.bank.pending() == []
     assert after.videos.skipped == () and row in np.concatenate(list(after.rows.values()))
+
+
+def test_a_bank_is_filled_by_one_command_for_which_others_wait(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, places = tmp_path / "banks", list[Path]()
+
+    @contextmanager
+    def behind_another(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+        places.append(folder)
+        if len(places) == 1:
+            prepare(data, tmp_path / "other", bank=shared)
+            monkeypatch.setattr("compositing.bank.read_frames", None)
+        yield
+
+    monkeypatch.setattr("train.opening.filling", behind_another)
+    found = prepare(data, tmp_path / "one", bank=shared)
+    assert not found.bank.pending()
+    assert places == [found.bank.folder] * 2
+    prepare(data, tmp_path / "again", bank=shared)
+    assert len(places) == 2  # a full one is not waited for
 
 
 def test_a_run_keeps_its_own_bank_and_what_it_made_with_other_settings(

@@ -137,6 +137,8 @@ def test_a_plan_counts_runs_and_says_what_is_missing(tmp_path: Path) -> None:
     done = tmp_path / "out/table-5/ucf101/l2a/split-1-seed-4/table.txt"
     done.parent.mkdir(parents=True)
     done.touch()
+    assert [group.left for group in plan_table(wanted(tmp_path, "5", seeds=(0, 4)))] == [4] * 5
+    done.with_name("report.html").touch()  # which a run writes last
     (weights := tmp_path / "sports.pth").touch()
     groups = plan_table(wanted(tmp_path, "5", seeds=(0, 4), sports1m=weights))
     assert [group.left for group in groups] == [3, 4, 4, 4, 4]

@@ -283,6 +283,7 @@ def trains(arms: dict[str, float], started: list[Path]) -> Any:
         said = {name: {"top1_mean": top1 + 0.02 * seed} for name, top1 in arms.items()}
         folder.path("metrics.json").write_text(json.dumps({"arms": said}))
         folder.path("table.txt").touch()
+        folder.path("report.html").touch()
 
     return run
 
@@ -327,6 +328,25 @@ def test_a_started_table_is_filled_and_finished_runs_are_not_run_again(
     assert "52.0 ± 2.0" in capsys.readouterr().out
     assert main(words) == 0  # the plan alone shows what is finished, too
     assert "52.0 ± 2.0" in capsys.readouterr().out
+
+    # One whose figures cannot be read costs its figures alone; one without its page is run again.
+    place = tmp_path / "out/table-3/ucf101/20-percent"
+    kept = (place / "seed-1/metrics.json").read_text()
+    (place / "seed-1/metrics.json").write_text("{")
+    (place / "seed-0/report.html").unlink()
+    started.clear()
+    assert main([*words, "--seeds", "0", "1", "2", "--start"]) == 1
+    said = capsys.readouterr()
+    assert [path.parts[-2:] for path in started] == [
+        ("20-percent", "seed-0"), *(("60-percent", f"seed-{number}") for number in range(3)),
+    ]  # fmt: skip
+    assert said.err.count("20-percent/seed-1/metrics.json does not say arms / ") == 1
+    assert "52.0 ± 2.8 (2)" in said.out  # of 50, 54
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "1 run said to be finished cannot be read, and the table is without them" in said.err
+    assert "52.0 ± 2.8 (2)" in said.out
+    (place / "seed-1/metrics.json").write_text(kept)
 
     # Runs of other settings are no part of this table.
     own = tmp_path / "own"
@@ -392,8 +412,12 @@ def test_cells_say_how_many_runs_they_have(tmp_path: Path) -> None:
             file.write_text(json.dumps({"a": {"b": top1}}))
         places.append(Place(file, ("a", "b"), file))
     assert Cell(None, tuple(places)).values() == [50.0, 60.0]
-    (tmp_path / "2.json").write_text("{}")
-    with pytest.raises(InputError, match=r"2.json does not say a / b .* remove its folder"):
-        Cell(None, tuple(places)).values()
+    for text in ("{}", "{"):
+        (tmp_path / "2.json").write_text(text)
+        with pytest.raises(InputError, match=r"2.json does not say a / b .* remove its folder"):
+            places[2].read()
+        cell = Cell(None, tuple(places))
+        assert cell.values() == [50.0, 60.0]
+        assert len(cell.damaged()) == 1
     groups = plan_table(wanted(tmp_path, "3", seeds=(0,)))
     assert "| L2A | – | 72.1 |" in markdown(groups, "3")

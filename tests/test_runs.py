@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -15,27 +17,25 @@ import pytest
 import yaml
 
 from compositing.settings import EngineSettings
-from l2a import files
+from l2a import files, locks
 from l2a.arguments import parse
 from l2a.errors import InputError, UnreadableVideo, for_terminal
 from l2a.files import (
     atomic_write,
     final_name,
     fingerprint,
-    lock_folder,
-    locked_meanwhile,
     read_json,
     read_text,
     safe_join,
-    unlock_folders,
     write_json,
     write_text,
 )
+from l2a.locks import filling, lock_folder, locked_meanwhile, unlock_folders
 from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
 from train.commands import ALL_GROUPS, COMMANDS, full_settings
-from train.settings.full import FullSettings
+from train.settings.full import ClassifierSettings, FullSettings
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -132,6 +132,22 @@ def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(
         Run.open(folder, "train", [Now(layouts="some", smooth=0.6)])
     with pytest.raises(InputError, match="layouts=some and not all"):
         Run.open(folder, "train", [Now()])
+
+
+def test_a_run_that_could_not_be_compiled_goes_on_without_it(tmp_path: Path) -> None:
+    """As its message says; and a run of a version that knew no compiling goes on with it."""
+    for number, (before, after) in enumerate([(True, False), (False, True)]):
+        folder = tmp_path / str(number)
+        groups = [
+            FullSettings(classifier=ClassifierSettings(compile=how)).groups()
+            for how in (before, after)
+        ]
+        Run.open(folder, "train", groups[0]).fix_settings()
+        if not before:
+            content = yaml.safe_load((folder / "run.yaml").read_text())
+            del content["settings"]["compile"]
+            (folder / "run.yaml").write_text(yaml.safe_dump(content))
+        Run.open(folder, "train", groups[1])
 
 
 def test_every_setting_of_train_is_compared_or_says_that_it_need_not_be(tmp_path: Path) -> None:
@@ -253,7 +269,7 @@ time.sleep(600)
 def test_two_processes_cannot_work_in_one_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l2a.files._PATIENCE", 0.1)
+    monkeypatch.setattr("l2a.locks._PATIENCE", 0.1)
     folder = tmp_path / "run"
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -271,12 +287,91 @@ def test_two_processes_cannot_work_in_one_folder(
             unlock_folders()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
+def test_a_folder_is_held_by_a_file_that_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS knows no exclusive lock of another file. It is gone when the folder is let go of."""
+    import fcntl
+
+    flock, locked = fcntl.flock, []
+
+    def as_on_nfs(handle: int, how: int) -> None:
+        writes = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+        if not (writes and stat.S_ISREG(os.fstat(handle).st_mode)):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        locked.append(handle)
+        flock(handle, how)
+
+    monkeypatch.setattr("fcntl.flock", as_on_nfs)
+    lock_folder(tmp_path)
+    assert len(locked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    unlock_folders()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
+def test_a_lock_of_a_file_that_its_holder_has_just_removed_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have opened the file before, and lock it when it is let go of."""
+    import fcntl
+
+    flock, file = fcntl.flock, tmp_path / ".lock"
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr("fcntl.flock", flock)
+        file.unlink()
+        flock(handle, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    lock_folder(tmp_path)
+    try:
+        assert os.path.samestat(os.fstat(locks._HELD[file.resolve()]), file.stat())
+    finally:
+        unlock_folders()
+    assert not file.exists()
+
+
+def test_what_a_killed_process_leaves_of_its_lock_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    Run.open(tmp_path, "train", [])
+    unlock_folders()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.yaml"}
+
+
+FILLER = """
+import sys, time
+from pathlib import Path
+from l2a.locks import filling
+with filling(Path(sys.argv[1]), lambda: None):
+    print("fills", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not held on Windows")
+def test_who_fills_a_folder_waits_for_another_who_does(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    command = [sys.executable, "-c", FILLER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with filling(folder, other.kill):  # it waits, and a killed one is waited for no longer
+            assert other.wait() == -signal.SIGKILL
+            with filling(folder, lambda: pytest.fail("it waits for itself")):
+                pass
+            assert [path.name for path in folder.iterdir()] == [".filling"]
+    assert not list(folder.iterdir())
+
+
 def test_folders_locked_in_a_block_are_free_after_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from l2a import files; files._PATIENCE = 0.1\n"
+        "import sys; from pathlib import Path; from l2a import locks; locks._PATIENCE = 0.1\n"
         "for name in sys.argv[1:]:\n"
-        "    try: files.lock_folder(Path(name)); print('free')\n"
-        "    except files.InputError: print('held')"
+        "    try: locks.lock_folder(Path(name)); print('free')\n"
+        "    except locks.InputError: print('held')"
     )
     places = [tmp_path / "kept", tmp_path / "run"]
 
@@ -300,7 +395,7 @@ SLOW_CHILD = """
 import os, sys, time
 from pathlib import Path
 os.register_at_fork(after_in_child=lambda: time.sleep(0.7))  # before the child lets go
-from l2a.files import lock_folder
+from l2a.locks import lock_folder
 lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 os.fork()
@@ -399,6 +494,7 @@ def test_unfit_videos_are_listed_and_the_list_goes_when_none_is_left(tmp_path: P
     assert run.write_unfit(rows[1:]) == 1
     assert len(run.path("unfit.csv").read_text(encoding="utf-8").splitlines()) == 2
     assert run.write_unfit([]) == 0
+    unlock_folders()
     assert {path.name for path in run.folder.iterdir()} == {"run.yaml"}
 
 

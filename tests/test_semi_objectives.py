@@ -13,6 +13,7 @@ from torch import Tensor
 from l2a.errors import InputError
 from l2a.networks import VideoNetwork
 from train.arms import ArmPlan
+from train.distributed import Part
 from train.objectives import Objective
 from train.objectives.confidence import masked_cross_entropy, pseudo_labels
 from train.objectives.parts import ObjectiveSettings, Training
@@ -20,6 +21,8 @@ from train.objectives.supervised import Supervised, soft_cross_entropy
 from train.objectives.table import DISTILLED, OBJECTIVES, find_method
 from train.objectives.tcl import TCL
 from train.semi_supervised.batches import SemiBatch
+from train.settings.full import ClassifierSettings
+from train.trainer import Trainer, weighed
 
 STEPS = 40
 LATE = STEPS - 1
@@ -130,6 +133,74 @@ def test_parts_of_a_batch_learn_what_the_whole_does(name: str) -> None:
     for key, value in whole.figures.items():
         both = sum(float(part.figures[key]) for part in parts) / 2
         assert float(value) == pytest.approx(both, rel=1e-5, abs=1e-7), key
+
+
+@every
+@pytest.mark.parametrize("most", [3, 6])
+def test_uneven_parts_of_a_batch_learn_what_the_whole_does(name: str, most: int) -> None:
+    """Three labelled and eight unlabelled clips in two or three parts: each clip weighs the same,
+    whichever part it is in. Two that ActorCut cut stay together."""
+    network, batch = micro(), semi_batch(count=8)
+    batch = replace(batch, labelled=batch.labelled._each(lambda rows: rows[:3]))
+    batch, objective = needed(name, batch), made(name, network)
+    whole = objective.loss(network, batch, LATE)
+    pieces = list(Part(batch, len(batch), batch.terms).pieces(most))
+    assert len(pieces) == {3: 3, 6: 2}[most]
+    assert max(len(piece) for piece, _ in pieces) > min(len(piece) for piece, _ in pieces)
+    parts = [weighed(objective.loss(network, piece, LATE), weights) for piece, weights in pieces]
+    assert whole.total.item() == pytest.approx(sum(part.item() for part in parts), rel=1e-5)
+
+
+def test_weights_of_labelled_and_unlabelled_clips_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven labelled and eight unlabelled clips over two processes: 4 and 4, and 3 and 4."""
+    batch = semi_batch(count=8)
+    seven = batch.labelled._each(lambda rows: torch.cat([rows, rows])[:7])
+    batch = replace(batch, labelled=seven, partners=None, cut=None)
+    monkeypatch.setattr("train.distributed.world", lambda: 2)
+    weights = [
+        [tuple(found) for _, found in Part(batch.part(i, 2), 15, batch.terms).pieces(None)]
+        for i in range(2)
+    ]
+    assert weights == [[(8 / 7, 1.0)], [(6 / 7, 1.0)]]  # of which the mean is taken
+
+
+@every
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_micro_batch_is_never_smaller_than_a_batch_can_be_divided(name: str, most: int) -> None:
+    """Four labelled and six unlabelled clips, cut in pairs: three parts, and four without."""
+    batch = needed(name, semi_batch(count=6))
+    pieces = list(Part(batch, len(batch), batch.terms).pieces(most))
+    assert len(pieces) == (4 if batch.partners is None else 3)
+
+
+def test_the_statistics_of_a_teachers_own_passes_are_averaged_over_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Batches:
+        steps_per_epoch = 1
+
+        def __init__(self, batch: SemiBatch) -> None:
+            self._batch = batch
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, step: int) -> SemiBatch:
+            return self._batch
+
+    averaged: list[int] = []
+    monkeypatch.setattr(
+        "train.trainer.average", lambda tensors: averaged.extend(id(one) for one in tensors)
+    )
+    for name, own in (("mean-teacher", True), ("fixmatch", False)):
+        network = micro(normalised=True)
+        objective = made(name, network)
+        batches = Batches(needed(name, semi_batch()))
+        Trainer(network, objective, batches, ClassifierSettings(epochs=1), seed=0).train()
+        teacher = [id(one) for one in objective.final(network).buffers() if one.is_floating_point()]
+        assert len(teacher) == 2
+        assert set(teacher) <= set(averaged) if own else not set(teacher) & set(averaged)
+        assert {id(one) for one in network.buffers() if one.is_floating_point()} <= set(averaged)
 
 
 def test_a_cut_clip_stays_with_the_one_whose_scene_it_has() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from l2a.options import AblationSettings
 from train.ablation.ahead import sharing
 from train.ablation.plan import PlannedRun, describe
 from train.ablation.ray_tasks import Size, size_of
-from train.ablation.running import run_all, run_side_by_side
+from train.ablation.running import RunTask, run_all, run_side_by_side
 from train.ablation.spread import DIED, Processes, in_words, make_spread, visible_gpus
+from train.settings.full import FullSettings
 
 THREE: dict[str, Any] = {
     "baseline": "none",
@@ -186,11 +188,39 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.ablation.spread._cores", lambda: 8)
+    monkeypatch.setattr("train.ablation.spread.usable_cores", lambda: 8)
     assert make_spread(3, EngineSettings(), "cpu") == Processes(3, 2, ())
     assert make_spread(9, EngineSettings(), "cpu") == Processes(9, 1, ())
     assert make_spread(None, EngineSettings(), "auto") is None
     assert make_spread(1, EngineSettings(), "auto") is None
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "inside"),
+    [
+        ("auto", "cuda:0,cuda:1", "auto"),  # it is dealt out one GPU, whose number is 0 there
+        ("auto", "cpu", "cpu"),
+        ("cuda:1", "cuda:0,cuda:1", "cuda:0,cuda:1"),  # no GPU is dealt out: all are seen
+        ("cpu", "cuda:1", "cuda:1"),
+    ],
+)
+def test_a_run_prepares_on_the_gpu_that_it_is_given(
+    data: Path, tmp_path: Path, device: str, devices: str, inside: str
+) -> None:
+    run = plan_of(data, tmp_path / "out", THREE).runs[0]
+    settings = replace(
+        run.settings,
+        engine=replace(run.settings.engine, devices=devices),
+        classifier=replace(run.settings.classifier, device=device),
+    )
+    seen: list[str] = []
+
+    def work(data: Path, folder: Path, own: FullSettings) -> None:
+        seen.append(own.engine.devices)
+        raise InputError("seen")
+
+    RunTask(data, replace(run, settings=settings), work)(1)
+    assert seen == [inside]
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,25 @@ def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) 
     assert not multiprocessing.active_children()
 
 
+def test_a_training_whose_memory_does_not_suffice_says_what_takes_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("train.objectives.supervised.Supervised.loss", no_memory)
+    with pytest.raises(
+        L2AError,
+        match=r"^The memory does not suffice for a training on cpu in batches of 4 clips, all at "
+        r"once; give a smaller --micro-batch \(such as 2\) or --batch-size, with another --out; "
+        r"--layers RUN/layers --bank RUN/bank keep what is made\.$",
+    ):
+        stage_of(tmp_path).run([ArmPlan("none", "none")], {"none": NO_PAIRS})
+
+
 def test_how_trainings_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr("train.parallel._cores", lambda: 8)
+    monkeypatch.setattr("train.parallel.usable_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert TrainingPool.of(0, 9, cpu) == TrainingPool(8, 1)
     assert TrainingPool.of(0, 3, cpu) == TrainingPool(3, 2)

@@ -1,5 +1,7 @@
 """A training by one process or several, as a script: `python together.py FOLDER [DIES_AT]`.
 
+`python together.py FOLDER features` trains a method on features of a frozen trunk instead.
+
 The network has no batch normalisation, so that the number of processes changes rounding alone.
 """
 
@@ -9,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,10 +23,16 @@ from l2a.checkpoints import save_tensors
 from l2a.networks import Trunk, VideoNetwork
 from train.batches import ClipBatch
 from train.distributed import rank, run_together, world
+from train.frozen.features import FeatureBank
+from train.frozen.head import fit_head
 from train.mix import MixedBatches, TrainingMix
 from train.objectives import Loss
 from train.objectives.supervised import Supervised
+from train.objectives.table import find_method
+from train.semi_supervised.batches import Unlabelled
+from train.semi_supervised.on_features import FeatureViews, train_on_features
 from train.settings.full import ClassifierSettings
+from train.settings.semi import SemiSettings
 from train.trainer import Trainer
 
 
@@ -76,8 +85,33 @@ def train_plain(
     save_tensors(folder / "network.safetensors", network.state_dict(), {"world": world()})
 
 
+def train_features(folder: Path) -> None:
+    """Train FixMatch on features that are made up, as a frozen trunk's; leaves head.safetensors."""
+    source, rows = make_source(folder / "bank"), np.array([0, 1, 2, 3, 6])
+    unlabelled, rng = np.array([4, 5, 7, 8]), torch.Generator().manual_seed(0)
+    steps = [
+        {"weak": torch.randn(2, 6, generator=rng), "rows": torch.from_numpy(unlabelled[:2])}
+        for _ in range(4)
+    ]
+    strong = [{"strong": one["weak"] + 0.1 * torch.randn(2, 6, generator=rng)} for one in steps]
+    views = FeatureViews(
+        cast(FeatureBank, None), source, Unlabelled(unlabelled, 2), True, 3, 2,
+        {"weak": steps, "strong": strong},
+    )  # fmt: skip
+    labelled = ClipBatch(torch.randn(5, 6, generator=rng), source.one_hot(rows))
+    start = fit_head(labelled.clips, labelled.labels, 0.1)
+    head, _ = train_on_features(
+        find_method("fixmatch"), views, labelled, start, ClassifierSettings(epochs=3),
+        SemiSettings(pseudo_threshold=0.0),
+    )  # fmt: skip
+    save_tensors(folder / "head.safetensors", {"weight": head.weight, "bias": head.bias}, {})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train.trainer.SECONDS_BETWEEN_STATES = 0.0
-    place, deadly = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else -1
-    run_together(lambda: train_plain(place, dies_at=deadly))
+    place, more = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "-1"
+    if more == "features":
+        run_together(lambda: train_features(place))
+    else:
+        run_together(lambda: train_plain(place, dies_at=int(more)))

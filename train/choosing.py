@@ -220,7 +220,14 @@ def resolve_budget(requested: int | None, prepared: PreparedData, matching: Matc
     """
     pool = len(matching.pool)
     if requested is None:
-        return min(len(prepared.rows["train"]), pool)
+        clips = len(prepared.rows["train"])
+        if pool < clips:
+            say(
+                f"warning: the pool holds {pool} pairs only, fewer than the {clips} training "
+                "clips, because few videos are fit for it (unfit.csv says why) or few classes match; "
+                "--segmenter mask-rcnn or masks:PATH finds more actors than motion does"
+            )
+        return min(clips, pool)
     if requested > pool:
         raise InputError(
             f"The budget is {requested} pairs and the pool holds {pool}; lower --budget, or match "

@@ -14,14 +14,16 @@ A process that dies is noticed by the launcher, which ends the others; the same 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -47,18 +49,32 @@ _BY_ACCELERATE = "ACCELERATE_MIXED_PRECISION"
 """What `accelerate launch` sets for every process that it starts, even for a single one."""
 
 
+_ALONE = ContextVar("alone", default=False)
+
+
 def rank() -> int:
     """The number of this process, from 0."""
     return dist.get_rank() if _joined() else 0
 
 
 def world() -> int:
-    """How many processes train together."""
+    """How many processes train together; 1 in a block of `alone`."""
     return dist.get_world_size() if _joined() else 1
 
 
 def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return dist.is_available() and dist.is_initialized() and not _ALONE.get()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In this block process 0 trains by itself, and the others go on waiting: for trainings that
+    take seconds."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
 
 
 def run_together(command: Callable[[], None]) -> None:
@@ -176,6 +192,18 @@ def average_gradients(parameters: Sequence[nn.Parameter], *others: Tensor) -> No
     average([*gradients, *others])
 
 
+class Weights(NamedTuple):
+    """Of the loss of a part, in the loss of the whole batch.
+
+    Attributes:
+        labelled: of its term that is a mean over labelled clips; see `train.objectives.Loss`.
+        others: of all its other terms.
+    """
+
+    labelled: float
+    others: float
+
+
 @dataclass(frozen=True)
 class Part(TensorBatch, Generic[B]):
     """A process's part of a batch.
@@ -183,27 +211,34 @@ class Part(TensorBatch, Generic[B]):
     Attributes:
         batch: clips r, r + n, r + 2 n, … of the global batch.
         total: clips in the global batch.
+        whole: the `TensorBatch.terms` of the global batch.
     """
 
     batch: B
     total: int
+    whole: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.batch)
 
-    def pieces(self, most: int | None) -> Iterator[tuple[B, float]]:
-        """The part in pieces of at most `most` clips (all at once, if None).
+    def pieces(self, most: int | None) -> Iterator[tuple[B, Weights]]:
+        """The part in pieces of at most `most` clips (all at once, if None), or in as many as it
+        can be divided into.
 
         Yields:
-            (piece, weight). The loss of a batch, where it is a mean over clips, is the mean over
-            processes of the sum over pieces of weight times the piece's loss; the weight of a whole
-            batch is exactly 1.
+            (piece, weights). The loss of a batch, where its terms are means over clips, is the mean
+            over processes of the sum over pieces of weights times the piece's terms; the weights of
+            a whole batch are exactly 1.
         """
         count = len(self.batch)
-        pieces = 1 if most is None else -(-count // most)
+        pieces = 1 if most is None else min(-(-count // most), max(1, self.batch.most_parts))
         for index in range(pieces):
             piece = self.batch.part(index, pieces)
-            yield piece, len(piece) * world() / self.total
+            shares = (
+                own * world() / max(1, all_)
+                for own, all_ in zip(piece.terms, self.whole, strict=True)
+            )
+            yield piece, Weights(*shares)
 
 
 @dataclass(frozen=True)
@@ -239,7 +274,7 @@ class Parts(Generic[B]):
                 f"A batch has {len(whole)} clips, and {self.world} processes share it; give a "
                 "larger batch_size, or start fewer processes."
             )
-        return Part(whole.part(self.rank, self.world), len(whole))
+        return Part(whole.part(self.rank, self.world), len(whole), whole.terms)
 
 
 def asked_for() -> int:
@@ -289,7 +324,7 @@ def _join() -> None:
             "them with torchrun or accelerate launch."
         ) from error
     if gpus:
-        refuse_shared_gpus()
+        _meet_gpus()
     # Processes that each believe to be the only one would train apart, and nobody would see it.
     seen = torch.tensor([1, dist.get_rank()])
     _sum(seen)
@@ -300,17 +335,26 @@ def _join() -> None:
         )
 
 
-def refuse_shared_gpus() -> None:
-    """Raise `InputError` where two processes have the same GPU: NCCL would fail at the first step,
-    hours later."""
+_GPUS: list[str] = []
+"""That of each process, where there are GPUs."""
+
+
+def _meet_gpus() -> None:
+    """Tell each other which GPU each process has."""
     own = f"{socket.gethostname()} {torch.cuda.get_device_properties(_own_gpu()).uuid}"
     others: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(others, own)
-    twice = [gpu for gpu in others if others.count(gpu) > 1]
-    if twice:
+    _GPUS[:] = others
+
+
+def refuse_shared_gpus(device: torch.device) -> None:
+    """Raise `InputError` where two processes have the same GPU and train on it: NCCL would fail at
+    the first step, hours later."""
+    twice = [gpu for gpu in _GPUS if _GPUS.count(gpu) > 1]
+    if twice and device.type == "cuda":
         raise InputError(
-            f"{twice.count(twice[0])} of the {len(others)} processes have the same GPU "
-            f"({twice[0]}); start as many on each machine as it has GPUs."
+            f"{twice.count(twice[0])} of the {len(_GPUS)} processes have the same GPU "
+            f"({twice[0]}); start as many on each machine as it has GPUs, or give --device cpu."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from l2a.checkpoints import with_prefix, without_prefix
 from l2a.networks import Trunk, VideoNetwork
@@ -20,7 +21,7 @@ from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
 from train.objectives.supervised import Supervised
-from train.settings.full import StageOneSettings
+from train.settings.full import ClassifierSettings, StageOneSettings
 
 
 class Features(Protocol):
@@ -68,21 +69,37 @@ class TrainedFeatures:
         trunk: clips ─► features, on its device; its parameters get gradients.
         source: of the clips.
         table: float32 [N, D]; only the columns after the trunk's own (label agreement) are used.
+        micro_batch: the most clips of which the maps for gradients are in memory at a time: they
+            are then computed a second time for them. All at once if None.
     """
 
-    def __init__(self, trunk: Trunk, source: ClipSource, table: Tensor) -> None:
+    def __init__(
+        self, trunk: Trunk, source: ClipSource, table: Tensor, micro_batch: int | None = None
+    ) -> None:
         self._trunk, self._source, self._table = trunk.eval(), source, table
-        self._device = trunk.device
+        self._device, self._micro_batch = trunk.device, micro_batch
 
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Features`; with a gradient to the trunk where gradients are on."""
         unique, where = rows.unique(return_inverse=True)
-        size = len(unique) if torch.is_grad_enabled() else EVALUATION_BATCH
-        parts = (self._source.clips(part.numpy()) for part in unique.split(size))
-        inputs = (self._trunk.to_input(part.to(self._device)) for part in parts)
-        own = torch.cat([self._trunk(part) for part in inputs])
+        learns, most = torch.is_grad_enabled(), self._micro_batch
+        size = (most or len(unique)) if learns else EVALUATION_BATCH
+        own = torch.cat(
+            [
+                checkpoint(self._own, part, use_reentrant=False, preserve_rng_state=False)
+                if learns and most
+                else self._own(part)
+                for part in unique.split(size)
+            ]
+        )
         rest = self._table[rows][:, own.shape[1] :].to(self._device)
         return torch.cat([own[where.to(self._device)], rest], dim=1)
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """The trunk's features of bank rows."""
+        clips = self._source.clips(rows.numpy()).to(self._device)
+        features: Tensor = self._trunk(self._trunk.to_input(clips))
+        return features
 
     def state_dict(self) -> dict[str, Tensor]:
         """The trunk's weights."""
@@ -129,7 +146,7 @@ class CompositingEnvironment:
         labels: Tensor,
         validation: ValidationRows,
         stage: StageOneSettings,
-        flip: bool,
+        settings: ClassifierSettings,
     ) -> None:
         """
         Args:
@@ -141,14 +158,15 @@ class CompositingEnvironment:
             validation: what rewards are measured on.
             stage: the learning rate of the classifier's step, and whether to begin, and begin
                 again at each restart, with a head of zeros.
-            flip: mirror composites at random.
+            settings: whether to mirror composites at random, and how many of them go through the
+                classifier at a time in a step.
         """
         self._network = network
         self._source = source
         self._pool = pool
         self._features = features
         self._labels = labels
-        self._flip = flip
+        self._flip, self._micro_batch = settings.flip, settings.micro_batch
         self._device = network.device
         self._objective = Supervised()
         if stage.fresh_head:
@@ -196,8 +214,7 @@ class CompositingEnvironment:
             self._network.train()
             self._seen = None
             self._optimizer.zero_grad(set_to_none=True)
-            part = ClipBatch(clips.clips[subset], clips.labels[subset]).to(self._device)
-            self._objective.loss(self._network, part).total.backward()
+            self._backward(ClipBatch(clips.clips[subset], clips.labels[subset]))
             self._optimizer.step()
             losses.append(self._validation_loss())
             if len(losses) == 1 and several:
@@ -205,6 +222,15 @@ class CompositingEnvironment:
         if several:
             self._put_back(start if wanted.roll_back else first)
         return StepResult(torch.tensor(losses), before, credit)
+
+    def _backward(self, chosen: ClipBatch) -> None:
+        """The gradient of the mean loss on chosen composites, in pieces of `micro_batch` clips."""
+        count = len(chosen)
+        pieces = 1 if self._micro_batch is None else max(1, -(-count // self._micro_batch))
+        for index in range(pieces):
+            piece = chosen.part(index, pieces).to(self._device)
+            loss = self._objective.loss(self._network, piece).total
+            (loss if pieces == 1 else loss * (len(piece) / count)).backward()
 
     @torch.inference_mode()
     def credit_matrix(self, batch: PairBatch) -> Tensor:

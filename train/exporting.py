@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from compositing.settings import ExportSettings
 from l2a.errors import InputError
 from l2a.files import fingerprint, read_json
 from l2a.formats import read_videos
+from l2a.machine import usable_cores
 from l2a.pairs import ScoredPair, read_spares, smaller_choice
 from l2a.progress import progress
 from l2a.runs import Run
@@ -83,7 +83,7 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     budget = settings.stage_two.budget
     if isinstance(source, Reuse):
         settings = _sharing_layers(out, settings)
-    workers = settings.engine.workers or os.cpu_count() or 1
+    workers = settings.engine.workers or usable_cores()
     chosen_before = source if isinstance(source, Path) else None
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():

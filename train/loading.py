@@ -7,7 +7,6 @@ same for any number of workers, and a training resumes at any step.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import warnings
 from collections import deque
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from l2a.errors import InputError, L2AError
+from l2a.machine import usable_cores
 
 T = TypeVar("T")
 
@@ -47,6 +47,16 @@ class TensorBatch:
     def pin_memory(self) -> Self:
         """The same in memory from which a GPU can copy by itself."""
         return self._each(Tensor.pin_memory)
+
+    @property
+    def most_parts(self) -> int:
+        """Into how many parts it can be divided."""
+        return len(self)
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        """Over how many clips the loss's labelled term is a mean, and its other terms are."""
+        return len(self), len(self)
 
     def part(self, index: int, of: int) -> Self:
         """Clips `index`, `index` + `of`, `index` + 2 `of`, …: one of `of` parts of the batch.
@@ -120,7 +130,7 @@ class Loading:
         """
         gpu = device.type == "cuda"
         if workers == 0 and gpu:
-            workers = min(os.cpu_count() or 1, MOST_WORKERS)
+            workers = min(usable_cores(), MOST_WORKERS)
         return cls(workers if workers > 1 else 0, gpu)
 
 

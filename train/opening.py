@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,9 @@ from compositing.segmenters.auto import resolve_segmenter
 from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.files import (
-    fingerprint,
-    lock_folder,
-    read_json,
-    source_mark,
-    unlock_folder,
-    write_json,
-)
+from l2a.files import fingerprint, read_json, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
+from l2a.locks import filling, is_empty
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
 from l2a.runs import Run
@@ -101,8 +96,7 @@ class Opened:
             layers: False leaves segmentation and inpainting out; nothing can be composited then.
 
         Raises:
-            InputError: of a split that is needed no video can be read, or another command is
-                filling the same bank.
+            InputError: of a split that is needed no video can be read.
         """
         used = self.videos.of_split(*BANKED)
         records: dict[str, LayerRecord] = {}
@@ -110,10 +104,11 @@ class Opened:
         if layers:
             layered = self.videos.of_split(*self.layered)
             records, skipped = prepare_layers(self.store, layered, self.engine)
-        bank = self._bank(used, clips, records)
-        with progress("clips", "videos") as report:
+        with (
+            self._bank(used, clips, records) as bank,
+            progress("clips", "videos") as report,
+        ):
             skipped += fill_bank(bank, used, self.store, set(records), self.engine, report)
-        unlock_folder(bank.folder)  # what is pending still, another command may try meanwhile
         videos = self.videos.without(dict.fromkeys(skipped))
         rows = {
             split: np.array([bank.row(v.id) for v in videos.of_split(split)], dtype=np.int64)
@@ -126,10 +121,12 @@ class Opened:
         source = ClipSource(bank, labels, len(videos.classes), clips.crop, composite)
         return PreparedData(videos, bank, source, rows, records, self.store)
 
+    @contextlib.contextmanager
     def _bank(
         self, used: Sequence[Video], clips: ClipSettings, records: Mapping[str, LayerRecord]
-    ) -> ClipBank:
-        """The bank of these clips, new or as an earlier filling left it."""
+    ) -> Iterator[ClipBank]:
+        """The bank of these clips, new or as an earlier filling left it, to be filled in the block:
+        a shared one by this process alone, after others that do."""
         # Videos without layers, when there are none at all, depend on how they are read alone.
         how = self.store.settings
         prepare = how if records else {"max_frames": how.max_frames, "max_side": how.max_side}
@@ -150,17 +147,17 @@ class Opened:
         # A run that is moved takes its own bank with it.
         named = self.shared_banks.resolve() / mark if self.shared_banks else Path("bank", mark)
         place = self.folder / named
-        if self.shared_banks is not None and not (place / "index.json").is_file():
-            lock_folder(place)
-        bank = ClipBank.create_or_resume(place, [video.id for video in used], clips, mark)
-        if contents is not None:
-            if bank.pending():
-                lock_folder(place)
-                if found := contents.fill_from_others(bank):
+        ids = [video.id for video in used]
+        with contextlib.ExitStack() as held:
+            if contents is not None and _is_to_fill(place):
+                held.enter_context(filling(place, partial(_waits_for, place)))
+            bank = ClipBank.create_or_resume(place, ids, clips, mark)
+            if contents is not None:
+                if bank.pending() and (found := contents.fill_from_others(bank)):
                     say(f"clips: {found} of {len(bank)} taken from other banks of the same folder")
-            contents.write(bank)
-        write_json(self.folder / BANK_RECORD, {"folder": str(named)})
-        return bank
+                contents.write(bank)
+            write_json(self.folder / BANK_RECORD, {"folder": str(named)})
+            yield bank
 
     def refuse_unreadable(self, split: str, videos: VideoSet) -> None:
         """Raise `InputError`: of a split no video can be read; `videos` tells why."""
@@ -239,7 +236,7 @@ def open_store(
 
 def _warn_of_new_layers(layers: Path | None) -> None:
     """Say plainly that a named store holds nothing yet: with a typo, hours are computed again."""
-    if layers is not None and not (layers.is_dir() and any(layers.iterdir())):
+    if layers is not None and not (layers.is_dir() and not is_empty(layers)):
         LOGGER.warning(
             f"{layers} holds no layers yet, so all will be made there; if there should be some, "
             "stop and check --layers"
@@ -337,6 +334,18 @@ def prepare_layers(
     if unfit := unfit_counts(done.records):
         say(f"unfit: {unfit}")
     return {record.id: record for record in done.records}, done.skipped
+
+
+def _is_to_fill(place: Path) -> bool:
+    """Whether a bank is not there yet, or not full; nothing of it is changed."""
+    try:
+        return bool(ClipBank.open(place).pending())
+    except InputError:  # it is not there, or of another version
+        return True
+
+
+def _waits_for(place: Path) -> None:
+    say(f"waiting for another command that fills {place}")
 
 
 def _labels(bank: ClipBank, videos: VideoSet, unlabelled: Sequence[Video]) -> NDArray[np.int64]:

@@ -7,7 +7,6 @@ many trainings side by side as there are cores, each on a thread of its own, was
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ import torch
 
 from compositing.engines.process import prepare_child
 from l2a.errors import L2AError
+from l2a.machine import usable_cores
 from l2a.signals import defer_signals
 from train.distributed import world
 
@@ -45,7 +45,7 @@ class TrainingPool:
 
         A GPU takes them one by one, and so do several processes that train together.
         """
-        cores = _cores()
+        cores = usable_cores()
         if device.type != "cpu" or world() > 1:
             return cls(1, torch.get_num_threads())
         processes = max(1, min(workers or cores, trainings))
@@ -99,8 +99,3 @@ class TrainingPool:
 def _begin(threads: int) -> None:
     prepare_child()
     torch.set_num_threads(threads)
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -45,6 +45,7 @@ from train.environment import (
 from train.features import all_features, label_vectors, selector_inputs
 from train.frozen.stage_one import frozen_environment, frozen_start
 from train.loading import Loading
+from train.memory import memory_for_selector, memory_for_training
 from train.mix import NO_PAIRS, MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
 from train.prepared import Matching, PreparedData, rematch
@@ -152,12 +153,15 @@ def _environment(
     rows = validation_subset(prepared, stage.validation_clips, recipe.seed)
     seen: Features = FrozenFeatures(features)
     if stage.trunk_lr:
-        seen = TrainedFeatures(learner.trunk.requires_grad_(True), prepared.source, features)
+        seen = TrainedFeatures(
+            learner.trunk.requires_grad_(True), prepared.source, features,
+            recipe.classifier.micro_batch,
+        )  # fmt: skip
     if recipe.classifier.freeze_trunk or stage.reward_folds:
         return frozen_environment(prepared, matching, recipe, network, seen, learner.labels, rows)
     return CompositingEnvironment(
         network, prepared.source, matching.pool, seen, learner.labels,
-        ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier.flip,
+        ValidationRows.of(rows, prepared.recordings), stage, recipe.classifier,
     )  # fmt: skip
 
 
@@ -179,6 +183,9 @@ def _train(
     total, trunk_lr = recipe.reinforce.selector_steps, recipe.stage.trunk_lr
     seldom = max(1, total // 15)  # 512 pairs through the Selector cost more than a step of training
     with (
+        memory_for_selector(
+            recipe.reinforce.selector_batch, recipe.classifier, learner.trunk.device
+        ),
         progress("Selector", "steps") as report,
         Tracker(folder / "tensorboard", purge_step=len(curves)) as tracker,
     ):
@@ -220,7 +227,7 @@ def warm_up(
         settings, seed=seed, loading=Loading.of(recipe.workers, device),
         state=folder / "warmup.safetensors",
     )  # fmt: skip
-    with progress("warm up", "epochs") as report:
+    with progress("warm up", "epochs") as report, memory_for_training(settings, device):
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))
     if not settings.sync_batchnorm:
         return network

@@ -24,6 +24,7 @@ from train.arms import ArmPlan, arm_title, baseline
 from train.classifier import make_classifier, predict, save_classifier
 from train.learning import Learns, Supervises, real_rows
 from train.loading import Loading
+from train.memory import memory_for_training
 from train.metrics import measure
 from train.mix import NO_PAIRS, TrainingMix
 from train.parallel import TrainingPool
@@ -182,20 +183,21 @@ class StageTwo:
         mix = TrainingMix(
             rows, training.pairs, composites, self.stage.replace_real, plan.augmentation, clips
         )
-        network = make_classifier(settings, len(classes), seed, device)
         learns = self.learns or Supervises(prepared.source, settings)
-        objective, batches = learns(plan, network, mix, seed)
-        trainer = Trainer(
-            network, objective, batches, settings, seed=seed,
-            loading=Loading.of(self.workers, device), state=place / "state.safetensors",
-        )  # fmt: skip
-        with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
+        with memory_for_training(settings, device):
+            network = make_classifier(settings, len(classes), seed, device)
+            objective, batches = learns(plan, network, mix, seed)
+            trainer = Trainer(
+                network, objective, batches, settings, seed=seed,
+                loading=Loading.of(self.workers, device), state=place / "state.safetensors",
+            )  # fmt: skip
+            with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
 
-            def on_epoch(epoch: int, figures: dict[str, float]) -> None:
-                tracker.scalars("classifier", figures, epoch)
-                report(epoch + 1, settings.epochs)
+                def on_epoch(epoch: int, figures: dict[str, float]) -> None:
+                    tracker.scalars("classifier", figures, epoch)
+                    report(epoch + 1, settings.epochs)
 
-            trainer.train(on_epoch)
+                trainer.train(on_epoch)
         network, rows = objective.final(network), prepared.rows["test"]
         metrics = measure(
             predict(network, prepared.source, rows), prepared.source.labels[rows], classes

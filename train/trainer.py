@@ -35,6 +35,7 @@ from train.compiling import compiled
 from train.distributed import (
     Part,
     Parts,
+    Weights,
     average,
     average_gradients,
     call_all,
@@ -45,7 +46,8 @@ from train.distributed import (
     world,
 )
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
-from train.objectives import Objective
+from train.memory import memory_for_training
+from train.objectives import Loss, Objective
 from train.settings.full import ClassifierSettings
 
 SECONDS_BETWEEN_STATES = 20.0
@@ -88,7 +90,13 @@ class Trainer(Generic[B]):
                 there is restored; the state of an earlier version only where its training was
                 finished, else the training starts over and says so.
             optimiser: what takes the steps; `make_optimiser` if not given.
+
+        Raises:
+            ValueError: an optimiser is given, and several processes train together.
         """
+        if optimiser is not None and world() > 1:
+            # It may hold other parameters, or in another order, than those of the others would.
+            raise ValueError("an optimiser of its own is not sent to other processes")
         self.network, self.objective, self._batches = network, objective, batches
         self._settings, self._seed, self._state = settings, seed, state
         self._loading = loading or Loading()
@@ -151,12 +159,17 @@ class Trainer(Generic[B]):
         """One step of gradient descent; returns the figures of the whole batch."""
         self._optimiser.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
-        for piece, weight in part.pieces(self._settings.micro_batch):
+        for piece, weights in part.pieces(self._settings.micro_batch):
             loss = self.objective.loss(self.network, piece, self.step)
-            (loss.total if weight == 1 else loss.total * weight).backward()
-            for name, value in {"loss": loss.total, **loss.figures}.items():
-                weighted = value.detach() * weight
-                figures[name] = figures[name] + weighted if name in figures else weighted
+            total = weighed(loss, weights)
+            total.backward()
+            weighted = {
+                name: value.detach() * weights.others for name, value in loss.figures.items()
+            }
+            if "labelled" in weighted:
+                weighted["labelled"] = loss.figures["labelled"].detach() * weights.labelled
+            for name, value in {"loss": total.detach(), **weighted}.items():
+                figures[name] = figures[name] + value if name in figures else value
         parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
         average_gradients(parameters, *figures.values())
         if self._settings.clip_gradients:
@@ -165,7 +178,8 @@ class Trainer(Generic[B]):
         self._optimiser.step()
         self._schedule.step()
         # Each process has seen its own part: with the mean, all keep the same statistics.
-        average([one for one in self.network.buffers() if one.is_floating_point()])
+        buffers = (*self.network.buffers(), *self.objective.buffers())
+        average([one for one in buffers if one.is_floating_point()])
         self.objective.after_step(self.network, self.step)
         return figures
 
@@ -247,7 +261,15 @@ class Joining(Generic[B]):
             self.network, self.objective, self.batches, self.settings, seed=self.seed,
             loading=self.loading, state=self.state,
         )  # fmt: skip
-        trainer.train()
+        with memory_for_training(self.settings, device):
+            trainer.train()
+
+
+def weighed(loss: Loss, weights: Weights) -> Tensor:
+    """The loss of a part of a batch, with the weights of its terms."""
+    if loss.labelled is None or weights.labelled == weights.others:
+        return loss.total if weights.others == 1 else loss.total * weights.others
+    return loss.total * weights.others + loss.labelled * (weights.labelled - weights.others)
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: ClassifierSettings) -> SGD:

@@ -36,7 +36,7 @@ from semantic_match.settings import MatchSettings
 from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
 from train.chosen import with_classes
-from train.distributed import refuse_pieces_in_sync
+from train.distributed import refuse_pieces_in_sync, refuse_shared_gpus
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -55,7 +55,12 @@ from train.records import (
 )
 from train.report import NAME, write_report
 from train.scene_test.stage import SceneTest, run_scene_test
-from train.semi_supervised.checks import check_semi, check_teacher, refuse_unlabelled
+from train.semi_supervised.checks import (
+    check_processes,
+    check_semi,
+    check_teacher,
+    refuse_unlabelled,
+)
 from train.semi_supervised.learning import SemiLearns
 from train.semi_supervised.opening import semi_learns
 from train.semi_supervised.rounds import label_in_rounds
@@ -227,7 +232,9 @@ def open_training(
     """
     require_folder(data)
     own = settings.classifier
-    refuse_pieces_in_sync(own.micro_batch, pick_device(own.device), sync=own.sync_batchnorm)
+    device = pick_device(own.device)
+    refuse_shared_gpus(device)
+    refuse_pieces_in_sync(own.micro_batch, device, sync=own.sync_batchnorm)
     check_networks(own, settings.stage_one)
     if settings.semi.on:
         check_semi(settings, plans)
@@ -245,6 +252,11 @@ def open_training(
     opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
     check_arms(plans, len(opened.videos.classes))
     refuse_unlabelled(opened.videos, settings.semi, data)
+    counts = {len(opened.videos.of_split("train", *["unlabelled"] * settings.semi.on))}
+    if any(plan.pairs == "selector" for plan in plans):  # whose warm-up draws labelled clips alone
+        counts.add(len(opened.videos.of_split("train")))
+    for count in counts:
+        check_processes(settings, plans, count)
     check_teacher(settings, plans)
     if settings.semi.on:
         return replace(opened, needed=(*NEEDED, "unlabelled"))

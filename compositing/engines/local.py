@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +15,7 @@ from compositing.engines.hosts import Hosts
 from compositing.engines.process import prepare_child
 from compositing.settings import EngineSettings
 from l2a.logs import LOGGER
+from l2a.machine import usable_cores, usable_memory
 from l2a.signals import defer_signals
 
 ITEMS_PER_WORKER = 4
@@ -60,8 +60,7 @@ class LocalEngine:
         memory: int = 0,
     ) -> Iterator[Result]:
         """See `Engine.map`. A host that dies costs what a dead worker costs."""
-        cores = os.cpu_count() or 1
-        workers = min(self.workers or cores, _affordable(memory), max(1, len(items)))
+        workers = min(self.workers or usable_cores(), _affordable(memory), max(1, len(items)))
         if self.workers == 1:
             workers = 0  # else a single item gets a process, too: it may be what killed another
         networks = as_network_task(task) if items else None
@@ -93,10 +92,11 @@ HERE = LocalEngine(workers=1)
 
 
 def _affordable(memory: int) -> int:
-    """How many processes of `memory` bytes fit into half of the machine's memory, at least one."""
-    if not hasattr(os, "sysconf"):
-        return os.cpu_count() or 1
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """How many processes of `memory` bytes fit into half of the memory that there is for this one,
+    at least one."""
+    here = usable_memory()
+    if here is None:
+        return usable_cores()
     return max(1, here // 2 // max(1, memory))
 
 

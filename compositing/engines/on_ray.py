@@ -22,6 +22,7 @@ from compositing.engines import Item, NetworkTask, Result, as_network_task
 from compositing.engines.results import network_result, packed, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError, L2AError
+from l2a.machine import usable_cores
 from l2a.signals import keep_sigterm
 
 GPU_SHARE = 0.25
@@ -144,7 +145,7 @@ class RayEngine:
     def _init(self, quiet: dict[str, Any]) -> None:
         ray = _import_ray()
         if self.address is None:
-            cores = self.workers or os.cpu_count() or 1
+            cores = self.workers or usable_cores()
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         else:
             _check_reachable(self.address)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.files import read_json
+from l2a.machine import usable_cores
 from l2a.media import declared_frames
 from l2a.progress import in_words
 from l2a.runs import Run
@@ -86,7 +86,7 @@ def _choose(
 ) -> tuple[str, str]:
     """The segmenter for videos of which nothing is known yet, and why."""
     frames = estimate_frames(videos, settings.max_frames)
-    cores = engine.workers or os.cpu_count() or 1
+    cores = engine.workers or usable_cores()
     here, slow = _weights_are_here(), frames * CPU_SECONDS / cores
     quick = in_words(frames * MOTION_SECONDS / cores)
     fetch = "" if here else f"; its weights ({DOWNLOAD}) are fetched once"

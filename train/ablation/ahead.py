@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from l2a.files import fingerprint, locked_meanwhile
+from l2a.files import fingerprint
+from l2a.locks import locked_meanwhile
 from l2a.runs import Run
 from train.ablation.plan import PlannedRun
 from train.arms import ArmPlan, plan_arms

@@ -19,6 +19,7 @@ from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.files import read_json
 from l2a.formats import DataSettings, read_videos
+from l2a.locks import locked_meanwhile
 from l2a.logs import LOGGER, listening, opened_run
 from l2a.progress import in_words, say
 from l2a.runs import Run
@@ -129,10 +130,24 @@ class RunTask:
         """Make it on so many cores. What is said goes to its `run.log`; a screen is one for all."""
         torch.set_num_threads(cores)
         settings = self.run.settings
-        engine = replace(settings.engine, engine="local", ray_address=None, workers=cores)
+        engine = replace(
+            settings.engine,
+            engine="local",
+            ray_address=None,
+            workers=cores,
+            devices=self._devices(),
+        )
         run = replace(self.run, settings=replace(settings, engine=engine))
-        with listening(logging.CRITICAL + 1):
+        # Its process may be kept, by Ray, for another run.
+        with listening(logging.CRITICAL + 1), locked_meanwhile():
             return one(self.data, run, self.work)[0]
+
+    def _devices(self) -> str:
+        """Where its process prepares: a GPU that was dealt out to it is its only one, by whatever
+        number the command knows it."""
+        engine, device = self.run.settings.engine, self.run.settings.classifier.device
+        sees_all = engine.engine != "ray" and (device == "cpu" or device.startswith("cuda:"))
+        return engine.devices if sees_all or engine.devices == "cpu" else "auto"
 
 
 def _results(plan: Plan, outcomes: dict[PlannedRun, Outcome]) -> Results:

@@ -20,6 +20,7 @@ from compositing.engines.process import prepare_child
 from compositing.engines.results import packed, result_of, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError
+from l2a.machine import usable_cores
 from l2a.signals import defer_signals
 from train.ablation.ray_tasks import RayTasks
 
@@ -79,7 +80,7 @@ def make_spread(jobs: int | None, engine: EngineSettings, device: str) -> Spread
     if jobs is None or jobs == 1:
         return None
     gpus = () if device == "cpu" or device.startswith("cuda:") else visible_gpus()
-    return Processes(jobs, engine.workers or max(1, _cores() // jobs), gpus)
+    return Processes(jobs, engine.workers or max(1, usable_cores() // jobs), gpus)
 
 
 def in_words(jobs: int | None, engine: EngineSettings) -> str:
@@ -183,7 +184,3 @@ def _in_child(tell: Connection[Any, Any], task: Task[Any], cores: int, gpu: str 
         os.environ[_VISIBLE] = gpu
     with tell:
         tell.send_bytes(packed(result_of(task, cores)))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

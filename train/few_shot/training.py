@@ -28,6 +28,7 @@ from train.few_shot.episodes import Episode, Episodes
 from train.few_shot.frames import Kind, features_of
 from train.few_shot.methods import FewShotMethod
 from train.loading import Loading, TensorBatch
+from train.memory import memory_for_episodes
 from train.objectives import Loss
 from train.settings.few_shot import FewShotSettings
 from train.settings.full import ClassifierSettings
@@ -147,6 +148,10 @@ class EpisodeObjective:
         """The method's."""
         return self.method.parameters()
 
+    def buffers(self) -> Iterable[Tensor]:
+        """The method's."""
+        return self.method.buffers()
+
     def state_dict(self) -> dict[str, Tensor]:
         """The method's weights."""
         return self.method.state_dict()
@@ -205,7 +210,11 @@ class EpisodeTraining:
             optimiser=lambda parameters, settings: self._optimiser(learned, settings),
         )  # fmt: skip
         epochs = len(self.batches) // self.batches.steps_per_epoch
-        with progress("episodes", "measurements") as report:
+        shape, device = (self.settings.way, self.settings.queries), self.network.device
+        with (
+            progress("episodes", "measurements") as report,
+            memory_for_episodes(*shape, self.classifier, device),
+        ):
 
             def after(epoch: int, figures: dict[str, float]) -> None:
                 self._measure(epoch)

@@ -26,10 +26,15 @@ class Loss(NamedTuple):
         total: what gradient descent lowers, float32 [] with a gradient.
         figures: name ─► float32 [] without one: its parts, the share of pseudo-labels that were
             used, and whatever else a curve should show. Their means over an epoch are logged.
+            "labelled" is a mean over labelled clips.
+        labelled: the part of `total` that is a mean over the labelled clips of a batch that has
+            others, too, whose parts may hold the two in other shares; None where all of it is a
+            mean over the same clips.
     """
 
     total: Tensor
     figures: Mapping[str, Tensor] = {}
+    labelled: Tensor | None = None
 
 
 class Objective(Protocol[B_contra]):
@@ -54,6 +59,10 @@ class Objective(Protocol[B_contra]):
     def parameters(self) -> Iterable[nn.Parameter]:
         """What is trained besides the network, such as a second head."""
 
+    def buffers(self) -> Iterable[Tensor]:
+        """Statistics that its own passes in training mode change; several processes average them,
+        as they do those of the network."""
+
     def state_dict(self) -> dict[str, Tensor]:
         """All that changes in training, to resume from."""
 
@@ -72,6 +81,10 @@ class Stateless:
         return network
 
     def parameters(self) -> Iterable[nn.Parameter]:
+        """None."""
+        return ()
+
+    def buffers(self) -> Iterable[Tensor]:
         """None."""
         return ()
 

@@ -76,7 +76,7 @@ class ActorCut(Stateless):
         if self._distillation is not None:
             distilled = self._distillation.loss(features[1], batch.teacher)
             total, figures["distillation"] = total + distilled, distilled.detach()
-        return Loss(total, figures)
+        return Loss(total, figures, supervised)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Those of distillation."""

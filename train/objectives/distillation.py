@@ -117,4 +117,4 @@ class Distilled(Distilling):
         supervised = soft_cross_entropy(network.head(labelled), batch.labelled.labels)
         distilled = self._distillation.loss(weak, batch.teacher)
         figures = {"labelled": supervised.detach(), "distillation": distilled.detach()}
-        return Loss(supervised + distilled, figures)
+        return Loss(supervised + distilled, figures, supervised)

@@ -54,6 +54,10 @@ class MovingAverage:
             for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
                 mine.copy_(theirs)
 
+    def own_buffers(self) -> Iterable[Tensor]:
+        """Buffers that are of its own passes; none where they are copied."""
+        return self.network.buffers() if self._own_buffers else ()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers."""
         return dict(self.network.state_dict())
@@ -79,6 +83,10 @@ class Averaged:
     def parameters(self) -> Iterable[nn.Parameter]:
         """None."""
         return ()
+
+    def buffers(self) -> Iterable[Tensor]:
+        """Those of the average's own passes."""
+        return self._average.own_buffers()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The average."""

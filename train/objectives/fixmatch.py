@@ -42,4 +42,4 @@ class FixMatch(Averaged):
             "unlabelled": unlabelled.detach(),
             "utilisation": kept.mean(),
         }
-        return Loss(supervised + self._settings.unlabelled_weight * unlabelled, figures)
+        return Loss(supervised + self._settings.unlabelled_weight * unlabelled, figures, supervised)

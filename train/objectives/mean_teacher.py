@@ -61,4 +61,4 @@ class MeanTeacher(Averaged):
             "unlabelled": unlabelled.detach(),
             "utilisation": torch.ones_like(unlabelled),
         }
-        return Loss(supervised + weight * unlabelled, figures)
+        return Loss(supervised + weight * unlabelled, figures, supervised)

@@ -38,4 +38,4 @@ class PseudoLabel(Averaged):
             "unlabelled": unlabelled.detach(),
             "utilisation": kept.mean(),
         }
-        return Loss(supervised + weight * unlabelled, figures)
+        return Loss(supervised + weight * unlabelled, figures, supervised)

@@ -59,17 +59,16 @@ class S4L:
         labels = batch.labelled.labels.repeat(TURNS, 1)
         supervised = soft_cross_entropy(network.head(features), labels)
         guesses = self._head(unlabelled_features)
-        rotation = (
-            F.cross_entropy(guesses, unlabelled_turns)
-            + F.cross_entropy(self._head(features), turns)
-        ) / 2
+        own = F.cross_entropy(self._head(features), turns)
+        rotation = (F.cross_entropy(guesses, unlabelled_turns) + own) / 2
         figures = {
             "labelled": supervised.detach(),
             "unlabelled": rotation.detach(),
             "utilisation": torch.ones_like(rotation),
             "turns_told": (guesses.argmax(1) == unlabelled_turns).float().mean(),
         }
-        return Loss(supervised + self._weight * rotation, figures)
+        labelled_part = supervised + self._weight * own / 2
+        return Loss(supervised + self._weight * rotation, figures, labelled_part)
 
     def after_step(self, network: VideoNetwork, step: int) -> None:
         """Nothing follows."""
@@ -81,6 +80,10 @@ class S4L:
     def parameters(self) -> Iterable[nn.Parameter]:
         """The second head's."""
         return self._head.parameters()
+
+    def buffers(self) -> Iterable[Tensor]:
+        """None."""
+        return ()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The second head."""

@@ -46,7 +46,7 @@ class TCL(Stateless):
         if step < CONTRAST_FROM * self._steps:
             (labelled,) = logits_of(network, clips)
             supervised = soft_cross_entropy(labelled, labels)
-            return Loss(supervised, _figures(supervised))
+            return Loss(supervised, _figures(supervised), supervised)
         labelled, fast = logits_of(network, clips, batch.weak)
         supervised = soft_cross_entropy(labelled, labels)
         if step < CONTRAST_TO * self._steps:
@@ -59,7 +59,8 @@ class TCL(Stateless):
             classes, kept = pseudo_labels(fast, self._settings.threshold)
             unlabelled = masked_cross_entropy(fast, classes, kept)
             figures = _figures(supervised, pseudo=unlabelled, utilisation=kept.mean())
-        return Loss(supervised + self._settings.unlabelled_weight * unlabelled, figures)
+        total = supervised + self._settings.unlabelled_weight * unlabelled
+        return Loss(total, figures, supervised)
 
 
 def contrasts(fast: Tensor, slow: Tensor) -> tuple[Tensor, Tensor]:

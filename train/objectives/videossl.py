@@ -39,4 +39,4 @@ class VideoSSL(Distilling):
             "utilisation": kept.mean(),
             "distillation": distilled.detach(),
         }
-        return Loss(supervised + self._weight * unlabelled + distilled, figures)
+        return Loss(supervised + self._weight * unlabelled + distilled, figures, supervised)

@@ -26,6 +26,7 @@ from train.paper.cost import (
 )
 from train.paper.given import arguments_of, missing_data, preset, shared_layers
 from train.paper.weights import fetch_note
+from train.report import NAME as PAGE
 from train.settings.full import FullSettings
 
 _OWN = Path(__file__).with_name("tables")
@@ -102,7 +103,7 @@ def _group(one: Ablated, wanted: PaperSettings) -> Group:
     step = Step(
         "all rows and seeds", tuple(words),
         tuple(folder / DONE for own in folders.values() for folder in own),
-        sum(row.hours or 0.0 for row in rows) / len(rows), missing,
+        sum(row.hours or 0.0 for row in rows) / len(rows), missing, last=(PAGE,),
     )  # fmt: skip
     first = next(iter(settings.values()))
     return Group(

@@ -6,7 +6,7 @@ table ─► groups ─► steps: commands, each in a folder of its own
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,10 @@ class Place:
             for key in self.keys:
                 found = found[key]
             return 100 * float(found)
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (InputError, OSError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).rstrip(".") if isinstance(error, InputError) else repr(error)
             raise InputError(
-                f"{self.file} does not say {' / '.join(self.keys)} ({error!r}), although its run "
+                f"{self.file} does not say {' / '.join(self.keys)} ({reason}), although its run "
                 "is finished; remove its folder, to have it made again."
             ) from None
 
@@ -63,9 +64,19 @@ class Cell:
     places: tuple[Place, ...]
 
     def values(self) -> list[float]:
-        """What finished runs say, in %."""
-        found = (place.read() for place in self.places)
-        return [value for value in found if value is not None]
+        """What finished runs say, in %; those that do not say it are left out."""
+        return [value for _, value in self._read() if isinstance(value, float)]
+
+    def damaged(self) -> dict[Path, str]:
+        """The file of each finished run that does not say it ─► a sentence."""
+        return {file: str(value) for file, value in self._read() if isinstance(value, InputError)}
+
+    def _read(self) -> Iterator[tuple[Path, float | InputError | None]]:
+        for place in self.places:
+            try:
+                yield place.file, place.read()
+            except InputError as error:
+                yield place.file, error
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ class Step:
         title: what it makes, in a few words; steps that differ in their seed alone share it.
         words: what follows `l2a`.
         runs: the file that each of its runs writes when its figures are there.
+        last: the names of the other files that a run has beside it when it is finished.
         hours: of one run, on average, on one GPU; what runs share is not counted.
         missing: what must be brought before it can run, each in a few words.
         after: the file that a step before it leaves, without which it cannot run.
@@ -102,11 +114,15 @@ class Step:
     hours: float
     missing: tuple[str, ...] = ()
     after: Path | None = None
+    last: tuple[str, ...] = ()
 
     @property
     def left(self) -> int:
         """Runs that are not finished."""
-        return sum(not path.is_file() for path in self.runs)
+        return sum(
+            not all(path.with_name(name).is_file() for name in (path.name, *self.last))
+            for path in self.runs
+        )
 
     @property
     def left_hours(self) -> float:

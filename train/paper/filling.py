@@ -15,15 +15,19 @@ NAME = "table"
 
 
 def write_table(folder: Path, groups: Sequence[Group], table: str) -> str:
-    """Write `table.md` and `table.json` to a folder; gives the first as text.
-
-    Raises:
-        InputError: a finished run does not say its figure.
-    """
+    """Write `table.md` and `table.json` to a folder; gives the first as text."""
     text = markdown(groups, table)
     write_text(folder / f"{NAME}.md", text + "\n")
     write_json(folder / f"{NAME}.json", document(groups, table))
     return text
+
+
+def damaged(groups: Sequence[Group]) -> list[str]:
+    """A sentence for each finished run that does not say its figures; the tables are without."""
+    found: dict[Path, str] = {}
+    for cell in (cell for group in groups for row in group.rows for cell in row.cells.values()):
+        found = cell.damaged() | found
+    return list(found.values())
 
 
 def markdown(groups: Sequence[Group], table: str) -> str:

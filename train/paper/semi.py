@@ -38,6 +38,7 @@ from train.paper.given import (
 )
 from train.paper.published import PRETRAINED, SHARES, TABLE_3, Published
 from train.paper.weights import fetch_note
+from train.report import NAME as PAGE
 from train.settings.full import FullSettings
 
 _METHODS = tuple(row.arm for row in TABLE_3 if row.arm in VIEWS)
@@ -159,7 +160,7 @@ class _Plan:
         return Step(
             f"{share} % labelled, " + ("L2A + pre-training" if pretrained else "all other rows"),
             tuple(self._words(share, seed, pretrained=pretrained)),
-            (self._folder(share, seed, pretrained) / DONE,), hours, missing,
+            (self._folder(share, seed, pretrained) / DONE,), hours, missing, last=(PAGE,),
         )  # fmt: skip
 
     def _row(self, row: Published, settings: FullSettings) -> Row:

@@ -66,6 +66,17 @@ class SemiBatch(TensorBatch):
     def __len__(self) -> int:
         return len(self.labelled) + len(self.weak)
 
+    @property
+    def most_parts(self) -> int:
+        """As many as there are clips of the fewer kind; two that ActorCut cut stay together."""
+        apart = len(self.weak) if self.partners is None else -(-len(self.weak) // 2)
+        return min(len(self.labelled), apart)
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        """Labelled and unlabelled clips."""
+        return len(self.labelled), len(self.weak)
+
     def part(self, index: int, of: int) -> SemiBatch:
         """One of `of` parts of about the same size, of the labelled clips and of the views.
 
@@ -77,12 +88,11 @@ class SemiBatch(TensorBatch):
         if of == 1:
             return self
         count = len(self.weak)
-        apart = count if self.partners is None else -(-count // 2)
-        if min(len(self.labelled), apart) < of:
+        if self.most_parts < of:
             raise InputError(
                 f"A batch has {len(self.labelled)} labelled and {count} unlabelled clips, which "
-                f"cannot be shared out in {of} parts; give a larger batch_size, "
-                "unlabelled_per_batch or micro_batch, or start fewer processes."
+                f"cannot be shared out in {of} parts; give a larger batch_size or "
+                "unlabelled_per_batch, or start fewer processes."
             )
         own = torch.arange(count, device=self.weak.device)
         scene = own if self.partners is None else self.partners

@@ -10,6 +10,7 @@ from l2a.image_classifiers import make_image_classifier
 from l2a.progress import say
 from l2a.videos import VideoSet
 from train.arms import ArmPlan
+from train.distributed import world
 from train.objectives.table import find_method
 from train.semi_supervised.learning import method_of
 from train.settings.full import FullSettings
@@ -60,6 +61,36 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
         raise InputError(
             f"The teacher {settings.semi.teacher} teaches the trunk, and --freeze-trunk keeps it "
             "as it is; leave one of the two out."
+        )
+
+
+def check_processes(settings: FullSettings, plans: Sequence[ArmPlan], labelled: int) -> None:
+    """Say that batches are too small for the processes that train together, before any trains.
+
+    Args:
+        settings, plans: of the run.
+        labelled: clips that an epoch draws; even parts of them are the batches.
+
+    Raises:
+        InputError: a batch has fewer clips, or with a method of the semi-supervised setting fewer
+            labelled or unlabelled ones, than there are processes.
+    """
+    if world() == 1 or settings.classifier.freeze_trunk:
+        return
+    size = settings.classifier.batch_size
+    smallest = labelled // max(1, -(-labelled // size))
+    kinds = {"real": smallest}
+    methods = [method_of(plan, settings.semi) for plan in plans] if settings.semi.on else []
+    for method in (one for one in methods if one is not None):
+        count = settings.semi.unlabelled_per_batch or size
+        kinds["unlabelled"] = count
+        if "cut" in method.views:  # pairs stay together
+            kinds["pairs of unlabelled"] = -(-count // 2)
+    kind, fewest = min(kinds.items(), key=lambda one: one[1])
+    if fewest < world():
+        raise InputError(
+            f"A batch can have {fewest} {kind} clips, and {world()} processes share it; give a "
+            "larger --batch-size or --unlabelled-per-batch, or start fewer processes."
         )
 
 

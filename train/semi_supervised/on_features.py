@@ -24,6 +24,7 @@ from torch.optim import SGD
 
 from l2a.networks import Trunk, VideoNetwork
 from train.batches import ClipBatch, ClipSource
+from train.distributed import alone
 from train.frozen.features import FeatureBank
 from train.frozen.head import LinearHead
 from train.objectives.parts import Training
@@ -204,11 +205,12 @@ def train_on_features(
         settings, lr=RATE, momentum=MOMENTUM, weight_decay=start.l2, lr_restart=again,
         micro_batch=None,
     )  # fmt: skip
-    trainer = Trainer(
-        network, objective, batches, how, seed=views.seed,
-        optimiser=partial(_sparing, network.head.bias),
-    )  # fmt: skip
-    trainer.train()
+    with alone():
+        trainer = Trainer(
+            network, objective, batches, how, seed=views.seed,
+            optimiser=partial(_sparing, network.head.bias),
+        )  # fmt: skip
+        trainer.train()
     return _head_of(objective.final(network), start.l2), trainer.cost
 
 

@@ -49,7 +49,9 @@ class ClassifierSettings:
         micro_batch: clips in one pass of a training; gradients of a batch are then summed up, for
             a small memory. All at once if not given. What is learned is the same up to rounding,
             but for batch normalisation, which normalises each micro-batch by itself, and for
-            methods that learn from unlabelled clips, which compare the clips of one pass.
+            methods that learn from unlabelled clips, which compare the clips of one pass; theirs
+            hold at least one labelled and one unlabelled clip (two of a pair that ActorCut cut).
+            Steps of stage one are divided likewise.
         sync_batchnorm: where several GPUs train together, batch normalisation over the clips of
             all of them; else each normalises its own.
         compile: train the network's trunk as `torch.compile` makes it, for a long training on a
@@ -77,7 +79,7 @@ class ClassifierSettings:
     freeze_trunk: bool = setting(False, added=True)
     micro_batch: int | None = setting(None, added=True)
     sync_batchnorm: bool = setting(False, added=True)
-    compile: bool = setting(False, added=True)
+    compile: bool = setting(False, speed_only=True, added=True)
     clip_gradients: float = setting(0.0, added=True)
     lr_restart: float | None = setting(None, added=True)
     restart_at: float = setting(0.875, added=True)
