@@ -224,8 +224,8 @@ def resolve_budget(requested: int | None, prepared: PreparedData, matching: Matc
         if pool < clips:
             say(
                 f"warning: the pool holds {pool} pairs only, fewer than the {clips} training "
-                "clips, because few videos are fit for it (unfit.csv says why) or few classes match; "
-                "--segmenter mask-rcnn or masks:PATH finds more actors than motion does"
+                "clips, because few videos are fit for it (unfit.csv says why) or few classes "
+                "match; --segmenter mask-rcnn or masks:PATH finds more actors than motion does"
             )
         return min(clips, pool)
     if requested > pool:
