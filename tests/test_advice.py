@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from l2a.arguments import parse
 from l2a.errors import InputError
 from l2a.videos import Video, VideoSet
 from selector.reliability import Reliability
+from train.advice.advise import _Questions
 from train.advice.arms import NONE, Bench, HeldOut, drawable_pools
 from train.advice.doubts import (
     Doubts,
@@ -61,6 +63,30 @@ def measured(
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str, HeldOut], Payment]:
     bench = bench_of(planted_data(), tmp_path_factory.mktemp("planted"))
     return bench, *measured(bench)
+
+
+# What is kept
+
+
+def test_features_of_scenes_are_kept_apart_by_the_bank_that_their_clips_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Banks that lie beside each other share the folder: the same ids, crop and blend, clips of
+    another length."""
+    made = iter((1.0, 2.0))
+    monkeypatch.setattr(
+        "train.advice.advise.answers",
+        lambda predict, clips: {"scene_alone": np.full((1, 2), next(made), np.float32)},
+    )
+    questions = _Questions(*[cast(Any, None)] * 4, cast(Any, SimpleNamespace(folder=tmp_path)))
+    source = planted_data().source
+    for print_, expected in (("of 8 frames", 1.0), ("of 4 frames", 2.0), ("of 8 frames", 1.0)):
+        bank = SimpleNamespace(fingerprint=print_)
+        clips = SimpleNamespace(
+            source=replace(source, bank=cast(Any, bank)), cast=SimpleNamespace(mark="ids")
+        )
+        found = questions._scene_features(cast(Any, clips))
+        assert found["scene_alone"].tolist() == [[expected] * 2]
 
 
 # Folds and samples

@@ -229,7 +229,9 @@ class _Questions:
     def _scene_features(self, clips: SceneClips) -> ByForm:
         how = clips.source.settings
         pasted = [how.blend, how.feather, how.match_colour]
-        mark = fingerprint([clips.cast.mark, clips.source.crop, pasted])
+        # Of a shared bank the features of all its banks lie here: ids alone do not tell their clips.
+        made_of = clips.source.bank.fingerprint
+        mark = fingerprint([made_of, clips.cast.mark, clips.source.crop, pasted])
         path = self.bank.folder / f"held-out-{mark}.safetensors"
         if not path.is_file():
             found = answers(lambda batch: self.bank.of(batch).numpy(), clips)
