@@ -42,8 +42,8 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
-        drop_real: the share of the real training videos that a Selector's choice is without:
-            those worth least to it.
+        drop_real: the share of the real training videos with a value that a Selector's choice is
+            without: those worth least to it.
 
     Raises:
         InputError: the pool holds a video that is not of training.

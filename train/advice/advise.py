@@ -229,7 +229,7 @@ class _Questions:
     def _scene_features(self, clips: SceneClips) -> ByForm:
         how = clips.source.settings
         pasted = [how.blend, how.feather, how.match_colour]
-        # Of a shared bank the features of all its banks lie here: ids alone do not tell their clips.
+        # The features of all banks of a shared folder lie here: ids alone do not tell the clips.
         made_of = clips.source.bank.fingerprint
         mark = fingerprint([made_of, clips.cast.mark, clips.source.crop, pasted])
         path = self.bank.folder / f"held-out-{mark}.safetensors"
