@@ -204,7 +204,25 @@ def test_every_reward_trains_on_it(reward: str) -> None:
     )
     assert report.verdict.reliability is not None
     assert report.verdict.reliability.recordings == 10
+    assert (report.verdict.aside is not None) == (reward == "credit")
     assert ["reliability" in one for one in figures] == [False, False, False, True] * 3
+
+
+def test_noise_that_training_memorises_is_no_signal() -> None:
+    """48 pairs are drawn again and again, and 12 never: ω knows the noise of the 48 by heart."""
+    noise = torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    steps = ReinforceSettings(selector_steps=150, selector_batch=48, selector_lr=3e-3, settle=1.0)
+    figures: list[dict[str, float]] = []
+    selector = new_selector(SelectorConfig(5, 4, "one-hot", (64,)), 0)
+    verdict = train_selector(
+        selector, world(credit=noise), steps, 0, log=lambda step, found: figures.append(found)
+    ).verdict
+    assert figures[-1]["credit_correlation"] > 0.5
+    assert verdict.aside == 12
+    assert verdict.explained is not None
+    assert abs(verdict.explained) < 2 * verdict.chance
+    assert verdict.found is False
+    assert "of the credit of 12 pairs that training never drew" in str(verdict)
 
 
 def test_a_step_takes_well_under_a_composite() -> None:

@@ -124,7 +124,8 @@ class Chooser:
 
     def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
         """How sharp a choice by this Selector is."""
-        return resolve_sharpness(self.rank.sharpness, trained.card.reliability)
+        card = trained.card
+        return resolve_sharpness(self.rank.sharpness, card.reliability, card.recordings)
 
     def at_random(self) -> NDArray[np.int64]:
         """As many pairs of the same pool under the same caps and balance: int64 `[budget, 2]`."""
