@@ -191,14 +191,14 @@ def probed(found: float) -> Probe:
         (
             Verdict(80, 50, 0.5, None),
             True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training draws "
-            "them",
+            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
+            "draws them",
         ),
         (
             Verdict(80, 50, 0.5, None, aside=280, chance=0.1),
             True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of 280 pairs that training "
-            "never drew",
+            "ranking settled at step 50; ω explains 25.0 % of the credit of 280 pairs that "
+            "training never drew",
         ),
         (
             Verdict(80, 50, 0.1, None, aside=280, chance=0.1),  # 0.1 ± 0.1
@@ -209,9 +209,9 @@ def probed(found: float) -> Probe:
         (
             Verdict(80, 50, 0.5, None, recordings=3),
             True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training draws "
-            "them; validation holds only 3 recordings: too few to tell how reliable the reward is, "
-            "which takes 8",
+            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
+            "draws them; validation holds only 3 recordings: too few to tell how reliable the "
+            "reward is, which takes 8",
         ),
         (
             Verdict(80, None, 0.01, None),

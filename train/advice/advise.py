@@ -250,4 +250,7 @@ class _Questions:
         rule: LabelRule = next(rule for rule in RULES if rule == payment.rule)
         strength = float(np.median(none.strengths))
         answer, validation, crossfit = answer_reward(bench, pool, rule, strength)
-        return answer, replace(known, validation=validation, crossfit=crossfit)
+        recordings = self.prepared.recordings[self.prepared.rows["val"]]
+        return answer, replace(
+            known, validation=validation, crossfit=crossfit, recordings=len(np.unique(recordings))
+        )
