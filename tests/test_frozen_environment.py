@@ -24,7 +24,7 @@ from semantic_match.pool import Pool
 from train.batches import ClipSource
 from train.environment import CompositingEnvironment, FrozenFeatures, ValidationRows
 from train.frozen import crossfit
-from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds
+from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds, refuse_few
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips, draw_pairs
 from train.frozen.head import LinearHead
 from train.settings.full import StageOneSettings
@@ -259,6 +259,15 @@ def test_a_recording_lies_in_one_fold_and_folds_are_even(
 def test_fewer_recordings_than_folds_are_refused() -> None:
     with pytest.raises(InputError, match="reward_folds is 5 and there are 3 recordings"):
         deal_folds(np.array([0, 0, 1, 2]), np.zeros(4, np.int64), 5, 0)
+    with pytest.raises(InputError, match="into folds; leave --reward-folds out"):
+        refuse_few(5, 3)
+    with pytest.raises(
+        InputError,
+        match="as this run keeps its settings, give --reward-folds 6 or less, or leave "
+        "--reward-folds out, with another --out and --layers L --bank B, so",
+    ):
+        refuse_few(9, 6, "another --out and --layers L --bank B")
+    refuse_few(4, 4)
 
 
 def folded(folds: int = 5) -> tuple[FoldedClips, DrawnPairs, Tensor]:

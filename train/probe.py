@@ -27,8 +27,8 @@ def exchange_labels(
         seed: which ones, and which classes they get.
 
     Returns:
-        The data set with the copied labels, soft ones among them, and bool [N]: which rows of the bank carry a wrong
-        one. Every class is as likely as it is among the exchanged videos.
+        The data set with the copied labels, soft ones too, and bool [N]: which rows of the bank
+        carry a wrong one. Every class is as likely as it is among the exchanged videos.
 
     Raises:
         InputError: there is one class only.

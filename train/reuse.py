@@ -21,6 +21,7 @@ from l2a.runs import Run
 from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
+from train.frozen.crossfit import refuse_few_recordings
 from train.metrics import Metrics, draw_confusion, measure
 from train.opening import Opened, hold_to_data, open_data
 from train.origin import Origin
@@ -62,6 +63,8 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     )
     settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
     check_matches(opened.videos, settings.match)
+    if reuse.finetune:
+        refuse_few_recordings(opened.videos, settings.stage_one.reward_folds)
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     hold_to_data(run, opened)
     prepared = prepare_run(run, opened, settings.clips, settings.composite)

@@ -151,7 +151,8 @@ def _verdict(payment: Payment) -> str:
         return (
             "No difference: no pool and label rule is better than real clips alone by more than "
             f"chance among {len(payment.differences)} in any figure; the lowest loss is of "
-            f"{payment.nearest}: loss {near['loss'].plain()}, accuracy {near['top1'].points()} points."
+            f"{payment.nearest}: loss {near['loss'].plain()}, accuracy {near['top1'].points()} "
+            "points."
         )
     own = payment.differences[payment.pays]
     figures = {
