@@ -135,7 +135,9 @@ def evaluate(data: Path, out: Path, source: FromClassifier, settings: FullSettin
     run.write_skipped((*opened.videos.skipped, *viewed.skipped))
     logits = viewed.scores
     labels = np.array([classes.index(video.label) for video in viewed.videos], dtype=np.int64)
-    metrics = measure(logits, labels, classes)
+    groups = [video.group for video in viewed.videos]
+    recordings = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    metrics = measure(logits, labels, classes, recordings)
     write_json(run.path("metrics.json"), metrics.to_json())
     draw_confusion(run.path("confusion.png"), metrics, classes)
     with atomic_write(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:
