@@ -74,6 +74,7 @@ class Known:
 @dataclass(frozen=True)
 class Labels:
     labels: NDArray[np.int64]
+    soft: None = None
 
 
 def world(

@@ -97,7 +97,8 @@ def _crossfitted(
     # A pseudo-label may be wrong, and must not say what a pair is worth.
     rows = np.concatenate([prepared.labelled, prepared.rows["val"]])
     own = prepared.recordings[rows]
-    refuse_few(count, len(np.unique(own)), prepared.again)
+    if (there := len(np.unique(own))) < count:
+        refuse_few(count, there, prepared.again)
     folds = deal_folds(own, prepared.source.labels[rows], count, recipe.seed)
     # By recording: a pseudo-labelled clip may be cut from one that measures.
     fold_of_recording = np.full(int(prepared.recordings.max()) + 1, -1, np.int64)
