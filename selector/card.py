@@ -56,7 +56,9 @@ class SelectorCard:
         curves: how the last training went (`selector.model_card.curves_of`); {} likewise.
         reliability: how far the reward of its last training agreed with itself over other
             recordings; None where it was not measured, as where a Selector was stored before that
-            was.
+            was; nor of too few recordings.
+        recordings: how many validation recordings that reward was measured on; None where others
+            measured it, too, and where a Selector was stored before that was kept.
         versions: of Python and the packages that trained it.
         format_version: of these two files.
     """
@@ -81,6 +83,7 @@ class SelectorCard:
     videos: tuple[int, ...] = ()
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     reliability: Reliability | None = None
+    recordings: int | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
     format_version: int = FORMAT_VERSION
 
@@ -205,6 +208,7 @@ def read_card(path: Path, document: Any) -> SelectorCard:
         videos=fields.take_counts("videos") if "videos" in fields else (),
         curves={name: curves.take_all(name, float) for name in curves.names()},
         reliability=_read_reliability(fields) if document.get("reliability") else None,
+        recordings=None if document.get("recordings") is None else fields.take_size("recordings"),
         versions={name: versions.take(name, str) for name in versions.names()},
     )
 

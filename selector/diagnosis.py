@@ -19,8 +19,15 @@ import torch
 from torch import Tensor
 
 from l2a.errors import InputError
+from l2a.videos import counted
 from selector.calibration import Calibration
-from selector.reliability import Reliability, mean_reliability, measure_reliability
+from selector.reliability import (
+    FEWEST,
+    Reliability,
+    mean_reliability,
+    measure_reliability,
+    too_few,
+)
 
 WATCHED = 4096
 """Pairs that are ranked at every checkpoint."""
@@ -108,8 +115,8 @@ class RankingMonitor:
         first, last: float [n], logits at step 0 and at the last checkpoint; empty before.
         still: checkpoints in a row for which the ranking held still.
         settled_at: the step from which on it has held still; None when it does not.
-        explained: running mean of the correlation of logits with the advantage per pair; None
-            before the first, or when advantages are not per pair.
+        explained: running mean of the correlation of logits with the advantage per pair, of the
+            pairs that training draws; None before the first, or when advantages are not per pair.
         agreement: [halves, spread, recordings] of the reward's reliability at each checkpoint, of
             pairs drawn afresh each time.
     """
@@ -183,13 +190,17 @@ class Verdict:
     Attributes:
         steps: steps taken.
         settled_at: the step from which on ω's ranking held still; None when it did not.
-        explained: correlation of the logits with the advantages of pairs; None when those were of
+        explained: correlation of the logits with the credit of pairs; None when rewards were of
             subsets.
         probe: AUROC of the mislabelled videos; None without any.
         reliability: how far the reward agrees with itself over other recordings; None where that
             could not be measured.
         calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
             or nothing told pairs apart.
+        recordings: that validation measured the reward on; None where others measured it, too.
+        aside: how many pairs `explained` was measured on that training never drew; None where it
+            is of those that training drew.
+        chance: standard deviation of that where ω has nothing to do with credit; 0 if not measured.
     """
 
     steps: int
@@ -198,13 +209,16 @@ class Verdict:
     probe: Probe | None
     reliability: Reliability | None = None
     calibration: Calibration | None = None
+    recordings: int | None = None
+    aside: int | None = None
+    chance: float = 0.0
 
     @property
     def found(self) -> bool | None:
         """Whether ω means something; None when nothing that was measured shows it."""
         if self.probe is not None:
             return self.probe.auroc > 0.5 + 2 * self.probe.spread
-        return None if self.explained is None else self.explained > 0.05
+        return None if self.explained is None else self.explained > max(0.05, 2 * self.chance)
 
     def __str__(self) -> str:
         """One sentence for a person."""
@@ -224,7 +238,10 @@ class Verdict:
             parts = [f"ranking settled at step {self.settled_at}"]
         if self.explained is not None:
             share = 100 * max(self.explained, 0.0) ** 2
-            parts.append(f"ω explains {share:.1f} % of the credit of newly drawn pairs")
+            of = "pairs as training draws them"
+            if self.aside is not None:
+                of = f"{counted(self.aside, 'pair')} that training never drew"
+            parts.append(f"ω explains {share:.1f} % of the credit of {of}")
         if self.probe is not None:
             parts.append(
                 f"probe AUROC {self.probe.auroc:.2f} with {self.probe.mislabelled} mislabelled "
@@ -232,6 +249,8 @@ class Verdict:
             )
         if self.reliability is not None:
             parts.append(str(self.reliability))
+        elif self.recordings is not None and self.recordings < FEWEST:
+            parts.append(too_few(self.recordings))
         if self.calibration is not None:
             parts.append(str(self.calibration))
         return parts

@@ -83,6 +83,10 @@ class StepResult:
 class Environment(Protocol):
     """The classification network and the validation process (Sec. 4.1), as the loop sees them."""
 
+    @property
+    def keeps_aside(self) -> bool:
+        """Whether `sample_aside` gives pairs that `sample` never gives."""
+
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` pairs of the pool. All randomness comes from `generator`."""
 

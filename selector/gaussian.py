@@ -94,6 +94,11 @@ class GaussianEnvironment:
             labels[background],
         )
 
+    @property
+    def keeps_aside(self) -> bool:
+        """No."""
+        return False
+
     def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
         """As `sample`: of 57,600 pairs hardly one comes twice."""
         return self.sample(count, generator)

@@ -20,7 +20,7 @@ _STRETCHES = 10
 _CURVES = {
     "reward_mean": "mean reward",
     "validation_loss": "validation loss",
-    "credit_correlation": "correlation of ω with the credit of newly drawn pairs",
+    "credit_correlation": "correlation of ω with the credit of pairs as training draws them",
     "reliability": "agreement of the reward with itself over other recordings",
 }
 

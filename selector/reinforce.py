@@ -20,7 +20,14 @@ from l2a.checkpoints import optimizer_tensors, restore_optimizer, with_prefix, w
 from l2a.errors import InputError, L2AError
 from selector import reward as rewards
 from selector.calibration import Calibration, calibrate
-from selector.diagnosis import IN_A_ROW, WATCHED, Probe, RankingMonitor, Verdict
+from selector.diagnosis import (
+    IN_A_ROW,
+    WATCHED,
+    Probe,
+    RankingMonitor,
+    Verdict,
+    correlation,
+)
 from selector.environment import Environment, PairBatch, StepResult
 from selector.network import Selector, Side
 from selector.settings import ReinforceSettings
@@ -30,6 +37,8 @@ EMPTY_STEPS_IN_A_ROW = 100
 
 _COMPARED = 2
 """Batches of pairs whose credit is measured by recording at a checkpoint."""
+_JUDGED = 16
+"""Batches of pairs kept aside, at most, whose credit ω is compared with at the end."""
 _FITTED = 4
 """Batches of new pairs that ω is fitted to at the end."""
 
@@ -76,10 +85,12 @@ class DiagnosisContext:
             exchanged on purpose; None without a probe.
         trained_before: the Selector is being fine-tuned, so that a ranking may settle where it
             began; a random one has to leave its start first.
+        recordings: of validation, by which alone credit is measured; None where by others, too.
     """
 
     mislabelled: Tensor | None = None
     trained_before: bool = False
+    recordings: int | None = None
 
     def probe(self, logits: Tensor, rows: Tensor) -> Probe | None:
         """What the mislabelled videos say of a ranking, see `Probe.of`."""
@@ -187,11 +198,14 @@ def train_selector(
         if due and checkpoints.save is not None:
             checkpoints.save(*learner.state(progress))
 
+    aside = _judge_aside(learner, progress) if reward.measurements.credit else None
     calibration = _calibrate(learner, progress) if reward.measurements.credit else None
     probe = known.probe(*_watched(selector, environment))
+    explained, pairs, chance = aside or (watch.explained, None, 0.0)
     verdict = Verdict(
-        progress.step, watch.settled_at, watch.explained, probe, watch.reliability, calibration
-    )
+        progress.step, watch.settled_at, explained, probe, watch.reliability, calibration,
+        known.recordings, pairs, chance,
+    )  # fmt: skip
     return TrainingReport(progress.step, progress.skipped, progress.delta, verdict)
 
 
@@ -284,6 +298,25 @@ def _look(
     credit = learner.environment.credit_matrix(batch)
     _finite(step, "reward", credit)
     return figures | watch.note_credit(credit, batch.classes[:, 0])
+
+
+def _judge_aside(learner: _TrainingState, progress: _Progress) -> tuple[float, int, float] | None:
+    """Correlation of logits and credit over pairs that training never drew, their number, and how
+    far it spreads by chance.
+
+    Training draws some pairs again and again and memorises them: what ω says of their credit, even
+    of noise, is no finding. None where the environment keeps no pairs aside.
+    """
+    if not learner.environment.keeps_aside:
+        return None
+    most, generator = _JUDGED * learner.settings.selector_batch, _step_generator(learner.seed, 0, 4)
+    batch = learner.environment.sample_aside(most, generator)
+    credit = learner.environment.credit_matrix(batch).sum(dim=1).cpu()
+    _finite(progress.step, "reward", credit)
+    # Pairs share videos, and what ω says of one it says of all its pairs.
+    alone = min(len(side.unique()) for side in batch.rows.T)
+    found = correlation(score_pairs(learner.selector, batch).cpu(), credit)
+    return found, len(batch.rows), alone**-0.5
 
 
 def _calibrate(learner: _TrainingState, progress: _Progress) -> Calibration | None:

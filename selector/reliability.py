@@ -6,7 +6,8 @@ actor, scene and light, so what counts is how many RECORDINGS the reward has see
 clips. The credit of a pair is a sum over recordings (`reward.credit_by_recording`); measured on two
 random halves of them, twice, it ranks the same pairs, and the correlation of the two rankings is
 the reliability of half the validation set. Spearman and Brown (1910) say what follows for the whole
-set, and how many recordings a wanted reliability takes.
+set, and how many recordings a wanted reliability takes. How far halvings differ is no error where
+recordings are few: two of them have one halving, by which any noise looks certain.
 
 Pure functions; a pair is compared with the pairs of its foreground's class alone, because which
 class deserves more pairs is decided by caps and --balance.
@@ -21,6 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from l2a.videos import counted
+
+FEWEST = 8
+"""Recordings below which nothing tells a reliable reward from noise."""
 HALVINGS = 50
 """How often the recordings are halved at random."""
 TARGET = 0.5
@@ -42,7 +47,8 @@ class Reliability:
         halves: rank correlation of credit measured on two halves of the recordings, within the
             foreground's class, −1..1: the mean over random halvings.
         spread: its standard deviation over the halvings.
-        recordings: how many validation recordings there were, 2 or more.
+        recordings: how many validation recordings there were, `FEWEST` or more; what earlier
+            versions stored may have fewer.
     """
 
     halves: float
@@ -53,6 +59,17 @@ class Reliability:
     def whole(self) -> float:
         """What follows for the whole validation set, −1..1 (Spearman-Brown for twice as many)."""
         return spearman_brown(self.halves, 2)
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of `halves` where recordings have nothing in common.
+
+        Halves share the recordings that they are dealt from, so that of R recordings their
+        agreement varies by √(R / (R − 2)) times as much as from halving to halving.
+        """
+        if self.recordings <= 2:
+            return math.inf
+        return self.spread * math.sqrt(self.recordings / (self.recordings - 2))
 
     @property
     def needed(self) -> int | None:
@@ -91,10 +108,10 @@ def measure_reliability(
         seed: of the halvings.
 
     Returns:
-        None where there are fewer than two recordings, or no two pairs of one class.
+        None where there are fewer than `FEWEST` recordings, or no two pairs of one class.
     """
     count = credit.shape[1]
-    if count < 2 or int(classes.bincount().max()) < 2:
+    if count < FEWEST or int(classes.bincount().max()) < 2:
         return None
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(halvings, count, generator=generator).argsort(dim=1)
@@ -165,13 +182,22 @@ def recordings_needed(reliability: float, recordings: int, target: float = TARGE
 
 
 def mean_reliability(found: Sequence[Reliability]) -> Reliability | None:
-    """What several looks at different pairs say together; None without any."""
-    if not found:
+    """What several looks at different pairs say together; None without any, or of too few
+    recordings, as earlier versions noted them."""
+    if not found or found[-1].recordings < FEWEST:
         return None
     return Reliability(
         sum(one.halves for one in found) / len(found),
         sum(one.spread for one in found) / len(found),
         found[-1].recordings,
+    )
+
+
+def too_few(recordings: int) -> str:
+    """Why there is no reliability, for a person, without a full stop."""
+    return (
+        f"validation holds only {counted(recordings, 'recording')}: too few to tell how reliable "
+        f"the reward is, which takes {FEWEST}"
     )
 
 

@@ -26,7 +26,7 @@ from l2a.progress import Report
 from selector.caps import SelectionLimits
 from selector.protocols import Counts, Logits, Numbers, PairPool, Pairs, Scorer
 from selector.rank import RankedPairs, Selection, select_top
-from selector.reliability import SURE, USABLE, Reliability
+from selector.reliability import FEWEST, SURE, USABLE, Reliability, too_few
 from selector.score import RandomScorer
 from selector.settings import sharpness_share
 
@@ -45,11 +45,13 @@ class Sharpness:
         share: of each foreground class's pairs that is kept; 0 picks the best.
         reliability: of the whole validation set, which "auto" went by; None where it was not
             measured.
+        few: the recordings of a validation set that holds too few to tell it; None for others.
     """
 
     asked: str
     share: float
     reliability: float | None = None
+    few: int | None = None
 
     @property
     def used(self) -> str:
@@ -60,6 +62,8 @@ class Sharpness:
         """One line, without a full stop."""
         if self.asked != "auto":
             return f"sharpness {self.used}, as asked for"
+        if self.few is not None:
+            return f"sharpness {self.used}: {too_few(self.few)}"
         if self.reliability is None:
             return f"sharpness {self.used}: how reliable the reward was is not known"
         found = f"sharpness {self.used}: the reward's reliability is {self.reliability + 0.0:.2f}"
@@ -70,15 +74,23 @@ class Sharpness:
         return f"{found}, below {USABLE:g}"
 
 
-def resolve_sharpness(asked: str, reliability: Reliability | None) -> Sharpness:
+def resolve_sharpness(
+    asked: str, reliability: Reliability | None, recordings: int | None = None
+) -> Sharpness:
     """What a setting comes to with a reward of this reliability.
 
     Args:
         asked: "auto", or what `sharpness_share` takes.
         reliability: of the Selector's reward; None where it was not measured, and then "auto" picks
             the best, as before there was a choice.
+        recordings: that validation measured the reward on; of too few "auto" draws at random. None
+            where that is not known or others measured it, too.
     """
-    whole = None if reliability is None else reliability.whole
+    count = recordings if reliability is None else reliability.recordings
+    few = count if count is not None and count < FEWEST else None
+    whole = None if reliability is None or few else reliability.whole
+    if asked == "auto" and few is not None:
+        return Sharpness(asked, 1.0, None, few)
     if asked != "auto":
         return Sharpness(asked, sharpness_share(asked), whole)
     if whole is None or whole >= SURE:

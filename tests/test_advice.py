@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +19,10 @@ from planted import CLASSES, PlantedBank, planted_data
 from l2a.arguments import parse
 from l2a.errors import InputError
 from l2a.videos import Video, VideoSet
-from selector.reliability import Reliability
+from selector.reliability import Reliability, class_rank_correlation
+from train.advice.advise import _Questions
 from train.advice.arms import NONE, Bench, HeldOut, drawable_pools
+from train.advice.chance import chance_of_agreement
 from train.advice.doubts import (
     Doubts,
     Noise,
@@ -33,12 +36,16 @@ from train.advice.looking import CannotSay, Folds, sampled
 from train.advice.masks import answer_masks
 from train.advice.paying import Payment, answer_pays, choose_arm, compare
 from train.advice.recommend import Known, recommend, settings_yaml
-from train.advice.reward import Agreement, answer_reward
+from train.advice.reward import Agreement, answer_reward, tells
+from train.advice.scenes import HeldOutScenes
 from train.advice.scores import Estimate
 from train.advice.seeing import answer_eyes, answer_scenes
 from train.commands import ALL_GROUPS, COMMANDS
 from train.frozen.head import STRENGTHS, HeadProblem, choose_l2, walk_l2
 from train.prepared import PreparedData
+from train.scene_test.cast import Cast, Listed
+from train.scene_test.clips import SceneClips
+from train.scene_test.scores import SAID
 from train.settings.advice import AdviceSettings, EyesSettings
 
 
@@ -61,6 +68,30 @@ def measured(
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str, HeldOut], Payment]:
     bench = bench_of(planted_data(), tmp_path_factory.mktemp("planted"))
     return bench, *measured(bench)
+
+
+# What is kept
+
+
+def test_features_of_scenes_are_kept_apart_by_the_bank_that_their_clips_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Banks that lie beside each other share the folder: the same ids, crop and blend, clips of
+    another length."""
+    made = iter((1.0, 2.0))
+    monkeypatch.setattr(
+        "train.advice.advise.answers",
+        lambda predict, clips: {"scene_alone": np.full((1, 2), next(made), np.float32)},
+    )
+    questions = _Questions(*[cast(Any, None)] * 4, cast(Any, SimpleNamespace(folder=tmp_path)))
+    source = planted_data().source
+    for print_, expected in (("of 8 frames", 1.0), ("of 4 frames", 2.0), ("of 8 frames", 1.0)):
+        bank = SimpleNamespace(fingerprint=print_)
+        clips = SimpleNamespace(
+            source=replace(source, bank=cast(Any, bank)), cast=SimpleNamespace(mark="ids")
+        )
+        found = questions._scene_features(cast(Any, clips))
+        assert found["scene_alone"].tolist() == [[expected] * 2]
 
 
 # Folds and samples
@@ -178,6 +209,8 @@ def own(top1: float, loss: float = 0.0, mixed_rand: float = 0.0) -> dict[str, Es
         ({"a": own(0.0, 0.0, 0.1)}, ("a", "mixed_rand")),
         ({"a": own(-0.05, 0.0, 0.1)}, (None, "")),
         ({"a": own(0.021), "b": own(0.0)}, (None, "")),  # two errors are too few for two arms
+        ({"a": own(0.023)}, (None, "")),  # and too few for three figures: 2.39 are asked for
+        ({"a": {"top1": Estimate(0.023, 0.01), "loss": Estimate(0, 0.01)}}, ("a", "top1")),
         ({}, (None, "")),
     ],
 )
@@ -264,6 +297,27 @@ def test_eyes_are_held_against_chance(tmp_path: Path) -> None:
     assert said[3.0].figures["chance"] == said[3.0].figures["largest_class"] == 0.25
 
 
+def test_chance_for_scenes_is_no_less_than_naming_the_largest_class() -> None:
+    """Of 4 clips 3 are of class 0, of 2 classes; of the scenes of actors on others 1 of 4 is."""
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    lists = {
+        "scene_alone": Listed(np.array([[0, 0], [1, 1], [2, 2], [3, 3]]), np.arange(4)),
+        "mixed_rand": Listed(np.array([[0, 3], [1, 4], [2, 5], [3, 0]]), np.arange(4)),
+    }
+    source = replace(planted_data().source, labels=labels)
+    clips = SceneClips(source, Cast(np.arange(4), lists, "abcdef"), np.arange(4), 4)
+    scenes = HeldOutScenes(clips, {}, {})
+    right = np.array([1.0, 1, 1, 0])  # a head that says 0 of everything
+    held = cast(Any, SimpleNamespace(scenes={
+        "scene_alone": right, "mixed_rand": right, SAID: 1 - right,
+    }))  # fmt: skip
+    said = answer_scenes(cast(Any, SimpleNamespace(classes=(0, 1))), held, scenes)
+    assert said.verdict.endswith("of the clips away: no difference to chance, 75.0 %.")
+    chances = {name: said.figures[name]["chance"] for name in held.scenes}
+    assert chances == {"scene_alone": 0.75, "mixed_rand": 0.75, SAID: 0.75}
+    assert "of the actors are known (chance 75.0 %)" in said.lines[0]
+
+
 # Reward
 
 
@@ -278,6 +332,56 @@ def test_the_reliability_of_a_reward_is_said(
     assert crossfit is not None and crossfit.recordings == 20
     assert f"{crossfit.value:.2f}; chance is 0 ± {crossfit.chance:.2f}" in said.lines[1]
     assert said.figures["crossfit"]["recordings"] == 20
+
+
+def test_a_reward_of_few_recordings_is_said_to_be_unknown(tmp_path: Path) -> None:
+    prepared = planted_data(5, 1)
+    bench = bench_of(prepared, tmp_path)
+    pools, _ = drawable_pools(prepared, ("any",), 0)
+    said, validation, crossfit = answer_reward(bench, pools[0], "actor", 0.01)
+    few = (
+        "validation holds only 4 recordings: too few to tell how reliable the reward is, which "
+        "takes 8"
+    )
+    assert validation is None and crossfit is not None
+    assert said.verdict == f"That is not known: {few}."
+    assert said.figures["validation"] == {"recordings": 4}
+    known = Known(EyesSettings(), payment("any | actor"), None, None, recordings=4)
+    assert [(one.value, one.why) for one in recommend(known) if one.name == "selection"] == [
+        ("random", few)
+    ]
+    assert not tells(Reliability(0.9, 0.0, 2))  # two recordings have one halving
+
+
+def test_chance_of_agreement_knows_that_pairs_share_recordings() -> None:
+    """In worlds of noise, of the recordings and of the pair alone: old errors of (n − C)^−½ take
+    it for a finding in one world of six."""
+    told = {"pairs": 0, "recordings": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sides = rng.integers(24, size=(200, 2))
+        classes = sides[:, 0] % 4
+        first, second = (
+            torch.from_numpy(
+                rng.normal(size=24)[sides[:, 0]] + rng.normal(size=24)[sides[:, 1]]
+                + 0.5 * rng.normal(size=200)
+            )
+            for _ in range(2)
+        )  # fmt: skip
+        value = class_rank_correlation(first[:, None], second[:, None], torch.from_numpy(classes))
+        chance = chance_of_agreement(first, second, sides, classes, seed)
+        told["recordings"] += Agreement(float(value), chance, 24).tells
+        told["pairs"] += Agreement(float(value), 196**-0.5, 24).tells
+    assert told["pairs"] >= 7
+    assert told["recordings"] <= 5  # of 60; one in forty is to be expected
+
+
+def test_chance_of_pairs_that_share_nothing_is_that_of_ranks() -> None:
+    first, second = torch.randn(2, 120, generator=torch.Generator().manual_seed(0)).double()
+    alone = np.arange(240).reshape(120, 2)
+    found = chance_of_agreement(first, second, alone, np.zeros(120, np.int64), 0)
+    assert found == pytest.approx(119**-0.5, rel=0.15)
+    assert math.isinf(chance_of_agreement(first, second, alone, np.arange(120), 0))
 
 
 def test_a_reward_without_recordings_has_no_reliability(tmp_path: Path) -> None:
@@ -400,6 +504,8 @@ WRONG = Doubts((cast(Any, None),) * 30, Noise(1.0, 0.1, 0.02), 200)
           "weights": None}),
         (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5, WRONG),
          {"selection": "selector", "drop_real": 0.1}),
+        (Known(EyesSettings(), payment("any | actor"), None, None, 5, WRONG, 0, 3),
+         {"selection": "selector", "drop_real": 0.1}),
     ],
 )  # fmt: skip
 def test_the_settings_are_those_that_a_training_takes(
@@ -419,6 +525,30 @@ def test_the_settings_are_those_that_a_training_takes(
     assert {name: parsed[name] for name in values} == values
     assert parsed["layers"] == Path("layers of mine")
     assert text.count("\n# ") >= len(found)
+
+
+@pytest.mark.parametrize(
+    ("own", "folds", "doubts", "why"),
+    [
+        (RELIABLE, None, None, "the reward's reliability is 0.46 over 40 recordings"),
+        (RELIABLE, None, WRONG, "the reward's reliability is 0.46 over 40 recordings"),
+        (CHANCE, None, WRONG, "it tells videos with wrong labels"),
+        (None, None, WRONG, "it tells videos with wrong labels"),
+        (CHANCE, None, None, "the reward's reliability is 0.04: a Selector's choice would be no "
+                             "difference"),
+        (Reliability(0.1, 0.1, 40), None, None, "the reward's reliability is 0.18, beyond chance "
+                                                "it is not: a Selector's choice would be no "
+                                                "difference"),
+        (CHANCE, Agreement(0.12, 0.04, 99), WRONG, "credit by cross-fitting on 99 recordings "
+                                                   "agrees by 0.12 with others"),
+    ],
+)  # fmt: skip
+def test_the_reason_for_a_selection_speaks_for_it(
+    own: Reliability | None, folds: Agreement | None, doubts: Doubts | None, why: str
+) -> None:
+    known = Known(EyesSettings(), payment("any | actor"), own, folds, 5, doubts)
+    [selection] = [one for one in recommend(known) if one.name == "selection"]
+    assert selection.why == why
 
 
 @pytest.mark.parametrize(

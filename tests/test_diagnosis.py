@@ -191,19 +191,39 @@ def probed(found: float) -> Probe:
         (
             Verdict(80, 50, 0.5, None),
             True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of newly drawn pairs",
+            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
+            "draws them",
+        ),
+        (
+            Verdict(80, 50, 0.5, None, aside=280, chance=0.1),
+            True,
+            "ranking settled at step 50; ω explains 25.0 % of the credit of 280 pairs that "
+            "training never drew",
+        ),
+        (
+            Verdict(80, 50, 0.1, None, aside=280, chance=0.1),  # 0.1 ± 0.1
+            False,
+            "no signal found: ω is no better than chance at telling credit; ranking settled at "
+            "step 50; ω explains 1.0 % of the credit of 280 pairs that training never drew",
+        ),
+        (
+            Verdict(80, 50, 0.5, None, recordings=3),
+            True,
+            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
+            "draws them; validation holds only 3 recordings: too few to tell how reliable the "
+            "reward is, which takes 8",
         ),
         (
             Verdict(80, None, 0.01, None),
             False,
             "no signal found: ω is no better than chance at telling credit; ranking still moving "
-            "at step 80; ω explains 0.0 % of the credit of newly drawn pairs",
+            "at step 80; ω explains 0.0 % of the credit of pairs as training draws them",
         ),
         (
             Verdict(80, None, -0.5, None),
             False,
             "no signal found: ω is no better than chance at telling credit; ranking still moving "
-            "at step 80; ω explains 0.0 % of the credit of newly drawn pairs",
+            "at step 80; ω explains 0.0 % of the credit of pairs as training draws them",
         ),
         (
             Verdict(80, 0, None, None),
@@ -221,8 +241,8 @@ def probed(found: float) -> Probe:
             Verdict(80, 50, 0.5, probed(0.9)),  # credit is well explained, and yet
             False,
             "no signal found: ω is no better than chance on the probe; ranking settled at step "
-            "50; ω explains 25.0 % of the credit of newly drawn pairs; probe AUROC 0.90 with 4 "
-            "mislabelled videos (chance 0.50 ± 0.22)",
+            "50; ω explains 25.0 % of the credit of pairs as training draws them; probe AUROC 0.90 "
+            "with 4 mislabelled videos (chance 0.50 ± 0.22)",
         ),
         (
             Verdict(80, 50, None, probed(0.06)),

@@ -24,7 +24,7 @@ from semantic_match.pool import Pool
 from train.batches import ClipSource
 from train.environment import CompositingEnvironment, FrozenFeatures, ValidationRows
 from train.frozen import crossfit
-from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds
+from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds, refuse_few
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips, draw_pairs
 from train.frozen.head import LinearHead
 from train.settings.full import ClassifierSettings, StageOneSettings
@@ -204,7 +204,25 @@ def test_every_reward_trains_on_it(reward: str) -> None:
     )
     assert report.verdict.reliability is not None
     assert report.verdict.reliability.recordings == 10
+    assert (report.verdict.aside is not None) == (reward == "credit")
     assert ["reliability" in one for one in figures] == [False, False, False, True] * 3
+
+
+def test_noise_that_training_memorises_is_no_signal() -> None:
+    """48 pairs are drawn again and again, and 12 never: ω knows the noise of the 48 by heart."""
+    noise = torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    steps = ReinforceSettings(selector_steps=150, selector_batch=48, selector_lr=3e-3, settle=1.0)
+    figures: list[dict[str, float]] = []
+    selector = new_selector(SelectorConfig(5, 4, "one-hot", (64,)), 0)
+    verdict = train_selector(
+        selector, world(credit=noise), steps, 0, log=lambda step, found: figures.append(found)
+    ).verdict
+    assert figures[-1]["credit_correlation"] > 0.5
+    assert verdict.aside == 12
+    assert verdict.explained is not None
+    assert abs(verdict.explained) < 2 * verdict.chance
+    assert verdict.found is False
+    assert "of the credit of 12 pairs that training never drew" in str(verdict)
 
 
 def test_a_step_takes_well_under_a_composite() -> None:
@@ -241,6 +259,15 @@ def test_a_recording_lies_in_one_fold_and_folds_are_even(
 def test_fewer_recordings_than_folds_are_refused() -> None:
     with pytest.raises(InputError, match="reward_folds is 5 and there are 3 recordings"):
         deal_folds(np.array([0, 0, 1, 2]), np.zeros(4, np.int64), 5, 0)
+    with pytest.raises(InputError, match="into folds; leave --reward-folds out"):
+        refuse_few(5, 3)
+    with pytest.raises(
+        InputError,
+        match="as this run keeps its settings, give --reward-folds 6 or less, or leave "
+        "--reward-folds out, with another --out and --layers L --bank B, so",
+    ):
+        refuse_few(9, 6, "another --out and --layers L --bank B")
+    refuse_few(4, 4)
 
 
 def folded(folds: int = 5) -> tuple[FoldedClips, DrawnPairs, Tensor]:

@@ -72,7 +72,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SelectorWithTrunk]:
     out = tmp_path_factory.mktemp("whole")
-    return out, run_stage_one(*world, recipe_of(), out / "stage_one", out / "selector")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selector.reliability.FEWEST", 2)  # there are 3 recordings
+        return out, run_stage_one(*world, recipe_of(), out / "stage_one", out / "selector")
 
 
 def test_it_leaves_what_a_training_on_clips_leaves(whole: tuple[Path, SelectorWithTrunk]) -> None:
@@ -94,8 +96,10 @@ def test_it_leaves_what_a_training_on_clips_leaves(whole: tuple[Path, SelectorWi
 
 
 def test_the_same_again_is_the_same(
-    world: World, whole: tuple[Path, SelectorWithTrunk], tmp_path: Path
-) -> None:
+    world: World, whole: tuple[Path, SelectorWithTrunk], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("selector.reliability.FEWEST", 2)
     run_stage_one(*world, recipe_of(), tmp_path / "stage_one", tmp_path / "selector")
     for file in ("selector/selector.safetensors", "selector/selector.json"):
         assert (tmp_path / file).read_bytes() == (whole[0] / file).read_bytes()
@@ -129,13 +133,17 @@ def test_other_ways_to_measure_train_too(
     assert environment._start[0].any() == (not recipe.stage.fresh_head)
     prepared = world[0]
     folded = "reward_folds" in stage
+    assert trained.card.reliability is None
     if folded:
-        assert trained.card.reliability is None
+        assert trained.card.recordings is None
     else:
-        assert trained.card.reliability is not None
         chosen = validation_subset(prepared, 6, 0)
         recordings = len(np.unique(prepared.recordings[chosen]))
-        assert trained.card.reliability.recordings == recordings
+        assert trained.card.recordings == recordings < 8
+        few = f"validation holds only {recordings} recordings: too few to tell"
+        assert few in trained.card.verdict
+        sharpness = chooser(world, "auto").sharpness(trained)
+        assert sharpness.used == "random" and few in str(sharpness)
     assert ("the warmed-up trunk is not" in " ".join(said)) == (folded and not freeze)
 
 
@@ -183,7 +191,8 @@ def chooser(world: World, sharpness: str, seed: int = 0) -> Chooser:
 
 def reliable(trained: SelectorWithTrunk, halves: float | None) -> SelectorWithTrunk:
     found = None if halves is None else Reliability(halves, 0.01, 30)
-    return dataclasses.replace(trained, card=dataclasses.replace(trained.card, reliability=found))
+    card = dataclasses.replace(trained.card, reliability=found, recordings=None)
+    return dataclasses.replace(trained, card=card)
 
 
 def test_the_card_of_an_earlier_version_says_nothing_of_reliability(

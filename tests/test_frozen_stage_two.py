@@ -50,7 +50,7 @@ def stage_of(folder: Path, l2: float | None = 1e-2, **settings: Any) -> FrozenSt
     source = make_source(folder / "bank", classes=3)
     rows = {"train": np.array([0, 1, 2, 3, 4, 5, 6, 8]), "val": np.array([7, 9]),
             "test": np.arange(10, 12)}  # fmt: skip
-    videos: Any = SimpleNamespace(classes=("a", "b", "c"))
+    videos: Any = SimpleNamespace(classes=("a", "b", "c"), videos=())
     prepared = PreparedData(videos, source.bank, source, rows, {}, cast(LayerStore, None))
     classifier = ClassifierSettings(network="tiny3d", batch_size=4, device="cpu", freeze_trunk=True)
     return FrozenStageTwo(
@@ -196,7 +196,11 @@ def test_the_table_gives_spread_and_standard_error_by_hand() -> None:
     assert lines[1].split() == ["random", "pairs", "60.0%", "11.5", "5.8", "+20.0", "2.000", "4"]
     assert lines[2].split() == ["no", "composites", "40.0%", "-", "-", "1.500", "1"]
     assert "over draws" in lines[3]
-    assert "±5.0" in lines[4]
+    assert lines[4].endswith("±5.0 (1 s.e. if clips were independent)")
+    of_recordings = [Arm(arm.name, tuple(one | {"top1_error": 0.08} for one in arm.results), 0.1)
+                     for arm in arms]  # fmt: skip
+    last = table_of_draws(of_recordings, clips=100).splitlines()[-1]
+    assert last.endswith("one accuracy is uncertain by ±8.0 (1 s.e. over recordings)")
 
 
 def test_a_run_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

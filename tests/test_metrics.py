@@ -24,6 +24,19 @@ def test_by_hand() -> None:
     assert metrics.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
 
 
+def test_the_error_is_over_recordings() -> None:
+    """Of recordings 7 and 9 all and none are right: residuals ±1, 2/1 · (1 + 1) / 4² = 1/4."""
+    logits = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]]
+    labels, names = np.zeros(4, np.int64), ["a", "b"]
+    assert measure(logits, labels, names, np.array([7, 7, 9, 9])).top1_error == 0.5
+    apart = measure(logits, labels, names, np.arange(4))
+    assert apart.top1_error == pytest.approx((4 / 3 * 4 * 0.25 / 16) ** 0.5)
+    assert measure(logits, labels, names, np.zeros(4, np.int64)).top1_error is None
+    before = measure(logits, labels, names).to_json()
+    assert before.pop("top1_error") is None
+    assert Metrics.from_json(before).top1_error is None  # of an earlier version
+
+
 def test_top5_counts_the_five_highest_and_ties_go_to_the_lower_class() -> None:
     logits = np.zeros((1, 7), dtype=np.float32)
     assert measure(logits, np.array([4]), list("abcdefg")).top5 == 1.0

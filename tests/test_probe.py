@@ -20,6 +20,8 @@ class Labels:
     """Of a source, what a probe looks at."""
 
     labels: NDArray[np.int64]
+    num_classes: int = 4
+    soft: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,18 @@ def test_nothing_else_of_the_workspace_changes() -> None:
 def test_a_data_set_of_one_class_has_nothing_to_exchange() -> None:
     with pytest.raises(InputError, match=r"probe is 0\.25, but the data set has one class"):
         exchanged(labelled_videos([0, 0, 0, 0], 1), 0.25, 0)
+
+
+def test_soft_labels_are_exchanged_with_the_classes() -> None:
+    """They go before classes: without theirs nothing would be mislabelled."""
+    labelled = labelled_videos([0, 0, 1, 1, 2, 2], 4)
+    soft = np.full((6, 4), 0.1, np.float32)
+    soft[np.arange(6), labelled.source.labels] = 0.7
+    before = soft.copy()
+    source = replace(labelled.source, soft=soft)
+    found, wrong = exchange_labels(replace(labelled, source=source), 0.5, 0)  # type: ignore[arg-type]
+    after = found.source.soft
+    assert after is not None and wrong.sum() == 3
+    assert np.array_equal(after[wrong], np.eye(4)[found.source.labels[wrong]])
+    assert np.array_equal(after[~wrong], before[~wrong])
+    assert np.array_equal(soft, before)

@@ -59,7 +59,11 @@ def test_a_label_counts_from_the_threshold_on() -> None:
 
 def test_none_sure_enough_says_how_far_the_surest_is() -> None:
     with pytest.raises(InputError, match=r"0\.95: the surest of 3 unlabelled clips has 0\.900"):
-        replace(FOUND, threshold=0.95).require_some()
+        replace(FOUND, threshold=0.95).require_some("another --out and --layers L --bank B")
+    with pytest.raises(
+        InputError, match=r"a lower --pseudo-threshold with another --out and --layers L --bank B,"
+    ):
+        replace(FOUND, threshold=0.95).require_some("another --out and --layers L --bank B")
 
 
 def test_accepted_clips_join_the_labelled_ones(tmp_path: Path) -> None:

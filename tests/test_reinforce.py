@@ -215,6 +215,8 @@ class Scripted:
         self.taken += 1
         return StepResult(torch.tensor(loss).reshape(-1), self.before, self.credit)
 
+    keeps_aside = False
+
     def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
         return self.sample(count, generator)
 

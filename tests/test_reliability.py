@@ -128,14 +128,41 @@ def test_noise_does_not_agree_with_itself(seed: int) -> None:
 @given(st.integers(0, 10_000), st.floats(0.1, 100), st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
 def test_neither_scale_nor_names_of_classes_matter(seed: int, scale: float, by: int) -> None:
-    credit, classes = drawn(30, 6, seed=seed), torch.arange(30) % 3
+    credit, classes = drawn(30, 9, seed=seed), torch.arange(30) % 3
     one = measure_reliability(credit, classes)
     assert one == measure_reliability(2.0 ** round(math.log2(scale)) * credit, classes + by)
 
 
-def test_one_recording_has_no_halves() -> None:
-    assert measure_reliability(drawn(5, 1), torch.zeros(5, dtype=torch.int64)) is None
-    assert measure_reliability(drawn(5, 4), torch.arange(5)) is None
+def test_few_recordings_or_pairs_have_no_reliability() -> None:
+    one_class = torch.zeros(5, dtype=torch.int64)
+    for count in (1, 2, 7):
+        assert measure_reliability(drawn(5, count), one_class) is None
+    assert measure_reliability(drawn(5, 8), one_class) is not None
+    assert measure_reliability(drawn(5, 8), torch.arange(5)) is None
+
+
+@pytest.mark.parametrize("recordings", [8, 9, 30])
+def test_the_error_is_what_noise_spreads_by(recordings: int) -> None:
+    """Pairs share 6 videos of a class, so that noise agrees by far more than 1 / √n of them."""
+    halves, errors = [], []
+    videos = torch.arange(96) % 24
+    for seed in range(120):
+        credit = drawn(24, recordings, seed=seed)[videos] + 0.5 * drawn(96, recordings, seed=seed)
+        found = measure_reliability(credit, videos % 4, seed=seed)
+        assert found is not None
+        halves.append(found.halves)
+        errors.append(found.error)
+    spread = torch.tensor(halves).square().mean().sqrt()
+    assert float(spread) == pytest.approx(sum(errors) / len(errors), rel=0.2)
+    sure = sum(one > 2 * error for one, error in zip(halves, errors, strict=True))
+    assert sure < 0.1 * len(halves)
+
+
+def test_what_earlier_versions_noted_of_few_recordings_is_none() -> None:
+    assert mean_reliability([Reliability(0.9, 0.0, 2)] * 3) is None
+    assert Reliability(0.9, 0.0, 2).error == math.inf
+    watch = RankingMonitor(agreement=[[0.9, 0.1, 7.0]])  # of a state that was saved
+    assert watch.reliability is None
 
 
 def test_the_planted_world_agrees_where_validation_is_large() -> None:

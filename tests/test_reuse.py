@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from tiny_data import CLASSES, write_tiny
 
 from l2a.cli import main
+from l2a.errors import InputError
 from l2a.networks import build_trunk
 from l2a.pairs import read_pairs, read_spares
 from selector.card import SelectorCard
 from selector.checkpoint import load_selector, save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
+from train.choosing import Chooser
 from train.environment import CompositingEnvironment
+from train.report.choice import stage_one
+from train.transfer import Reuse, refuse_unused
 
 STATIC = make_embedder("static")
 CONFIG = SelectorConfig(128, STATIC.dim, hidden=(16, 8), agreement_scale=8.0, dropout=0.5)
@@ -244,6 +250,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         ("train", ["--selector="], "--selector is empty"),
         ("train", ["--selector", "GIVEN", "--finetune-selector", "--selection", "random"],
          "--selection random uses none"),
+        ("train", ["--selector", "GIVEN", "--selection", "random"],
+         "selection is random, which uses none; give --selection selector"),
+        ("train", ["--selector", "GIVEN", "--selection", "none"],
+         "give --selection selector, which goes before what a settings file such as that of l2a "
+         "advise says, or leave --selector out."),
+        ("train", ["--reward-folds", "99", "--freeze-trunk"],
+         "recordings of training and validation to deal into folds; give --reward-folds "),
         ("select", ["--finetune-selector"], "needs --selector"),
         ("export", ["--finetune-selector", "--pairs", "PAIRS"], "name it with --selector"),
         ("export", [], "give one of the two."),
@@ -273,3 +286,44 @@ def test_a_mistake_is_found_before_anything_is_written(
     assert main(words(place, command, tmp_path / "out", *more)) == 2
     assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+def test_a_run_that_an_earlier_version_began_with_a_selector_for_nothing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("train.transfer.say", said.append)
+    with pytest.raises(InputError, match="leave --selector out"):
+        refuse_unused(Reuse("S"), "random", tmp_path)
+    (tmp_path / "run.yaml").write_text("command: train\n")
+    refuse_unused(Reuse("S"), "random", tmp_path)
+    assert said == ["note: --selector S is not used: --selection random uses none"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"selection": "random"}, "The Selector S was given, and no arm used it."),
+        ({"selection": "selector"}, "The Selector was trained before, in another run: S."),
+    ],
+)
+def test_the_report_says_whether_a_given_selector_was_used(
+    settings: dict[str, str], sentence: str
+) -> None:
+    source = SimpleNamespace(
+        settings={"selector": "S"} | settings, command="train", json=lambda *path: None
+    )
+    assert stage_one(source) == sentence  # type: ignore[arg-type]
+
+
+def test_a_choice_that_drops_all_pairs_says_how_to_go_on(tmp_path: Path) -> None:
+    prepared = SimpleNamespace(again="another --out and --layers L --bank B")
+    matching = SimpleNamespace(without=lambda dropped, prepared: SimpleNamespace(pool=()))
+    chooser = object.__new__(Chooser)
+    for name, value in (("prepared", prepared), ("matching", matching), ("drop_real", 0.5)):
+        object.__setattr__(chooser, name, value)
+    (tmp_path / "selector").mkdir()
+    for kept, more in ((None, ""), (tmp_path / "selector", f" --selector {tmp_path}/selector")):
+        with pytest.raises(InputError) as refused:
+            chooser.without(np.array([0]), kept)
+        assert f"with another --out and --layers L --bank B{more}, so" in str(refused.value)

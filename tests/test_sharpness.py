@@ -207,6 +207,21 @@ def test_what_a_sharpness_comes_to(asked: str, halves: float | None, used: str, 
     assert (found.used, str(found)) == (used, line)
 
 
+def test_few_recordings_draw_at_random() -> None:
+    line = (
+        "sharpness random: validation holds only 7 recordings: too few to tell how reliable the "
+        "reward is, which takes 8"
+    )
+    for found in (
+        resolve_sharpness("auto", None, 7),
+        resolve_sharpness("auto", Reliability(0.9, 0.0, 7)),  # of an earlier version
+    ):
+        assert (found.used, found.reliability, str(found)) == ("random", None, line)
+    assert resolve_sharpness("auto", None, 8).used == "best"
+    assert resolve_sharpness("auto", Reliability(0.9, 0.0, 8)).used == "best"
+    assert str(resolve_sharpness("best", None, 2)) == "sharpness best, as asked for"
+
+
 def test_shares_of_words_and_numbers() -> None:
     assert [sharpness_share(word) for word in ("best", "half", "random", "0.3")] == [0, 0.5, 1, 0.3]
     for wrong in ("sharp", "0", "1.5", "-1", "nan", ""):

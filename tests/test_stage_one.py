@@ -289,7 +289,7 @@ def test_finetuning_begins_with_what_was_learned(
         finetuned_from=before.card.classes, curves=scorer.card.curves,
         reliability=scorer.card.reliability,
     )  # fmt: skip
-    assert [len(values) for values in scorer.card.curves.values()] == [1, 1, 1, 1]  # of one step
+    assert [len(values) for values in scorer.card.curves.values()] == [1, 1, 1]  # of one step
     assert sum(before.card.videos) == len(world[0].rows["train"])
     assert "at step 1" in scorer.card.verdict
     old, new = before.selector.state_dict(), scorer.selector.state_dict()

@@ -28,7 +28,7 @@ def stage_of(folder: Path, **settings: Any) -> StageTwo:
     """Two classes, nine training clips, three test clips."""
     source = make_source(folder / "bank", classes=3)
     rows = {"train": np.arange(9), "val": np.arange(0), "test": np.arange(9, 12)}
-    videos: Any = SimpleNamespace(classes=("a", "b", "c"))
+    videos: Any = SimpleNamespace(classes=("a", "b", "c"), videos=())
     prepared = PreparedData(videos, source.bank, source, rows, {}, cast(LayerStore, None))
     classifier = ClassifierSettings(network="tiny3d", epochs=2, batch_size=4, device="cpu")
     stage = StageTwoSettings(composites_per_batch=2, **settings)

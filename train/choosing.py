@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,8 +43,8 @@ class Chooser:
         rank: caps, balance and how pairs are scored.
         budget: how many pairs.
         seed: of what is drawn.
-        drop_real: the share of the real training videos that a Selector's choice is without:
-            those worth least to it.
+        drop_real: the share of the real training videos with a value that a Selector's choice is
+            without: those worth least to it.
 
     Raises:
         InputError: the pool holds a video that is not of training.
@@ -77,22 +78,27 @@ class Chooser:
         dropped = keep_values(
             path, trained, self.prepared, self.matching, self.seed, self.drop_real, probe
         )
-        return self.without(dropped)
+        return self.without(dropped, path.with_name("selector"))
 
-    def without(self, dropped: NDArray[np.int64]) -> Chooser:
+    def without(self, dropped: NDArray[np.int64], selector: Path | None = None) -> Chooser:
         """What chooses from the other videos, as many pairs as their pool allows.
 
         Args:
             dropped: bank rows, int64.
+            selector: where the run keeps the Selector that it trained, if it did.
 
         Raises:
             InputError: no pair is left.
         """
         kept = self.matching.without(dropped, self.prepared)
         if len(kept.pool) == 0:
+            again = self.prepared.again
+            if selector is not None and selector.is_dir():
+                again += f" --selector {shlex.quote(str(selector))}"
             raise InputError(
-                f"--drop-real {self.drop_real:g} leaves no pair to composite; give a smaller share,"
-                " or match more classes with --matches."
+                f"--drop-real {self.drop_real:g} leaves no pair to composite; as this run keeps "
+                "its settings, give a smaller share, or match more classes with --matches, with "
+                f"{again}, so that nothing is made again."
             )
         return replace(self, matching=kept, budget=min(self.budget, len(kept.pool)))
 
@@ -124,7 +130,8 @@ class Chooser:
 
     def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
         """How sharp a choice by this Selector is."""
-        return resolve_sharpness(self.rank.sharpness, trained.card.reliability)
+        card = trained.card
+        return resolve_sharpness(self.rank.sharpness, card.reliability, card.recordings)
 
     def at_random(self) -> NDArray[np.int64]:
         """As many pairs of the same pool under the same caps and balance: int64 `[budget, 2]`."""

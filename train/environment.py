@@ -190,6 +190,11 @@ class CompositingEnvironment:
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
 
+    @property
+    def keeps_aside(self) -> bool:
+        """No: a pool is most often larger than what training draws of it."""
+        return False
+
     def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
         """Pairs drawn afresh; see `Environment.sample_aside`."""
         return self.sample(count, generator)

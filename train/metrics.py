@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.files import atomic_write, shortened
+from train.scene_test.scores import Estimate
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Metrics:
         per_class: class name ─► share of its clips that are right; classes without clips are
             left out.
         confusion: int64 `[C, C]`, clips of class (row) taken for class (column).
+        top1_error: standard error of top1 over recordings, clips of one being alike; None for fewer
+            than two recordings, and in what earlier versions measured.
     """
 
     n: int
@@ -33,6 +36,7 @@ class Metrics:
     top5: float
     per_class: dict[str, float]
     confusion: NDArray[np.int64]
+    top1_error: float | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Metrics:
@@ -48,13 +52,21 @@ class Metrics:
             "top5": round(self.top5, 6),
             "per_class": {name: round(value, 6) for name, value in self.per_class.items()},
             "confusion": self.confusion.tolist(),
+            "top1_error": None if self.top1_error is None else round(self.top1_error, 6),
         }
 
 
 def measure(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]
-) -> Metrics:
-    """Metrics of logits `[n, C]` against class indices `[n]`; `n` must be at least 1."""
+    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str],
+    recordings: NDArray[np.int64] | None = None,
+) -> Metrics:  # fmt: skip
+    """Metrics of logits `[n, C]` against class indices `[n]`; `n` must be at least 1.
+
+    Args:
+        logits, labels: of the clips.
+        classes: their names, by index.
+        recordings: int64 `[n]`, the recording of each clip; None gives no `top1_error`.
+    """
     count = len(classes)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -63,15 +75,18 @@ def measure(
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (labels, ranking[:, 0]), 1)
     totals = confusion.sum(axis=1)
+    right = (ranking[:, 0] == labels).astype(np.float64)
+    error = np.nan if recordings is None else Estimate.of(right, recordings).error
     return Metrics(
         n=len(labels),
         loss=float(-log_probs[np.arange(len(labels)), labels].mean()),
-        top1=float((ranking[:, 0] == labels).mean()),
+        top1=float(right.mean()),
         top5=float((ranking[:, :5] == labels[:, None]).any(axis=1).mean()),
         per_class={
             name: float(confusion[i, i] / totals[i]) for i, name in enumerate(classes) if totals[i]
         },
         confusion=confusion,
+        top1_error=None if np.isnan(error) else float(error),
     )
 
 

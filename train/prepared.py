@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -79,6 +80,14 @@ class PreparedData:
         """Bank rows of the training videos that are trained on as they are, int64: all, but where
         pseudo-labelled ones are material for pairs alone."""
         return self.rows.get("real", self.rows["train"])
+
+    @property
+    def again(self) -> str:
+        """The options by which a run in another folder finds these layers and clips: a run keeps
+        its settings once its results depend on them."""
+        places = {"layers": self.store.folder, "bank": self.bank.folder.parent}
+        named = (f"--{name} {shlex.quote(str(place))}" for name, place in places.items())
+        return f"another --out and {' '.join(named)}"
 
     def usable_rows(self, side: Side) -> NDArray[np.int64]:
         """Bank rows of the training videos that are fit for one side of a pair."""

@@ -27,8 +27,8 @@ def exchange_labels(
         seed: which ones, and which classes they get.
 
     Returns:
-        The data set with the copied labels, and bool [N]: which rows of the bank carry a wrong
-        one. Every class is as likely as it is among the exchanged videos.
+        The data set with the copied labels, soft ones too, and bool [N]: which rows of the bank
+        carry a wrong one. Every class is as likely as it is among the exchanged videos.
 
     Raises:
         InputError: there is one class only.
@@ -45,7 +45,12 @@ def exchange_labels(
     labels[chosen] = _deranged(labels[chosen], len(prepared.videos.classes), rng)
     wrong = np.zeros(len(labels), bool)
     wrong[chosen] = True
-    source: ClipSource = dataclasses.replace(prepared.source, labels=labels)
+    soft = prepared.source.soft
+    if soft is not None:
+        # Probabilities go before classes: an exchanged video's must say the wrong class, too.
+        soft = soft.copy()
+        soft[chosen] = np.eye(prepared.source.num_classes, dtype=soft.dtype)[labels[chosen]]
+    source: ClipSource = dataclasses.replace(prepared.source, labels=labels, soft=soft)
     return dataclasses.replace(prepared, source=source), wrong
 
 

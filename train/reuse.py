@@ -21,6 +21,7 @@ from l2a.runs import Run
 from semantic_match.embed import make_embedder
 from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
+from train.frozen.crossfit import refuse_few_recordings
 from train.metrics import Metrics, draw_confusion, measure
 from train.opening import Opened, hold_to_data, open_data
 from train.origin import Origin
@@ -62,6 +63,8 @@ def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
     )
     settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
     check_matches(opened.videos, settings.match)
+    if reuse.finetune:
+        refuse_few_recordings(opened.videos, settings.stage_one.reward_folds)
     run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
     hold_to_data(run, opened)
     prepared = prepare_run(run, opened, settings.clips, settings.composite)
@@ -132,7 +135,9 @@ def evaluate(data: Path, out: Path, source: FromClassifier, settings: FullSettin
     run.write_skipped((*opened.videos.skipped, *viewed.skipped))
     logits = viewed.scores
     labels = np.array([classes.index(video.label) for video in viewed.videos], dtype=np.int64)
-    metrics = measure(logits, labels, classes)
+    groups = [video.group for video in viewed.videos]
+    recordings = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    metrics = measure(logits, labels, classes, recordings)
     write_json(run.path("metrics.json"), metrics.to_json())
     draw_confusion(run.path("confusion.png"), metrics, classes)
     with atomic_write(run.path("predictions.csv")) as aside, aside.open("w", newline="") as file:

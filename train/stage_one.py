@@ -100,7 +100,10 @@ def run_stage_one(
     trunk = start.trunk if start else selector_trunk(network, recipe, device)
     learner = _begin(prepared, matching, recipe, trunk, start)
     environment = _environment(prepared, matching, recipe, network, learner)
-    report, curves = _train(learner, environment, recipe, folder, mislabelled)
+    known = DiagnosisContext(
+        mislabelled, learner.trained_before, _rewarding_recordings(prepared, recipe)
+    )
+    report, curves = _train(learner, environment, recipe, folder, known)
     trunk.requires_grad_(False)
     config = learner.selector.config
     card = make_card(prepared, matching, recipe, config, report, curves_of(curves), start)
@@ -165,12 +168,20 @@ def _environment(
     )  # fmt: skip
 
 
+def _rewarding_recordings(prepared: PreparedData, recipe: SelectorRecipe) -> int | None:
+    """The recordings of the validation subset; None where training recordings measure, too."""
+    if recipe.stage.reward_folds:
+        return None
+    rows = validation_subset(prepared, recipe.stage.validation_clips, recipe.seed)
+    return len(np.unique(prepared.recordings[rows]))
+
+
 def _train(
     learner: _Learner,
     environment: Environment,
     recipe: SelectorRecipe,
     folder: Path,
-    mislabelled: Tensor | None,
+    known: DiagnosisContext,
 ) -> tuple[TrainingReport, list[dict[str, float]]]:
     """Train with curves, histograms and a state to resume from; draw the curves at the end.
 
@@ -206,7 +217,7 @@ def _train(
                 resume,
             ),
             trunk=TrainedTrunk(tuple(learner.trunk.parameters()), trunk_lr) if trunk_lr else None,
-            known=DiagnosisContext(mislabelled, learner.trained_before),
+            known=known,
         )  # fmt: skip
         tracker.text("selector/verdict", str(trained.verdict), trained.steps)
     draw_curves(folder / "selector.png", curves, trained.verdict)

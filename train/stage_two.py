@@ -200,8 +200,9 @@ class StageTwo:
                 trainer.train(on_epoch)
         network, rows = objective.final(network), prepared.rows["test"]
         metrics = measure(
-            predict(network, prepared.source, rows), prepared.source.labels[rows], classes
-        )
+            predict(network, prepared.source, rows), prepared.source.labels[rows], classes,
+            prepared.recordings[rows],
+        )  # fmt: skip
         save_classifier(place / "classifier.safetensors", network, classes, prepared.bank.settings)
         write_json(place / COST, trainer.cost)
         write_json(self._done(training), metrics.to_json())
@@ -232,7 +233,7 @@ def table(arms: list[Arm], clips: int) -> str:
     """Arms as a table for the terminal: top-1 on the test split, and the gain over no composites.
 
     Args:
-        clips: test clips, from which the standard error of one accuracy is given.
+        clips: test clips, on which each accuracy was measured.
     """
     named = baseline(arm.name for arm in arms)
     base = next((arm.mean for arm in arms if arm.name == named), None)
@@ -295,11 +296,39 @@ def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
 
 
 def _uncertainty(arms: Sequence[Arm], clips: int) -> str:
-    error = 100 * standard_error([arm.mean for arm in arms], clips)
-    return f"{clips} test clips: one accuracy is uncertain by ±{error:.1f} (1 s.e.)"
+    found = uncertainty([arm.results for arm in arms], clips)
+    return (
+        f"{clips} test clips: one accuracy is uncertain by ±{100 * found.error:.1f} "
+        f"(1 s.e. {found.over})"
+    )
 
 
-def standard_error(accuracies: Sequence[float], clips: int) -> float:
-    """How uncertain one accuracy on `clips` test clips is, at the mean of several; all 0..1."""
-    mean = statistics.fmean(accuracies)
-    return float((mean * (1 - mean) / clips) ** 0.5)
+@dataclass(frozen=True)
+class Uncertainty:
+    """How uncertain one accuracy is.
+
+    Attributes:
+        error: its standard error, 0..1.
+        over: what that takes for independent, for a person.
+    """
+
+    error: float
+    over: str
+
+
+def uncertainty(arms: Sequence[Sequence[Mapping[str, Any]]], clips: int) -> Uncertainty:
+    """How uncertain one accuracy on `clips` test clips is, on average over arms.
+
+    Clips of one recording are right or wrong together, so that the error is over recordings; what
+    earlier versions measured does not hold it, and only that of independent clips can be given.
+
+    Args:
+        arms: the results of each, as `Metrics.to_json` gives them.
+        clips: of the test split.
+    """
+    found = [result.get("top1_error") for arm in arms for result in arm]
+    errors = [float(error) for error in found if error is not None]
+    if len(errors) == len(found):
+        return Uncertainty(statistics.fmean(errors), "over recordings")
+    mean = statistics.fmean(statistics.fmean(one["top1"] for one in arm) for arm in arms)
+    return Uncertainty(float((mean * (1 - mean) / clips) ** 0.5), "if clips were independent")

@@ -116,6 +116,7 @@ def make_card(
         videos=tuple(counts[name] for name in prepared.videos.classes),
         curves=curves,
         reliability=report.verdict.reliability,
+        recordings=report.verdict.recordings,
         versions=package_versions(),
     )
 

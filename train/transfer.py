@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
+from l2a.errors import InputError
 from l2a.files import file_sha256
 from l2a.progress import say
+from l2a.runs import Run
 from selector.checkpoint import WEIGHTS_NAME, selector_folder
 from selector.hub import find_selector
 from selector.settings import SelectorSettings
@@ -53,6 +56,33 @@ class Reused:
 
 NOT_REUSED: Mapping[str, Any] = {"selector": None, "finetune_selector": False}
 """The facts of a run that trains its own."""
+
+
+def refuse_unused(reuse: Reuse, selection: str, out: Path) -> None:
+    """Say that no arm of a training chooses by the Selector that is given.
+
+    Args:
+        reuse: the Selector.
+        selection: what is chosen by instead.
+        out: the run folder.
+
+    Raises:
+        InputError: the Selector should be trained further, or the run is a new one: earlier
+            versions took a Selector for nothing, and their runs go on.
+    """
+    if reuse.finetune:
+        raise InputError(
+            f"--finetune-selector trains a Selector, and --selection {selection} uses none; "
+            "leave one of the two out."
+        )
+    if Run(out).path("run.yaml").is_file():
+        say(f"note: --selector {reuse.selector} is not used: --selection {selection} uses none")
+        return
+    raise InputError(
+        f"--selector {reuse.selector} is to choose the pairs, and selection is {selection}, which "
+        "uses none; give --selection selector, which goes before what a settings file such as that "
+        "of l2a advise says, or leave --selector out."
+    )
 
 
 def open_selector(

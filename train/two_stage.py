@@ -22,7 +22,6 @@ from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings
 from l2a.clips import ClipSettings
 from l2a.devices import pick_device
-from l2a.errors import InputError
 from l2a.files import atomic_write, write_json, write_text
 from l2a.formats import DataSettings, read_videos, require_folder
 from l2a.networks import build_network
@@ -37,6 +36,7 @@ from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.choosing import Chooser, resolve_budget
 from train.chosen import with_classes
 from train.distributed import refuse_pieces_in_sync, refuse_shared_gpus
+from train.frozen.crossfit import refuse_few_recordings
 from train.frozen.draws import ChosenPairs
 from train.frozen.stage_two import FrozenStageTwo, check_frozen
 from train.metrics import Metrics, draw_confusion
@@ -76,7 +76,7 @@ from train.stage_two import (
     table_of_draws,
 )
 from train.trained_selector import SelectorWithTrunk
-from train.transfer import NOT_REUSED, Reuse, Reused, open_selector
+from train.transfer import NOT_REUSED, Reuse, Reused, open_selector, refuse_unused
 from train.video_table import VIDEOS, dropped_videos
 
 
@@ -116,11 +116,8 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     """
     plans = plan_arms(settings.stage_two, settings.semi, frozen=settings.classifier.freeze_trunk)
     kinds = {plan.pairs for plan in plans}
-    if reuse and reuse.finetune and "selector" not in kinds:
-        raise InputError(
-            f"--finetune-selector trains a Selector, and --selection {plans[0].name} uses none; "
-            "leave one of the two out."
-        )
+    if reuse and "selector" not in kinds:
+        refuse_unused(reuse, plans[0].name, out)
     # Back ends, weights, data and Selector are checked before anything is computed or written.
     opened = open_training(data, out, settings, plans)
     settings = replace(settings, prepare=opened.store.settings)
@@ -129,6 +126,10 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
         reused = _reused(reuse, settings, opened)
         given, facts = reused.trained, reused.facts
         settings = replace(settings, selector=reused.settings)
+    further = reuse is not None and reuse.finetune
+    recipe = SelectorRecipe.of(settings) if given is None or further else None
+    if recipe is not None and "selector" in kinds:
+        refuse_few_recordings(opened.videos, recipe.stage.reward_folds)
     if kinds != {"none"}:
         check_matches(opened.videos, settings.match)
     if PRETRAINED in kinds:
@@ -140,8 +141,6 @@ def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = N
     prepared = prepare_run(
         run, opened, settings.clips, settings.composite, layers=layers, sheet=layers
     )
-    further = reuse is not None and reuse.finetune
-    recipe = SelectorRecipe.of(settings) if given is None or further else None
     choosing = Choosing(Origin.of(settings, data), given, recipe)
     learns = None
     if settings.semi.on:

@@ -148,17 +148,19 @@ def _means(
 def least_valued(values: VideoValues, share: float) -> NDArray[np.bool_]:
     """The videos that are worth least, over all classes: bool [n].
 
-    Of no class more than half are taken, so that no class loses its last video; where that leaves
-    too few, fewer are taken. A video without a value is never taken.
+    All is counted among the videos that have a value, or a share of all would be taken out of the
+    few that can be judged. Of no class more than half of them are taken, so that no class loses
+    its last one; where that leaves too few, fewer are taken. A video without a value stays.
 
     Args:
         values: of all training videos.
-        share: of them, 0..1; rounded to whole videos.
+        share: of those that have a value, 0..1; rounded to whole videos.
     """
     taken = np.zeros(len(values.rows), bool)
-    room = np.bincount(values.classes) // 2
-    left = round(share * len(taken))
     value = values.value
+    valued = ~np.isnan(value)
+    room = np.bincount(values.classes[valued]) // 2
+    left = round(share * int(valued.sum()))
     for place in np.argsort(value, kind="stable").tolist():  # NaN comes last
         if not left or np.isnan(value[place]):
             break
@@ -253,7 +255,7 @@ def keep_values(
     Args:
         path: the table's.
         trained, prepared, matching, seed: as `value_videos` takes them.
-        drop_real: the share of the training videos to leave out.
+        drop_real: the share to leave out of the training videos that have a value.
         probe: the share that stage one mislabelled on purpose; 0 for none.
 
     Returns:
@@ -271,7 +273,8 @@ def keep_values(
     write_values(path, values, dropped, prepared, meta)
     if drop_real:
         say(
-            f"{counted(int(dropped.sum()), 'real training video')} of {len(dropped)} left out as "
-            f"worth least; {path} says which"
+            f"{counted(int(dropped.sum()), 'real training video')} left out as worth least of "
+            f"{int(np.isfinite(values.value).sum())} that have a value, of {len(dropped)} in all; "
+            f"{path} says which"
         )
     return values.rows[dropped]

@@ -229,7 +229,9 @@ class _Questions:
     def _scene_features(self, clips: SceneClips) -> ByForm:
         how = clips.source.settings
         pasted = [how.blend, how.feather, how.match_colour]
-        mark = fingerprint([clips.cast.mark, clips.source.crop, pasted])
+        # The features of all banks of a shared folder lie here: ids alone do not tell the clips.
+        made_of = clips.source.bank.fingerprint
+        mark = fingerprint([made_of, clips.cast.mark, clips.source.crop, pasted])
         path = self.bank.folder / f"held-out-{mark}.safetensors"
         if not path.is_file():
             found = answers(lambda batch: self.bank.of(batch).numpy(), clips)
@@ -248,4 +250,7 @@ class _Questions:
         rule: LabelRule = next(rule for rule in RULES if rule == payment.rule)
         strength = float(np.median(none.strengths))
         answer, validation, crossfit = answer_reward(bench, pool, rule, strength)
-        return answer, replace(known, validation=validation, crossfit=crossfit)
+        recordings = self.prepared.recordings[self.prepared.rows["val"]]
+        return answer, replace(
+            known, validation=validation, crossfit=crossfit, recordings=len(np.unique(recordings))
+        )

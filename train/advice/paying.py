@@ -14,6 +14,9 @@ from train.prepared import PreparedData
 
 FOREIGN = "mixed_rand"
 
+_DECIDING = {"top1": 1, "loss": -1, FOREIGN: 1}
+"""Figures that an arm may be chosen by, in this order ─► the sign of what is better."""
+
 Differences = Mapping[str, Estimate]
 """Figure ─► arm less none."""
 
@@ -79,16 +82,16 @@ def choose_arm(differences: Mapping[str, Differences]) -> tuple[str | None, str]
     """The arm that is better than none, and the figure by which it is: "" for no arm.
 
     Accuracy comes first, then the loss, then actors on other scenes. A figure counts where it is
-    beyond chance in as many comparisons as there are arms, and an arm with a clear loss of accuracy
-    (two errors) is out.
+    beyond chance in as many comparisons as there are arms and figures to choose by, and an arm with
+    a clear loss of accuracy (two errors) is out.
     """
-    count = max(1, len(differences))
+    count = max(1, sum(figure in own for own in differences.values() for figure in _DECIDING))
     able = {
         name: own for name, own in differences.items()
         if not (own["top1"].clear and own["top1"].mean < 0)
         and not (own["loss"].clear and own["loss"].mean > 0)
     }  # fmt: skip
-    for figure, sign in (("top1", 1), ("loss", -1), (FOREIGN, 1)):
+    for figure, sign in _DECIDING.items():
         better = {
             name: sign * own[figure].mean for name, own in able.items()
             if figure in own and own[figure].sure(count) and sign * own[figure].mean > 0
@@ -147,8 +150,9 @@ def _verdict(payment: Payment) -> str:
         near = payment.differences[payment.nearest or ""]
         return (
             "No difference: no pool and label rule is better than real clips alone by more than "
-            f"chance among {len(payment.differences)}; the lowest loss is of {payment.nearest}: "
-            f"loss {near['loss'].plain()}, accuracy {near['top1'].points()} points."
+            f"chance among {len(payment.differences)} in any figure; the lowest loss is of "
+            f"{payment.nearest}: loss {near['loss'].plain()}, accuracy {near['top1'].points()} "
+            "points."
         )
     own = payment.differences[payment.pays]
     figures = {

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from l2a.settings import about
-from selector.reliability import Reliability
+from selector.reliability import FEWEST, USABLE, Reliability, too_few
 from train.advice.doubts import Doubts
 from train.advice.paying import Payment
 from train.advice.reward import Agreement, tells
@@ -45,6 +45,7 @@ class Known:
         folds: of cross-fitting.
         doubts: of labels.
         validation_clips: how many the data set has.
+        recordings: how many of validation measured the reward; None where none did.
     """
 
     eyes: EyesSettings | None = None
@@ -54,6 +55,7 @@ class Known:
     folds: int = 0
     doubts: Doubts | None = None
     validation_clips: int = 0
+    recordings: int | None = None
 
 
 def recommend(known: Known) -> list[Setting]:
@@ -105,11 +107,7 @@ def _choice(known: Known) -> list[Setting]:
     if folds is not None and not folds.tells:
         folds = None
     if not wrong and folds is None and (own is None or not tells(own)):
-        measured = "not known" if own is None else f"{own.whole + 0.0:.2f}"
-        return [
-            Setting("selection", "random", f"the reward's reliability is {measured}: a Selector's "
-                    "choice would be no difference")
-        ]  # fmt: skip
+        return [Setting("selection", "random", _why_not(known))]
     found = []
     if folds is not None:
         found.append(
@@ -119,7 +117,8 @@ def _choice(known: Known) -> list[Setting]:
         found.append(
             Setting("reward_folds", known.folds, "more recordings than validation alone has")
         )
-    elif own is None:
+    elif own is None or not tells(own):
+        # It is the labels that speak for a Selector here, not its reward.
         found.append(Setting("selection", "selector", "it tells videos with wrong labels"))
     else:
         found.append(
@@ -144,6 +143,17 @@ def _choice(known: Known) -> list[Setting]:
                     "wrong; better still, mend them")
         )  # fmt: skip
     return found
+
+
+def _why_not(known: Known) -> str:
+    """Why no Selector is advised."""
+    own, count = known.validation, known.recordings
+    if own is None and count is not None and count < FEWEST:
+        return too_few(count)
+    measured = "not known" if own is None else f"{own.whole + 0.0:.2f}, beyond chance it is not"
+    if own is not None and own.whole < USABLE:
+        measured = f"{own.whole + 0.0:.2f}"
+    return f"the reward's reliability is {measured}: a Selector's choice would be no difference"
 
 
 def settings_yaml(found: Sequence[Setting], given: Sequence[Any], layers: str) -> str:

@@ -11,14 +11,17 @@ import torch
 
 from compositing.settings import LabelRule
 from selector.reliability import (
+    FEWEST,
     USABLE,
     Reliability,
     class_rank_correlation,
     measure_reliability,
+    too_few,
 )
 from selector.reward import credit_by_recording
 from train.advice.answers import Answer, cannot_say
 from train.advice.arms import Bench, Drawable
+from train.advice.chance import chance_of_agreement
 from train.frozen.crossfit import LEAST_FOLDS, FoldedClips, crossfit_credit
 from train.frozen.environment import DrawnPairs, MeasuredClips
 from train.prepared import PreparedData
@@ -33,7 +36,8 @@ class Agreement:
 
     Attributes:
         value: rank correlation with credit on validation, within the foreground's class, −1..1.
-        chance: standard deviation of that where the two have nothing in common.
+        chance: standard deviation of that where the two have nothing in common, for pairs that
+            share videos as these do (`train.advice.chance`).
         recordings: that cross-fitting measures on.
     """
 
@@ -66,21 +70,13 @@ def answer_reward(
     on_validation = _on_validation(bench, drawn)
     if on_validation is None:
         return cannot_say("reward", "There are no pairs, or no validation clips."), None, None
-    reliability = measure_reliability(on_validation, _classes(bench, drawn))
-    if reliability is None:
-        return (
-            cannot_say("reward", "There are not two recordings to compare what they say, or no "
-                       "two pairs of one class."), None, None,
-        )  # fmt: skip
+    classes, recordings = _classes(bench, drawn), on_validation.shape[1]
+    if int(classes.bincount().max()) < 2:
+        return cannot_say("reward", "There are no two pairs of one class."), None, None
+    reliability = measure_reliability(on_validation, classes)
     agreement = _crossfitted(bench, drawn, l2, on_validation)
-    lines = [f"Measured on validation, {reliability}."]
-    figures: dict[str, Any] = {"validation": _plain(reliability)}
-    verdict = (
-        f"Two halves of {reliability.recordings} recordings agree by {reliability.halves + 0.0:.2f}"
-        f" ± {reliability.spread:.2f}, so that the reliability of all of them is "
-        f"{reliability.whole + 0.0:.2f}: "
-        + ("it says something." if tells(reliability) else "no difference to chance.")
-    )
+    lines, figures = _of_validation(reliability, recordings)
+    verdict = _verdict(reliability, recordings)
     if agreement is not None:
         lines.append(
             f"Measured by cross-fitting (--reward-folds {len(bench.folds.parts)}) on "
@@ -92,16 +88,33 @@ def answer_reward(
             "recordings": agreement.recordings,
         }  # fmt: skip
     lines.append(
-        f"{len(drawn.rows)} pairs of the pool {pool.name}, label rule {rule}; ± of halves is the "
-        "spread over random halvings."
+        f"{len(drawn.rows)} pairs of the pool {pool.name}, label rule {rule}"
+        + ("." if reliability is None else "; ± of halves is the spread over random halvings.")
     )
     return Answer("reward", verdict, tuple(lines), None, figures), reliability, agreement
 
 
 def tells(found: Reliability) -> bool:
-    """Whether a reward says more than chance: its reliability is of use, and halves agree by more
-    than they differ from halving to halving."""
-    return found.whole >= USABLE and found.halves > found.spread
+    """Whether a reward says more than chance: it is measured on enough recordings, its reliability
+    is of use, and halves agree beyond two standard deviations of what those of noise do."""
+    return found.recordings >= FEWEST and found.whole >= USABLE and found.halves > 2 * found.error
+
+
+def _verdict(found: Reliability | None, recordings: int) -> str:
+    if found is None:
+        return f"That is not known: {too_few(recordings)}."
+    return (
+        f"Two halves of {recordings} recordings agree by {found.halves + 0.0:.2f}"
+        f" ± {found.spread:.2f}, so that the reliability of all of them is "
+        f"{found.whole + 0.0:.2f}: "
+        + ("it says something." if tells(found) else "no difference to chance.")
+    )
+
+
+def _of_validation(found: Reliability | None, recordings: int) -> tuple[list[str], dict[str, Any]]:
+    if found is None:
+        return [], {"validation": {"recordings": recordings}}
+    return [f"Measured on validation, {found}."], {"validation": _plain(found)}
 
 
 def _drawn_pairs(bench: Bench, pool: Drawable, rule: LabelRule) -> DrawnPairs:
@@ -158,10 +171,11 @@ def _crossfitted(
     classes = _classes(bench, drawn)
     own, others = (one.double().sum(dim=1, keepdim=True) for one in (credit, on_validation))
     value = float(class_rank_correlation(own, others, classes))
-    # Of n pairs of a class ρ has the variance 1 / (n − 1); the classes are weighted by n − 1.
-    compared = len(classes) - len(classes.unique())
-    recordings = len(np.unique(bench.prepared.recordings[rows]))
-    return Agreement(value, compared**-0.5, recordings)
+    recordings = bench.prepared.recordings
+    chance = chance_of_agreement(
+        own[:, 0], others[:, 0], recordings[drawn.rows.numpy()], classes.numpy(), bench.seed
+    )
+    return Agreement(value, chance, len(np.unique(recordings[rows])))
 
 
 def _plain(found: Reliability) -> dict[str, float | int | None]:

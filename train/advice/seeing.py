@@ -76,9 +76,10 @@ def answer_scenes(folds: Folds, held: HeldOut, scenes: HeldOutScenes | None) -> 
         name: Estimate.clustered(values, scenes.recordings(name))
         for name, values in held.scenes.items()
     }
-    chance = 1 / len(folds.classes)
+    chances = {name: _chance(folds, scenes, name) for name in found}
     lines, verdict = [], "No video has both a fit actor and a fit scene."
     if alone := found.get("scene_alone"):
+        chance = chances["scene_alone"]
         more = Estimate(alone.mean - chance, alone.error, alone.freedom)
         verdict = f"The clean scene alone gives the class of {alone.share()} of the clips away"
         verdict += (
@@ -88,12 +89,28 @@ def answer_scenes(folds: Folds, held: HeldOut, scenes: HeldOutScenes | None) -> 
         )
     if (foreign := found.get("mixed_rand")) and (said := found.get(SAID)):
         lines.append(
-            f"On a scene of another class {foreign.share()} of the actors are known, and in "
-            f"{said.share()} the scene's class is named instead."
+            f"On a scene of another class {foreign.share()} of the actors are known (chance "
+            f"{100 * chances['mixed_rand']:.1f} %), and in {said.share()} the scene's class is "
+            f"named instead (chance {100 * chances[SAID]:.1f} %)."
         )
         if same := found.get("mixed_same"):
-            lines.append(f"On another scene of their class {same.share()} of the actors are known.")
+            lines.append(
+                f"On another scene of their class {same.share()} of the actors are known (chance "
+                f"{100 * chances['mixed_same']:.1f} %)."
+            )
     return Answer(
         "scenes", verdict, tuple(lines), None,
-        {"chance": chance, **{name: one.to_json() for name, one in found.items()}},
+        {
+            name: one.to_json() | {"chance": round(chances[name], 6)}
+            for name, one in found.items()
+        },
     )  # fmt: skip
+
+
+def _chance(folds: Folds, scenes: HeldOutScenes, figure: str) -> float:
+    """What a head comes to that knows nothing: it names any class, or the largest one always."""
+    form = "mixed_rand" if figure == SAID else figure
+    pairs = scenes.clips.cast.lists[form].pairs
+    labels = scenes.clips.source.labels[pairs[:, 1 if figure == SAID else 0]]
+    largest = float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
+    return max(1 / len(folds.classes), largest)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from l2a.errors import InputError
 from l2a.progress import Report
+from l2a.videos import VideoSet, counted
 from selector.reward import credit_by_recording, standardised
 from train.frozen.environment import DrawnPairs, MeasuredClips
 from train.frozen.head import LinearHead, fit_head
@@ -55,6 +56,47 @@ class FoldedClips:
         return int(self.folds.max()) + 1
 
 
+def refuse_few(count: int, recordings: int, again: str = "") -> None:
+    """Say that there are not as many recordings as folds.
+
+    Args:
+        count: K, the folds.
+        recordings: those that there are to deal.
+        again: how another run finds what this one has made, `PreparedData.again`; "" where it has
+            made nothing yet.
+
+    Raises:
+        InputError: there are fewer recordings than folds.
+    """
+    if recordings >= count:
+        return
+    fewer = "leave --reward-folds out"
+    if recordings >= LEAST_FOLDS:
+        fewer = f"give --reward-folds {recordings} or less, or {fewer}"
+    if again:
+        fewer = (
+            f"as this run keeps its settings, {fewer}, with {again}, so that no mask or clip is "
+            "made again"
+        )
+    raise InputError(
+        f"reward_folds is {count} and there are {counted(recordings, 'recording')} of training and "
+        f"validation to deal into folds; {fewer}."
+    )
+
+
+def refuse_few_recordings(videos: VideoSet, folds: int) -> None:
+    """Say now, and not after a training, that there are fewer recordings than folds.
+
+    Args:
+        videos: of the data set.
+        folds: `--reward-folds`; 0 for none.
+
+    Raises:
+        InputError: there are not as many recordings of labelled training and validation videos.
+    """
+    refuse_few(folds, len({video.group for video in videos.of_split("train", "val")}))
+
+
 def deal_folds(
     recordings: NDArray[np.int64], classes: NDArray[np.int64], count: int, seed: int
 ) -> NDArray[np.int64]:
@@ -76,11 +118,7 @@ def deal_folds(
         InputError: there are fewer recordings than folds.
     """
     names, first, own = np.unique(recordings, return_index=True, return_inverse=True)
-    if len(names) < count:
-        raise InputError(
-            f"reward_folds is {count} and there are {len(names)} recordings to deal into folds; "
-            "give fewer folds."
-        )
+    refuse_few(count, len(names))
     sizes = np.bincount(own)
     held = np.zeros((count, int(classes.max()) + 1), np.int64)
     of_recording = np.empty(len(names), np.int64)

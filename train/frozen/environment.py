@@ -127,6 +127,11 @@ class FrozenEnvironment:
         places = torch.randint(len(self._used), (count,), generator=generator)
         return self._batch(self._used[places])
 
+    @property
+    def keeps_aside(self) -> bool:
+        """Yes, of five pairs or more."""
+        return len(self._aside) > 0
+
     def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
         """Pairs set aside from the start, at most `count`; see `Environment.sample_aside`."""
         if not len(self._aside):

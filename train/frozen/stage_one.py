@@ -10,7 +10,7 @@ from torch import Tensor
 from l2a.networks import VideoNetwork
 from l2a.progress import progress, say
 from train.environment import Features, ValidationRows
-from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds
+from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds, refuse_few
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips, draw_pairs
 from train.frozen.features import FeatureBank
 from train.frozen.head import LinearHead
@@ -97,6 +97,8 @@ def _crossfitted(
     # A pseudo-label may be wrong, and must not say what a pair is worth.
     rows = np.concatenate([prepared.labelled, prepared.rows["val"]])
     own = prepared.recordings[rows]
+    if (there := len(np.unique(own))) < count:
+        refuse_few(count, there, prepared.again)
     folds = deal_folds(own, prepared.source.labels[rows], count, recipe.seed)
     # By recording: a pseudo-labelled clip may be cut from one that measures.
     fold_of_recording = np.full(int(prepared.recordings.max()) + 1, -1, np.int64)

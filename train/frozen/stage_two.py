@@ -176,7 +176,9 @@ class FrozenStageTwo:
         rows = prepared.rows["test"]
         features, labels = self._bank.centre(rows), prepared.source.labels[rows]
         results = [
-            measure(head.logits(features).float().numpy(), labels, classes).to_json()
+            measure(
+                head.logits(features).float().numpy(), labels, classes, prepared.recordings[rows]
+            ).to_json()
             for head in heads
         ]
         heads[0].put_into(self._network)

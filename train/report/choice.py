@@ -22,6 +22,8 @@ def stage_one(source: Source) -> Section:
     verdict = source.json("stage_one", "verdict.json")
     given = source.settings.get("selector")
     if verdict is None:
+        if given and source.command == "train" and not _trains(source):
+            return f"The Selector {given} was given, and no arm used it."
         if given:
             return f"The Selector was trained before, in another run: {given}."
         return "Stage one has not finished yet." if _trains(source) else None

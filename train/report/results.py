@@ -19,7 +19,7 @@ from train.report.activation import activations
 from train.report.charts import arms_chart
 from train.report.source import Section, Source
 from train.settings.full import ClassifierSettings
-from train.stage_two import standard_error
+from train.stage_two import uncertainty
 
 _MATRIX = 24
 """Classes up to which a matrix of them is readable."""
@@ -49,7 +49,7 @@ def accuracy(source: Source) -> Section:
             for name, values in top1s.items()
         ],
         "clips": metrics["test_clips"],
-        "error": standard_error(list(means.values()), metrics["test_clips"]),
+        "uncertain": uncertainty(list(arms.values()), metrics["test_clips"]),
         "repeats": len(top1s[main]),
         "drawn": "repeats_are" in metrics,
         "chart": arms_chart({arm_title(name): values for name, values in top1s.items()}),

@@ -69,13 +69,18 @@ class PseudoLabels:
         found: NDArray[np.bool_] = self.confidences >= self.threshold
         return found
 
-    def require_some(self) -> None:
-        """Raise `InputError` where none counts; it says how far the surest one is."""
+    def require_some(self, again: str) -> None:
+        """Raise `InputError` where none counts; it says how far the surest one is.
+
+        Args:
+            again: how another run finds what this one has made, `PreparedData.again`.
+        """
         if not self.accepted.any():
             raise InputError(
                 f"No pseudo-label reaches pseudo_threshold {self.threshold:g}: the surest of "
-                f"{len(self.rows)} unlabelled clips has {self.confidences.max():.3f}; lower "
-                "--pseudo-threshold, or label more clips."
+                f"{len(self.rows)} unlabelled clips has {self.confidences.max():.3f}; as this "
+                f"run keeps its settings, give a lower --pseudo-threshold with {again}, so that no "
+                "mask or clip is made again, or label more clips."
             )
 
     def save(self, path: Path, clips: str) -> None:

@@ -88,7 +88,7 @@ def label_in_rounds(
         found = PseudoLabels.load(kept, prepared.bank.fingerprint)
         rounds.append(found)
         write_table(run.path(NAME), rounds, prepared, prepared.videos.truths)
-        found.require_some()
+        found.require_some(prepared.again)
         material = with_pseudo_labels(
             prepared, found, settings.semi.pseudo_labels, trained_on=settings.semi.train_on_pseudo
         )

@@ -196,10 +196,11 @@ class StageTwoSettings:
         repeats: how many times the classifier is trained, each with its own seed; results are
             given as mean and standard deviation.
         export: also write the chosen pairs as an augmented data set to RUN/export.
-        drop_real: the share of the real training videos that stage two leaves out, 0 to 0.5: those
-            that the Selector values least over all classes, and of no class more than half. Real
-            clips and pairs of selected arms are without them, for the same number of steps; with
-            --compare a classifier is also trained on the real clips that are kept, alone.
+        drop_real: the share that stage two leaves out of the real training videos that have a value
+            (that can stand in a pair), 0 to 0.5: those that the Selector values least over all
+            classes, and of no class more than half. Real clips and pairs of selected arms are
+            without them, for the same number of steps; with --compare a classifier is also trained
+            on the real clips that are kept, alone.
         scene_test: ask each trained classifier about test videos whose actors and scenes were
             exchanged: what it knows of actors, and what of scenes. With --compare it is done if not
             given; their layers lie apart, and nothing that trains sees them.
