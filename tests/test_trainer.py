@@ -252,6 +252,9 @@ class Averaged:
     def parameters(self) -> Iterable[nn.Parameter]:
         return self.head.parameters()
 
+    def buffers(self) -> Iterable[Tensor]:
+        return ()
+
     def state_dict(self) -> dict[str, Tensor]:
         return with_prefix("head.", self.head.state_dict()) | {"average": self.average}
 
