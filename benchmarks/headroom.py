@@ -125,7 +125,7 @@ def correlations(
     }  # fmt: skip
     halved = {f"halves of the recordings: {side}": values for side, values in credit.items()}
     for name, values in {**halved, "halves of the clips: test": test_clips}.items():
-        reliability = measure_reliability(values, classes)
+        reliability = measure_reliability(values, classes, fewest=2)
         found[name] = reliability.halves if reliability else float("nan")
     return found
 

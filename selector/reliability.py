@@ -97,7 +97,11 @@ class Reliability:
 
 
 def measure_reliability(
-    credit: Tensor, classes: Tensor, halvings: int = HALVINGS, seed: int = 0
+    credit: Tensor,
+    classes: Tensor,
+    halvings: int = HALVINGS,
+    seed: int = 0,
+    fewest: int = FEWEST,
 ) -> Reliability | None:
     """Halve the recordings at random, again and again, and compare what the two halves say.
 
@@ -106,12 +110,14 @@ def measure_reliability(
         classes: int64 [B], the class of each pair's foreground.
         halvings: how often.
         seed: of the halvings.
+        fewest: recordings, 2 or more; what fewer than `FEWEST` give is for means over many worlds,
+            and says nothing of one.
 
     Returns:
-        None where there are fewer than `FEWEST` recordings, or no two pairs of one class.
+        None where there are fewer than `fewest` recordings, or no two pairs of one class.
     """
     count = credit.shape[1]
-    if count < FEWEST or int(classes.bincount().max()) < 2:
+    if count < fewest or int(classes.bincount().max()) < 2:
         return None
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(halvings, count, generator=generator).argsort(dim=1)
