@@ -44,6 +44,7 @@ from compositing.replacing import next_best
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import fingerprint
+from l2a.locks import locked_meanwhile
 from l2a.pairs import ScoredPair
 from l2a.progress import Report
 from l2a.videos import TRAIN_SIDE, Video
@@ -131,6 +132,7 @@ class ExportReport:
         return text
 
 
+@locked_meanwhile()
 def export_pairs(
     pairs: PairList,
     material: Material,

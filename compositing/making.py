@@ -31,7 +31,7 @@ from compositing.segmenters import (
 from compositing.settings import PrepareSettings
 from compositing.writing import LayerWriter, remove
 from l2a.errors import UnreadableVideo
-from l2a.locks import filling
+from l2a.locks import filling, sweep_filling
 from l2a.progress import say
 from l2a.videos import Skipped, Video
 
@@ -109,6 +109,7 @@ class LayerMaker:
         found = {video.id: self.store.current(video) for video in videos}
         todo = [video for video in videos if found[video.id] is None]
         if not todo:
+            sweep_filling(self.folder)
             return self._fill(videos, found, engine, progress)
         self.segmenter.check(todo)
 

@@ -124,22 +124,21 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
 
 
-def check_target(path: Path, option: str, suffix: str) -> None:
+def check_target(path: Path, option: str, suffixes: tuple[str, ...]) -> None:
     """Whether a file can be written there, before the work that it will show.
 
     Args:
         path: the file; what stands there already is replaced.
         option: as it is spelled, for the sentence.
-        suffix: what its name must end with, such as ".png"; "" for whatever it is.
+        suffixes: what its name may end with, such as ".png"; () for whatever it is.
 
     Raises:
         InputError: it is a folder, or its name ends otherwise.
     """
     if path.is_dir():
-        named = f"{suffix} file" if suffix else "file"
-        raise InputError(f"{option} is {path}, which is a folder; name a {named} in it.")
-    if suffix and path.suffix.lower() != suffix:
-        raise InputError(f"{option} is {path}; name a file that ends with {suffix}.")
+        raise InputError(f"{option} is {path}, which is a folder; name a file in it.")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{option} is {path}; name a file that ends with {' or '.join(suffixes)}.")
 
 
 def read_text(path: Path, most: int, what: str) -> str:

@@ -18,6 +18,7 @@ from l2a.errors import InputError
 from l2a.files import sweep
 
 _LOCK, _FILLING = ".lock", ".filling"
+LOCKS = frozenset({_LOCK, _FILLING})
 """Files that are locked while a process works in a folder, or fills it; empty, and gone after it.
 A killed process leaves one, which locks nothing, for the next one to remove."""
 
@@ -31,7 +32,7 @@ _HELD: dict[Path, int] = {}
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder holds nothing, but for what a killed process may leave of its lock."""
-    return all(path.name in (_LOCK, _FILLING) for path in folder.iterdir())
+    return all(path.name in LOCKS for path in folder.iterdir())
 
 
 def lock_folder(folder: Path) -> None:
@@ -90,6 +91,13 @@ def filling(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        _release(file)
+
+
+def sweep_filling(folder: Path) -> None:
+    """Remove what a killed process left in a folder that it filled, if none is at work there."""
+    file = folder.resolve() / _FILLING
+    if file.exists() and file not in _HELD and _locked(file):
         _release(file)
 
 

@@ -135,7 +135,9 @@ def read_frames(
         return _read(path, max_frames, max_side)
     except av.FFmpegError as error:
         reason = f"it is not a video that FFmpeg can decode ({str(error.strerror).lower()})"
-        raise UnreadableVideo(path, reason, passing=isinstance(error, OSError)) from error
+        raise UnreadableVideo(
+            path, reason, passing=isinstance(error, (OSError, MemoryError))
+        ) from error
 
 
 def declared_frames(path: Path) -> int | None:

@@ -114,7 +114,7 @@ class CheckSettings:
 
     def __post_init__(self) -> None:
         if self.json is not None:
-            check_target(self.json, "--json", "")
+            check_target(self.json, "--json", ())
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class MapPicture:
     map: Path = Path("matches.png")
 
     def __post_init__(self) -> None:
-        check_target(self.map, "--map", ".png")
+        check_target(self.map, "--map", (".png", ".pdf"))
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ class OutPage:
 
     def __post_init__(self) -> None:
         if self.out is not None:
-            check_target(self.out, "--out", ".html")
+            check_target(self.out, "--out", ())
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,14 @@ class Run:
             self.path("skipped.csv").unlink(missing_ok=True)
         return len(rows)
 
+    def left_out(self) -> tuple[Skipped, ...]:
+        """What `skipped.csv` lists, once results depend on it; nothing before."""
+        path = self.path("skipped.csv")
+        if not (path.is_file() and self.read()["fixed"]):
+            return ()
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(Skipped(row["video"], row["reason"]) for row in csv.DictReader(file))
+
     def write_unfit(self, unfit: Iterable[tuple[str, str, str]]) -> int:
         """List in `unfit.csv` the videos that no pair may use on one side; returns how many rows.
 

@@ -101,7 +101,7 @@ def measure_reliability(
     classes: Tensor,
     halvings: int = HALVINGS,
     seed: int = 0,
-    fewest: int = FEWEST,
+    fewest: int | None = None,
 ) -> Reliability | None:
     """Halve the recordings at random, again and again, and compare what the two halves say.
 
@@ -110,14 +110,14 @@ def measure_reliability(
         classes: int64 [B], the class of each pair's foreground.
         halvings: how often.
         seed: of the halvings.
-        fewest: recordings, 2 or more; what fewer than `FEWEST` give is for means over many worlds,
-            and says nothing of one.
+        fewest: recordings, 2 or more, `FEWEST` if not given; what fewer than that give is for means
+            over many worlds, and says nothing of one.
 
     Returns:
-        None where there are fewer than `fewest` recordings, or no two pairs of one class.
+        None where there are fewer than so many recordings, or no two pairs of one class.
     """
     count = credit.shape[1]
-    if count < fewest or int(classes.bincount().max()) < 2:
+    if count < (FEWEST if fewest is None else fewest) or int(classes.bincount().max()) < 2:
         return None
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(halvings, count, generator=generator).argsort(dim=1)

@@ -60,7 +60,7 @@ def test_the_report_counts(exported):
 
 def test_the_folder_holds_what_it_says(exported):
     out, _ = exported
-    names = set(tree(out)) - {".lock"}  # until this process ends
+    names = set(tree(out))
     assert (out / "metadata.parquet").read_bytes() == (out / "manifest.parquet").read_bytes()
     assert {"manifest.parquet", "classes.txt", "README.md", ".export/settings.json"} <= names
     assert len(names) == 6 + 2 * len(ROWS)

@@ -18,6 +18,7 @@ from l2a.clips import ClipSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings
 from l2a.pairs import read_pairs
+from l2a.runs import Run
 from selector.card import read_card
 from selector.checkpoint import load_selector
 from selector.reliability import Reliability
@@ -29,7 +30,7 @@ from train.opening import open_data
 from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
-from train.records import write_selection
+from train.records import as_chosen, write_selection
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, FullSettings, RunSettings, StageOneSettings
 from train.stage_one import run_stage_one, validation_subset
@@ -231,6 +232,10 @@ def test_auto_goes_by_the_selectors_card(
     assert meta["sharpness"]["used"] == used
     logits = [pair.logit for pair in pairs]
     assert logits == sorted(logits, reverse=True)
+    run = Run(tmp_path)  # draws are as sharp as that choice, whatever auto would be now
+    assert as_chosen(run, settings.rank).sharpness == used
+    assert as_chosen(run, RankSettings(sharpness="0.3")).sharpness == "0.3"
+    assert as_chosen(Run(tmp_path / "new"), settings.rank).sharpness == "auto"
 
 
 def test_draws_are_several_and_the_first_is_the_choice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
 from l2a.media import Frames, read_frames
 from l2a.networks import build_trunk
+from l2a.videos import Skipped
 from train.features import all_features, trunk_checksum
 from train.opening import BANK_RECORD, Opened, open_data, open_store
 from train.prepared import PreparedData
@@ -33,13 +34,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepare(
-    data: Path, out: Path, clips: ClipSettings = SMALL, bank: Path | None = None, seed: int = 0
-) -> PreparedData:
+    data: Path, out: Path, clips: ClipSettings = SMALL, bank: Path | None = None, seed: int = 0,
+    left_out: Sequence[Skipped] = (),
+) -> PreparedData:  # fmt: skip
     opened = open_data(
         data, out, DataSettings(), PrepareSettings(), EngineSettings(workers=1),
         RunSettings(seed=seed, bank=bank),
     )  # fmt: skip
-    return opened.prepare(clips, CompositeSettings(), layers=False)
+    return opened.prepare(clips, CompositeSettings(), layers=False, left_out=left_out)
 
 
 def test_runs_share_a_bank_and_none_removes_anothers(
@@ -79,6 +81,10 @@ def test_a_video_that_was_not_there_once_is_back_at_the_next_start(
     assert all(row not in rows for rows in before.rows.values())
     assert not (before.bank.folder / ".filling").exists()  # it is not held any longer
     after = prepare(data, tmp_path / "two", bank=shared)
+    same = prepare(data, tmp_path / "one", bank=shared, left_out=before.videos.skipped)
+    assert same.videos.skipped == before.videos.skipped
+    for split, rows in before.rows.items():  # a run with results stays with what it had
+        np.testing.assert_array_equal(same.rows[split], rows)
     assert after.bank.folder == before.bank.folder and after.bank.pending() == []
     assert after.videos.skipped == () and row in np.concatenate(list(after.rows.values()))
 

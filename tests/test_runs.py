@@ -547,3 +547,34 @@ def test_an_unreadable_video_travels_between_processes() -> None:
 
     error = pickle.loads(pickle.dumps(UnreadableVideo("a.avi", "zero bytes")))  # noqa: S301
     assert (error.path, error.reason) == (Path("a.avi"), "zero bytes")
+
+
+def test_what_was_left_out_counts_once_results_depend_on_it(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "train", [ClassifierSettings()], {})
+    lost = Skipped("a, b/ü.avi", 'it said "no", twice')
+    run.write_skipped([lost])
+    assert run.left_out() == ()
+    run.fix_settings()
+    assert run.left_out() == (lost,)
+    run.write_skipped([])
+    assert run.left_out() == ()
+
+
+def test_what_a_killed_process_left_goes_where_nobody_fills(tmp_path: Path) -> None:
+    (tmp_path / ".filling").touch()
+    locks.sweep_filling(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with filling(tmp_path, lambda: None):
+        locks.sweep_filling(tmp_path)
+        assert (tmp_path / ".filling").exists()
+
+
+def test_a_function_of_the_library_leaves_no_lock_behind(tmp_path: Path) -> None:
+    @locked_meanwhile()
+    def work() -> None:
+        lock_folder(tmp_path)
+        assert (tmp_path / ".lock").exists()
+
+    work()
+    work()
+    assert list(tmp_path.iterdir()) == []

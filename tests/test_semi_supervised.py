@@ -12,7 +12,10 @@ from tiny_data import write_tiny
 from tiny_run import train_tiny, write_small
 
 from l2a.cli import main
+from l2a.errors import InputError
 from l2a.pairs import read_pairs
+from train.semi_supervised.checks import refuse_idle
+from train.settings.semi import SemiSettings
 
 SEMI: dict[str, Any] = {
     "setting": "semi-supervised", "labelled_share": 0.5, "pseudo_threshold": 0.0, "repeats": 1,
@@ -141,3 +144,16 @@ def test_unlabelled_videos_of_which_none_can_be_read_are_said_after_preparing(
     said = capsys.readouterr().err
     assert "No unlabelled video of" in said and "half.mp4" in said
     assert not (tmp_path / "out" / "stage_two").exists()
+
+
+def test_settings_without_use_are_refused_but_in_a_run_of_before(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(
+        InputError, match="rounds is set, which --setting full has no use for; give"
+    ):
+        refuse_idle(SemiSettings(rounds=2), tmp_path)
+    refuse_idle(SemiSettings(rounds=2, setting="semi-supervised"), tmp_path)
+    refuse_idle(SemiSettings(methods="none"), tmp_path)
+    (tmp_path / "run.yaml").touch()
+    refuse_idle(SemiSettings(rounds=2), tmp_path)

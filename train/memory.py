@@ -9,8 +9,13 @@ import torch
 from l2a.machine import memory_for
 from train.settings.full import ClassifierSettings
 
-_KEPT = "with another --out; --layers RUN/layers --bank RUN/bank keep what is made"
-_CLIPS_KEPT = "with another --out; --bank RUN/bank keeps the clips"
+_KEPT = (
+    "with another --out and the same --layers and --bank (RUN/layers and RUN/bank where none were "
+    "given), which keep what is made"
+)
+_CLIPS_KEPT = (
+    "with another --out and the same --bank (RUN/bank where none was given), which keeps the clips"
+)
 """Results depend on what is to be changed, so that the same run folder would refuse it."""
 
 

@@ -30,7 +30,7 @@ from l2a.locks import filling, is_empty
 from l2a.logs import LOGGER
 from l2a.progress import announced, progress, say
 from l2a.runs import Run
-from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation
+from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation, counted
 from train.batches import UNLABELLED, ClipSource
 from train.contents import Contents
 from train.prepared import PreparedData
@@ -81,8 +81,9 @@ class Opened:
         return data_mark([self.videos], self.sources)
 
     def prepare(
-        self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True
-    ) -> PreparedData:
+        self, clips: ClipSettings, composite: CompositeSettings, *, layers: bool = True,
+        left_out: Sequence[Skipped] = (),
+    ) -> PreparedData:  # fmt: skip
         """Make layers of the training videos, and fill a bank with the clips of all; resumable.
 
         Only videos of `layered` get layers: to train, those of training, labelled or not, so that
@@ -94,6 +95,8 @@ class Opened:
             clips: geometry of the clips.
             composite: how pairs are composited.
             layers: False leaves segmentation and inpainting out; nothing can be composited then.
+            left_out: what a run with results went without: it goes on without them, also where
+                they can be read now.
 
         Raises:
             InputError: of a split that is needed no video can be read.
@@ -109,6 +112,7 @@ class Opened:
             progress("clips", "videos") as report,
         ):
             skipped += fill_bank(bank, used, self.store, set(records), self.engine, report)
+        skipped += _still_left_out(left_out, skipped, self.videos)
         videos = self.videos.without(dict.fromkeys(skipped))
         rows = {
             split: np.array([bank.row(v.id) for v in videos.of_split(split)], dtype=np.int64)
@@ -167,6 +171,20 @@ class Opened:
             f"No {split} video of {videos.root} could be read, such as {first.id} "
             f"({first.reason}); `l2a check {videos.root}` lists them all."
         )
+
+
+def _still_left_out(
+    left_out: Sequence[Skipped], skipped: Sequence[Skipped], videos: VideoSet
+) -> tuple[Skipped, ...]:
+    """Those that a run went without and that can be read now."""
+    known = {row.id for row in (*skipped, *videos.skipped)}
+    found = tuple(row for row in left_out if row.id not in known)
+    if found:
+        say(
+            f"note: {counted(len(found), 'video')} that could not be read when this run began, "
+            f"such as {found[0].id}, {'stays' if len(found) == 1 else 'stay'} left out of it"
+        )
+    return found
 
 
 def open_data(

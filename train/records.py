@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Video, VideoSet
 from selector.rank import Selection
+from selector.settings import RankSettings
 from selector.sharpness import Sharpness
 from semantic_match.match import without_partner
 from semantic_match.picture import draw_map
@@ -102,6 +103,16 @@ def chosen_before(run: Run, prepared: PreparedData) -> NDArray[np.int64] | None:
     row = prepared.bank.row
     rows = [(row(pair.foreground), row(pair.background)) for pair in pairs]
     return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def as_chosen(run: Run, rank: RankSettings) -> RankSettings:
+    """The settings with the sharpness that a run's pairs were chosen with, where there are some:
+    what `auto` becomes may change with a version, and draws must be as sharp as the choice."""
+    path = run.path("pairs.parquet")
+    if rank.sharpness != "auto" or not path.is_file():
+        return rank
+    used = read_pairs(path)[1].get("sharpness", {}).get("used")
+    return rank if used is None else replace(rank, sharpness=str(used))
 
 
 def write_random(

@@ -24,6 +24,7 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.files import atomic_write, write_json, write_text
 from l2a.formats import DataSettings, read_videos, require_folder
+from l2a.locks import locked_meanwhile
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
 from l2a.progress import progress, say
@@ -46,6 +47,7 @@ from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
 from train.records import (
+    as_chosen,
     chosen_before,
     draw_composites,
     draw_sheet,
@@ -100,6 +102,7 @@ class Summary:
         return self.folder / NAME
 
 
+@locked_meanwhile()
 def train(data: Path, out: Path, settings: FullSettings, reuse: Reuse | None = None) -> Summary:
     """Run both stages; with a Selector from before, the first only if it is to be trained further.
 
@@ -313,8 +316,9 @@ class Choosing:
         given, recipe = self.given, self.recipe
         pairs["selector"] = choose_run(run, chooser, self.origin, settings.engine, given, recipe)
         others["selector"] = lambda: _selector(run, chooser, given, recipe)
+        rank = settings.rank if PRETRAINED in kinds else as_chosen(run, settings.rank)
         return ChosenPairs(
-            pairs, chooser, others,
+            pairs, replace(chooser, rank=rank), others,
             lambda: _dropped(run, prepared, settings.stage_two.drop_real),
         )  # fmt: skip
 
@@ -347,7 +351,7 @@ def prepare_run(
         sheet: draw a contact sheet of the layers.
     """
     with run.stage("prepare"):
-        prepared = opened.prepare(clips, composite, layers=layers)
+        prepared = opened.prepare(clips, composite, layers=layers, left_out=run.left_out())
         if run.write_skipped(prepared.videos.skipped):
             count = len(prepared.videos.skipped)
             say(f"{count} videos skipped; {run.path('skipped.csv')} says why")

@@ -91,7 +91,7 @@ def refuse_other_split(root: Path, settings: DataSettings, kind: str) -> None:
     if settings.split_number != 1:
         raise InputError(
             f"There is no split {settings.split} in {root}, which is read as {kind} and has no"
-            " numbered splits; ask for none."
+            " numbered splits; give --split 1."
         )
 
 

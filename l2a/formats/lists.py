@@ -175,8 +175,8 @@ def _of_number(lists: Sequence[Path], root: Path, settings: DataSettings) -> lis
         refuse_other_split(root, settings, "lists without numbers")
         return list(lists)
     if len({file.number for file in numbered}) == 1:
-        # A file that is given by name says enough, where no split is asked for.
-        if settings.annotations not in lists or settings.split != DataSettings.split:
+        # Where no split is asked for, the only one is meant.
+        if settings.split != DataSettings.split:
             of_split(numbered, settings)
         return list(lists)
     wanted = {file.path for file in of_split(numbered, settings)}

@@ -19,7 +19,7 @@ def run(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments) -> None:
     """Train, and print the table of results."""
-    refuse_idle(arguments[SemiSettings])
+    refuse_idle(arguments[SemiSettings], arguments[Out].out)
     given = arguments[FromSelector]
     reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
     summary = train(arguments[Data].data, arguments[Out].out, full_settings(arguments), reuse)

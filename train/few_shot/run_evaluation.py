@@ -118,7 +118,9 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     run.keep_data_mark(opened.data_mark)
     layers = any(choice != "none" for choice in plan.few.choices)
     with run.stage("prepare"):
-        prepared = opened.prepare(plan.full.clips, plan.full.composite, layers=layers)
+        prepared = opened.prepare(
+            plan.full.clips, plan.full.composite, layers=layers, left_out=run.left_out()
+        )
         run.write_skipped(prepared.videos.skipped)
         run.write_unfit(unfit_rows(prepared.records.values()))
     run.fix_settings()

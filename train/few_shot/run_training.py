@@ -80,7 +80,9 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
     run = Run.open(out, "few-shot train", plan.groups(), {"data": data, **split_facts(split)})
     run.keep_data_mark(opened.data_mark)
     with run.stage("prepare"):
-        prepared = opened.prepare(plan.full.clips, plan.full.composite, layers=False)
+        prepared = opened.prepare(
+            plan.full.clips, plan.full.composite, layers=False, left_out=run.left_out()
+        )
         run.write_skipped(prepared.videos.skipped)
     run.fix_settings()
     write_class_split(run.path(CLASSES), split)

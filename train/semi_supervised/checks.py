@@ -20,21 +20,30 @@ DEFAULT_TEACHER = "efficientnet_lite0"
 """Of methods that are nothing without one, where none is named."""
 
 
-def refuse_idle(settings: SemiSettings) -> None:
+def refuse_idle(settings: SemiSettings, out: Path) -> None:
     """Refuse settings that ask for something which the fully supervised setting never does.
+
+    Args:
+        settings: of a training.
+        out: the run folder; earlier versions took such settings for nothing, and their runs go on.
 
     Raises:
         InputError: methods, a teacher, rounds or a second Selector are asked for.
     """
     if settings.on:
         return
-    idle = ("methods", "teacher", "pretrained_selector", "rounds")
-    for name in idle:
-        if getattr(settings, name) != getattr(SemiSettings(), name):
-            raise InputError(
-                f"{name} is set, which --setting full has no use for; give --setting "
-                f"semi-supervised, or leave it out."
-            )
+    idle = [
+        name
+        for name in ("methods", "teacher", "pretrained_selector", "rounds")
+        if getattr(settings, name) not in (getattr(SemiSettings(), name), "none", ("none",))
+    ]
+    if not idle:
+        return
+    what = f"{idle[0]} is set, which --setting full has no use for"
+    if (out / "run.yaml").is_file():
+        say(f"note: {what}")
+        return
+    raise InputError(f"{what}; give --setting semi-supervised, or leave it out.")
 
 
 def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
