@@ -219,8 +219,8 @@ def answer_labels(prepared: PreparedData, doubts: Doubts) -> Answer:
     verdict = (
         f"{count} of {doubts.clips} labels are contradicted by both the held-out head and the "
         f"videos that look alike; {doubts.by_chance:.1f} of these are expected by chance. Of all "
-        f"labels {100 * noise.share:.1f} ± {100 * noise.spread:.1f} % are wrong, as far as these "
-        "eyes can tell" + ("." if doubts.clear else ": no difference to none.")
+        f"labels {100 * noise.share:.1f} ± {100 * noise.spread:.1f} % are wrong, as far as this "
+        "network can tell" + ("." if doubts.clear else ": no difference to none.")
     )
     rows = tuple(
         (ids[one.row], names[one.label], names[one.looks_like], f"{100 * one.own:.1f}",

@@ -218,7 +218,7 @@ def open_eyes(settings: EyesSettings, prepared: PreparedData, seed: int) -> Feat
         if not _by_default(settings):
             raise
         raise CannotSay(
-            f"There are no eyes to see with: {error} Or name another network with --network and "
+            f"There is no network to look with: {error} Or name another network with --network and "
             "--weights."
         ) from None
     trunk.move_to(pick_device(settings.device), "float32")

@@ -67,8 +67,8 @@ def _eyes(known: Known) -> list[Setting]:
     if known.eyes is None:
         return []
     found = [
-        Setting("network", known.eyes.network, "the eyes that this advice was measured with"),
-        Setting("weights", known.eyes.weights, "theirs"),
+        Setting("network", known.eyes.network, "the network that this advice was measured with"),
+        Setting("weights", known.eyes.weights, "its weights"),
         Setting("freeze_trunk", True, "fits the last layer alone, as it was done here; leave it "
                 "out to fine-tune, which was not measured"),
     ]  # fmt: skip
