@@ -447,7 +447,7 @@ def test_numbered_lists_are_chosen_by_split(tmp_path: Path) -> None:
 def test_a_split_that_is_not_there_is_refused_in_every_layout(tmp_path: Path) -> None:
     root = tmp_path / "data"
     touch(root, *(f"{c}/{c}{i}.avi" for c in "ab" for i in range(2)))
-    wrong = r"no split 7 in .*, which is read as class folders and has no numbered splits; ask for"
+    wrong = r"no split 7 in .*, which is read as class folders and has no numbered splits; give --split 1"
     with pytest.raises(InputError, match=wrong):
         read_videos(root, DataSettings(split="7"))
     with pytest.raises(InputError, match=r"The split 'x' is not a number"):
