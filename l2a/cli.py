@@ -156,13 +156,12 @@ def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
     if FromClassifier not in arguments:
         return {}
     from l2a.formats import DataSettings
-    from l2a.runs import Run
+    from l2a.runs import Run, is_run
 
     path = arguments[FromClassifier].classifier.resolve()
     # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N, or of RUN/rounds/R/stage_two/ARM-N
     for folder in path.parents[:5]:
-        # Somebody else's run.yaml, further up, is none of ours.
-        if all((folder / name).is_file() for name in ("run.yaml", "stages.json")):
+        if is_run(folder):
             kept = Run(folder).read()["settings"]
             kinds: list[Any] = [PrepareSettings, CompositeSettings]
             same = Path(str(kept.get("data", ""))).resolve() == arguments[Data].data.resolve()

@@ -251,6 +251,11 @@ class Run:
             writer.writerows(rows)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's; somebody else's `run.yaml` alone is none of ours."""
+    return all((folder / name).is_file() for name in ("run.yaml", "stages.json"))
+
+
 def versions() -> dict[str, str]:
     """The versions that can change a result."""
     found = {"python": platform.python_version()}

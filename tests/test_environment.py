@@ -13,7 +13,7 @@ from banks import make_source
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import Trunk, build_trunk
+from l2a.networks import Trunk, VideoNetwork, build_trunk
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import TrainedTrunk, train_selector
@@ -79,6 +79,17 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def assert_took_the_step_of(environment: CompositingEnvironment, reference: VideoNetwork) -> None:
+    """The network has gone down the gradient of a copy of what it was before, at rate 0.05."""
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            assert parameter.grad is not None
+            parameter -= 0.05 * parameter.grad
+    found = environment._network.state_dict()
+    for name, value in reference.state_dict().items():
+        assert torch.allclose(found[name], value, atol=1e-7), name
+
+
 def validation_loss(environment: CompositingEnvironment, source: ClipSource) -> float:
     with torch.inference_mode():
         network = environment._network.eval()
@@ -130,12 +141,7 @@ def test_a_step_is_one_sgd_step_on_the_chosen_composites_alone(
     made = source.composites(batch.rows[composited].numpy(), augment)
     part = ClipBatch(made.clips[subset], made.labels[subset])
     Supervised().loss(reference.train(), part).total.backward()
-    with torch.no_grad():
-        for parameter in reference.parameters():
-            parameter -= 0.05 * parameter.grad
-    found = environment._network.state_dict()
-    for name, value in reference.state_dict().items():
-        assert torch.allclose(found[name], value, atol=1e-7), name
+    assert_took_the_step_of(environment, reference)
 
 
 def test_a_step_by_micro_batches_is_one_step_with_the_sum_of_their_gradients(
@@ -153,12 +159,7 @@ def test_a_step_by_micro_batches_is_one_step_with_the_sum_of_their_gradients(
     for subset in ([0, 2], [1]):
         part = ClipBatch(made.clips[subset], made.labels[subset])
         (Supervised().loss(reference.train(), part).total * (len(subset) / 3)).backward()
-    with torch.no_grad():
-        for parameter in reference.parameters():
-            parameter -= 0.05 * parameter.grad
-    found = environment._network.state_dict()
-    for name, value in reference.state_dict().items():
-        assert torch.allclose(found[name], value, atol=1e-7), name
+    assert_took_the_step_of(environment, reference)
 
 
 @pytest.mark.parametrize(

@@ -196,11 +196,11 @@ def test_the_table_gives_spread_and_standard_error_by_hand() -> None:
     assert lines[1].split() == ["random", "pairs", "60.0%", "11.5", "5.8", "+20.0", "2.000", "4"]
     assert lines[2].split() == ["no", "composites", "40.0%", "-", "-", "1.500", "1"]
     assert "over draws" in lines[3]
-    assert lines[4].endswith("±5.0 (1 s.e. if clips were independent)")
+    assert lines[4].endswith("±5.0 points (1 s.e. if clips were independent)")
     of_recordings = [Arm(arm.name, tuple(one | {"top1_error": 0.08} for one in arm.results), 0.1)
                      for arm in arms]  # fmt: skip
     last = table_of_draws(of_recordings, clips=100).splitlines()[-1]
-    assert last.endswith("one accuracy is uncertain by ±8.0 (1 s.e. over recordings)")
+    assert last.endswith("one accuracy is uncertain by ±8.0 points (1 s.e. over recordings)")
 
 
 def test_a_run_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

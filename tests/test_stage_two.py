@@ -21,7 +21,7 @@ from train.mix import NO_PAIRS
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, StageTwo, costs_of, table
+from train.stage_two import Arm, StageTwo, costs_of, table, uncertainty
 
 
 def stage_of(folder: Path, **settings: Any) -> StageTwo:
@@ -147,3 +147,14 @@ def test_an_augmentation_has_a_row_of_its_own_and_names_of_any_length() -> None:
     assert lines[2].startswith("selected pairs + videomix:per-frame  ")
     assert lines[3].split() == ["objectmix+or", "30.0%", "0.0", "-10.0", "30.0"]
     assert len({line.index("%") for line in lines[1:4]}) == 1
+
+
+def test_how_uncertain_an_accuracy_is_in_words() -> None:
+    found = uncertainty(
+        [[{"top1": 0.5, "top1_error": 0.04}], [{"top1": 0.6, "top1_error": 0.06}]], 9
+    )
+    assert found.sentence.endswith("uncertain by ±5.0 points (1 s.e. over recordings)")
+    earlier = uncertainty([[{"top1": 0.5}]], 100)  # √(0.5 · 0.5 / 100)
+    assert earlier.sentence.endswith("±5.0 points (1 s.e. if clips were independent)")
+    whole = uncertainty([[{"top1": 1.0, "top1_error": 0.0}]], 6)
+    assert whole.sentence == "6 test clips, all of them right or all wrong"

@@ -14,7 +14,7 @@ from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.pairs import ScoredPair, read_pairs, read_spares
 from l2a.progress import say
-from l2a.runs import Run
+from l2a.runs import Run, is_run
 from l2a.videos import TRAIN_SIDE, Skipped, Video
 from train.opening import open_store, prepare_layers
 from train.settings.full import RunSettings
@@ -128,8 +128,7 @@ def _run_of(pairs: Path) -> tuple[Path, list[Path]]:
     """The run folder in which a pairs file lies (in a round's folder perhaps), and where the run's
     layers can be, first the store that its settings name. A folder of none is the file's own."""
     for folder in list(pairs.parents)[:3]:
-        # Somebody else's run.yaml, further up, is none of ours.
-        if all((folder / name).is_file() for name in ("run.yaml", "stages.json")):
+        if is_run(folder):
             named = Run(folder).read()["settings"].get("layers")
             # As it was given, from where the command was called.
             return folder, [*([Path(str(named))] if named else []), folder / "layers"]

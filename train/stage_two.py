@@ -296,11 +296,7 @@ def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
 
 
 def _uncertainty(arms: Sequence[Arm], clips: int) -> str:
-    found = uncertainty([arm.results for arm in arms], clips)
-    return (
-        f"{clips} test clips: one accuracy is uncertain by ±{100 * found.error:.1f} "
-        f"(1 s.e. {found.over})"
-    )
+    return uncertainty([arm.results for arm in arms], clips).sentence
 
 
 @dataclass(frozen=True)
@@ -308,12 +304,24 @@ class Uncertainty:
     """How uncertain one accuracy is.
 
     Attributes:
+        clips: of the test split.
         error: its standard error, 0..1.
         over: what that takes for independent, for a person.
     """
 
+    clips: int
     error: float
     over: str
+
+    @property
+    def sentence(self) -> str:
+        """For a person, without a full stop."""
+        if self.error == 0:  # there is no spread to tell it from
+            return f"{self.clips} test clips, all of them right or all wrong"
+        return (
+            f"{self.clips} test clips: one accuracy is uncertain by ±{100 * self.error:.1f} points "
+            f"(1 s.e. {self.over})"
+        )
 
 
 def uncertainty(arms: Sequence[Sequence[Mapping[str, Any]]], clips: int) -> Uncertainty:
@@ -329,6 +337,8 @@ def uncertainty(arms: Sequence[Sequence[Mapping[str, Any]]], clips: int) -> Unce
     found = [result.get("top1_error") for arm in arms for result in arm]
     errors = [float(error) for error in found if error is not None]
     if len(errors) == len(found):
-        return Uncertainty(statistics.fmean(errors), "over recordings")
+        return Uncertainty(clips, statistics.fmean(errors), "over recordings")
     mean = statistics.fmean(statistics.fmean(one["top1"] for one in arm) for arm in arms)
-    return Uncertainty(float((mean * (1 - mean) / clips) ** 0.5), "if clips were independent")
+    return Uncertainty(
+        clips, float((mean * (1 - mean) / clips) ** 0.5), "if clips were independent"
+    )
