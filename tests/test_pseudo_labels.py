@@ -19,6 +19,7 @@ from l2a.videos import Video, VideoSet
 from train.arms import METHODS, baseline, plan_arms
 from train.batches import UNLABELLED
 from train.learning import real_rows
+from train.objectives.supervised import soft_cross_entropy
 from train.prepared import PreparedData
 from train.semi_supervised.learning import targets_of
 from train.semi_supervised.pseudo_labels import PseudoLabels, with_pseudo_labels, write_table
@@ -136,10 +137,21 @@ def test_the_table_tells_truths_where_they_are_known(tmp_path: Path) -> None:
 
 
 def test_targets_are_one_hot_where_accepted() -> None:
-    targets = targets_of(replace(FOUND, threshold=0.5), 8)
+    targets = targets_of(replace(FOUND, threshold=0.5), 8, drawn=3)
     assert targets.shape == (8, 3)
     assert targets.sum(1).tolist() == [0, 0, 0, 0, 1, 0, 1, 0]
     assert targets[6].tolist() == [0, 0, 1]
+
+
+def test_labelled_clips_among_the_unlabelled_take_no_weight_from_pseudo_labels() -> None:
+    """Of eight clips that are drawn as unlabelled four have a label; where a network knows nothing,
+    each of two classes costs ln 2, and the mean over the four with a pseudo-label is that, too."""
+    sure = PseudoLabels(np.arange(4, 8), np.tile(np.float32([0.99, 0.01]), (4, 1)), 0.95)
+    all_, rest = targets_of(sure, 8, drawn=8), targets_of(sure, 8, drawn=4)[4:]
+    for targets in (all_, rest):
+        logits = torch.zeros(len(targets), 2)
+        assert soft_cross_entropy(logits, targets).item() == pytest.approx(np.log(2))
+        assert targets.sum(1).mean().item() == 1  # what is logged as utilisation
 
 
 SEMI = SemiSettings(setting="semi-supervised")

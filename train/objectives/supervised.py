@@ -19,7 +19,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: z, float32 `[B, C]`.
-        labels: y, float32 `[B, C]`, rows sum to 1.
+        labels: y, float32 `[B, C]`, rows sum to 1, or to the weight of their clip.
 
     Returns:
         float32 [].

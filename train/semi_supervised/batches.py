@@ -48,7 +48,8 @@ class SemiBatch(TensorBatch):
         partners: int64 `[U]`, indices within the batch; i itself where nothing was cut.
         cut_weight: float32 `[U]`, the share of the label of clip i in that of `cut[i]`,
             1 − (1 − ρ)^4; 1 where nothing was cut.
-        targets: float32 `[U, C]`, pseudo-labels given beforehand; zero rows where there is none.
+        targets: float32 `[U, C]`, pseudo-labels given beforehand, weighed so that their mean is one
+            over clips without a label; zero rows where there is none.
         teacher: float32 `[U, K]`, the teacher's probabilities of one frame of each weak clip.
     """
 
@@ -126,8 +127,8 @@ class Unlabelled:
     Attributes:
         rows: bank rows, int64 `[n]`, at least one.
         per_batch: U, unlabelled clips in a batch.
-        targets: pseudo-labels given beforehand, float32 `[N, C]`, a row for each of the bank;
-            zeros where there is none.
+        targets: pseudo-labels given beforehand, float32 `[N, C]`, a row for each of the bank, as
+            `train.semi_supervised.learning.targets_of` weighs them; zeros where there is none.
         teacher: stored outputs of a teacher.
         strong: the strong augmentation.
     """

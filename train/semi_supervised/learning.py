@@ -67,8 +67,9 @@ class SemiLearns:
 
     def with_targets(self, found: PseudoLabels) -> SemiLearns:
         """The same with the pseudo-labels of a round, for methods that are given them."""
-        targets = targets_of(found, len(self.supervises.source.labels))
-        return replace(self, unlabelled=replace(self.unlabelled, targets=targets))
+        given = self.unlabelled
+        targets = targets_of(found, len(self.supervises.source.labels), len(given.rows))
+        return replace(self, unlabelled=replace(given, targets=targets))
 
 
 def method_of(plan: ArmPlan, semi: SemiSettings) -> Method | None:
@@ -87,13 +88,19 @@ def objective_settings(semi: SemiSettings) -> ObjectiveSettings:
     )  # fmt: skip
 
 
-def targets_of(found: PseudoLabels, count: int) -> Tensor:
-    """Pseudo-labels as targets float32 `[N, C]`: one-hot where accepted, zeros elsewhere.
+def targets_of(found: PseudoLabels, count: int, drawn: int) -> Tensor:
+    """Pseudo-labels as targets float32 `[N, C]`: one-hot times n / m where accepted, else zeros.
+
+    Of the n clips that a method draws from as unlabelled, m have no label; the others can have no
+    pseudo-label. With n / m a mean over clips as they are drawn is, over a pass, the mean over
+    those m, and parts of a batch need not agree on how many of them each has.
 
     Args:
-        found: the pseudo-labels.
+        found: the pseudo-labels, of the m clips.
         count: N, rows of the bank.
+        drawn: n.
     """
     targets = np.zeros((count, found.probabilities.shape[1]), np.float32)
-    targets[found.rows[found.accepted], found.labels[found.accepted]] = 1
+    weight = drawn / len(found.rows)
+    targets[found.rows[found.accepted], found.labels[found.accepted]] = weight
     return torch.from_numpy(targets)
