@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from train.few_shot.episodes import (
     draw_episode,
     labels_of,
 )
-from train.few_shot.saved import SavedEpisodes, write_episodes
+from train.few_shot.saved import SavedEpisodes, check_episode_file, write_episodes
 
 CLASSES = ("jump", "run", "sit", "wave")
 
@@ -193,3 +194,38 @@ def test_a_file_that_names_other_videos_or_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text('{"kind": "something"}\n')
     with pytest.raises(InputError, match="is no file of episodes"):
         SavedEpisodes(tmp_path / "other.jsonl", of)
+
+
+def test_a_file_that_keeps_recordings_apart_does_so_with_the_recordings_of_here(
+    tmp_path: Path,
+) -> None:
+    of, path = clips(), tmp_path / "episodes.jsonl"
+    write_episodes(path, DrawnEpisodes(of, EpisodeSettings(2, 1, 1, group_disjoint=True), 1))
+    assert SavedEpisodes(path, of)[0].number == 0
+    # Whoever tells recordings otherwise, here by the class alone, has them on both sides.
+    one_each = replace(of, groups=tuple(id_.split("/")[0] for id_ in of.ids))
+    with pytest.raises(InputError, match=r"recording '\w+' is on both sides of its episode 0"):
+        SavedEpisodes(path, one_each)[0]
+    shown = [line.replace('"group_disjoint":true', '"group_disjoint":false')
+             for line in path.read_text().splitlines(keepends=True)]  # fmt: skip
+    path.write_text("".join(shown))
+    assert SavedEpisodes(path, one_each)[0].number == 0
+
+
+def test_recordings_apart_are_refused_of_a_file_that_mixes_them(
+    tmp_path: Path,
+) -> None:
+    path, asked = tmp_path / "episodes.jsonl", EpisodeSettings(way=2, shot=2)
+    write_episodes(path, DrawnEpisodes(clips(), asked, 3))
+    apart = replace(asked, group_disjoint=True)
+    check_episode_file(path, replace(asked, shot=1), 3, begun=False)
+    with pytest.raises(InputError, match="was drawn without --group-disjoint"):
+        check_episode_file(path, apart, 3, begun=False)
+    check_episode_file(path, apart, 3, begun=True)  # an earlier version's run goes on
+    with pytest.raises(InputError, match="2, 3 and 1 are asked for"):
+        check_episode_file(path, replace(asked, shot=3), 3, begun=False)
+    with pytest.raises(InputError, match="give --episodes 3"):
+        check_episode_file(path, asked, 4, begun=False)
+    write_episodes(path, DrawnEpisodes(clips(), apart, 3))
+    check_episode_file(path, apart, 3, begun=False)
+    check_episode_file(path, asked, 3, begun=False)  # more than was asked for

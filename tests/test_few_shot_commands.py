@@ -97,6 +97,11 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
     again = [*evaluate, "--out", str(place / "again")]
     assert main(again) == 0  # the same episodes, from the file
     assert json.loads((place / "again" / "metrics.json").read_text()) == found
+    assert found["group_disjoint"] is False
+    capsys.readouterr()
+    assert main([*again[:-1], str(place / "apart"), "--group-disjoint"]) == 2
+    assert "was drawn without --group-disjoint" in capsys.readouterr().err
+    assert not (place / "apart").exists()
     assert main([*again[:-1], str(place / "other"), "--seed", "1"]) == 2
 
     header, first, *rest = episodes.read_text().splitlines(keepends=True)

@@ -119,12 +119,15 @@ def test_table_and_json_say_means_intervals_and_paired_differences() -> None:
     few = FewShotSettings(shots=(1,), compare=True)
     none, random = np.array([0.5, 1.0, 0.0, 0.5]), np.array([0.5, 1.0, 0.5, 0.5])
     arms = [Arm("none", 1, none), Arm("random", 1, random)]
-    text = results_table(few, arms)
+    text = results_table(few, arms, apart=True)
     # σ = √(1/8) of the first, and (0, 0, 1/2, 0) are the differences: σ = √3/8.
     assert f"50.00 ± {100 * 1.96 * np.sqrt(1 / 8) / 2:.2f}" in text
     assert f"+12.50 ± {100 * 1.96 * np.sqrt(3) / 8 / 2:.2f}" in text
     assert "1.96 · σ / √n" in text
-    said = results_json(few, ClassSplit(("a",), (), ("b",)), arms)
+    assert "No recording is on both sides of an episode." in text
+    assert "can be on both sides" in results_table(few, arms, apart=False)
+    said = results_json(few, ClassSplit(("a",), (), ("b",)), arms, apart=True)
+    assert said["group_disjoint"] is True
     assert said["differences"]["random - none"]["1"]["mean"] == 0.125
     assert said["accuracy"]["none"]["1"]["episodes"] == 4
     assert said["classes"]["novel"] == ["b"]

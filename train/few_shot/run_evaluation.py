@@ -50,7 +50,12 @@ from train.few_shot.ranking import (
     train_base_selector,
 )
 from train.few_shot.run_training import CLASSES, WEIGHTS, load_trained, refuse_other_classes
-from train.few_shot.saved import SavedEpisodes, refuse_other_episodes, write_episodes
+from train.few_shot.saved import (
+    SavedEpisodes,
+    check_episode_file,
+    refuse_other_episodes,
+    write_episodes,
+)
 from train.few_shot.table import Arm, results_json, results_table
 from train.settings.few_shot import Choice
 from train.trained_selector import SelectorWithTrunk
@@ -94,6 +99,9 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     data = target if trained is None else data_of(trained)
     out = _out(out, trained)
     check_method(plan)
+    if (file := plan.few.episode_file) is not None and file.is_file():
+        begun = (out / "run.yaml").is_file()
+        check_episode_file(file, plan.episode_settings(), plan.few.episodes, begun=begun)
     videos = read_every_video(data, plan.full.data)
     split = choose_classes(videos, plan)
     if trained is not None:
@@ -136,7 +144,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     evaluation = Evaluation(codes, episodes, found.rows["base"])
     with run.stage("episodes"):
         arms = _measure(run, plan, evaluation, compositors)
-    return _summary(run, plan, split, arms)
+    return _summary(run, plan, split, arms, apart=episodes.settings.group_disjoint)
 
 
 def _out(out: Path | None, trained: Path | None) -> Path:
@@ -166,28 +174,13 @@ def open_episodes(clips: EpisodeClips, plan: FewShotPlan) -> Episodes:
     """The episodes of a file, or drawn, and then written to it if it is asked for.
 
     Raises:
-        InputError: the file is damaged, is of other clips or classes, or has too few episodes or
-            others than are asked for.
+        InputError: the file is damaged, or is of other clips or classes.
     """
     few, path = plan.few, plan.few.episode_file
-    wanted = plan.episode_settings()
     if path is not None and path.is_file():
-        saved = SavedEpisodes(path, clips)
-        own = saved.settings
-        if (own.way, own.queries) != (wanted.way, wanted.queries) or own.shot < wanted.shot:
-            raise InputError(
-                f"{path} holds episodes of {own.way} classes, {own.shot} shots and {own.queries} "
-                f"queries, and {wanted.way}, {wanted.shot} and {wanted.queries} are asked for; "
-                "give the same, or another --episode-file."
-            )
-        if len(saved) < few.episodes:
-            raise InputError(
-                f"{path} holds {len(saved)} episodes and {few.episodes} are asked for; give "
-                f"--episodes {len(saved)}."
-            )
         say(f"episodes: {few.episodes} of {path}")
-        return saved
-    drawn = DrawnEpisodes(clips, wanted, few.episodes)
+        return SavedEpisodes(path, clips)
+    drawn = DrawnEpisodes(clips, plan.episode_settings(), few.episodes)
     if path is not None:
         write_episodes(path, drawn)
         say(f"episodes: {few.episodes} written to {path}")
@@ -297,11 +290,12 @@ def _measure(
 
 
 def _summary(
-    run: Run, plan: FewShotPlan, split: ClassSplit, arms: Mapping[tuple[Choice, int], Measured]
-) -> Evaluated:
+    run: Run, plan: FewShotPlan, split: ClassSplit, arms: Mapping[tuple[Choice, int], Measured],
+    *, apart: bool,
+) -> Evaluated:  # fmt: skip
     few = plan.few
     rows = [Arm(choice, shot, one.values) for (choice, shot), one in arms.items()]
-    text = results_table(few, rows)
-    write_json(run.path("metrics.json"), results_json(few, split, rows))
+    text = results_table(few, rows, apart=apart)
+    write_json(run.path("metrics.json"), results_json(few, split, rows, apart=apart))
     write_text(run.path("table.txt"), text + "\n")
     return Evaluated(run.folder, arms, text)

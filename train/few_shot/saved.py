@@ -15,6 +15,7 @@ import numpy as np
 
 from l2a.errors import InputError
 from l2a.files import atomic_write, fingerprint, read_json, write_json
+from l2a.progress import say
 from train.few_shot.episodes import Episode, EpisodeClips, Episodes, EpisodeSettings, Rows
 
 _KIND = "l2a episodes"
@@ -76,6 +77,42 @@ def refuse_other_episodes(path: Path, episodes: Episodes) -> None:
         )
 
 
+def check_episode_file(path: Path, wanted: EpisodeSettings, count: int, *, begun: bool) -> None:
+    """Say that a file's episodes are not what is asked for, before anything is made for them.
+
+    Args:
+        path: what `write_episodes` wrote.
+        wanted: what an episode shall be; with fewer shots it has the first ones of the file's.
+        count: episodes that are asked for.
+        begun: the run is one that began before. An earlier version did not look whether recordings
+            are kept apart, and its runs go on.
+
+    Raises:
+        InputError: it is no such file, has too few episodes, or others.
+    """
+    header, starts = _indexed(path)
+    own = _settings(path, header)
+    if (own.way, own.queries) != (wanted.way, wanted.queries) or own.shot < wanted.shot:
+        raise InputError(
+            f"{path} holds episodes of {own.way} classes, {own.shot} shots and {own.queries} "
+            f"queries, and {wanted.way}, {wanted.shot} and {wanted.queries} are asked for; "
+            "give the same, or another --episode-file."
+        )
+    if len(starts) < count:
+        raise InputError(
+            f"{path} holds {len(starts)} episodes and {count} are asked for; give "
+            f"--episodes {len(starts)}."
+        )
+    if wanted.group_disjoint and not own.group_disjoint:
+        what = (
+            f"{path} was drawn without --group-disjoint, so that recordings can be on both sides "
+            "of its episodes"
+        )
+        if not begun:
+            raise InputError(f"{what}; leave that option out, or give another --episode-file.")
+        say(f"note: {what}")
+
+
 class SavedEpisodes:
     """The episodes of a file, read when they are asked for: in memory there is one number for each.
 
@@ -104,6 +141,7 @@ class SavedEpisodes:
             )
         self._classes = _places(path, "class", header.get("classes"), clips.classes)
         self._videos = _places(path, "video", header.get("videos"), clips.ids)
+        self._groups = np.unique(clips.groups, return_inverse=True)[1]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -112,7 +150,7 @@ class SavedEpisodes:
         """Episode `number`, from 0.
 
         Raises:
-            InputError: its line is damaged.
+            InputError: its line is damaged, or recordings are not apart though the file says so.
         """
         if not 0 <= number < len(self._starts):
             raise IndexError(number)
@@ -146,8 +184,31 @@ class SavedEpisodes:
             return None
         if (self.clips.labels[both] != labels[:, None]).any():
             return None
+        if said.group_disjoint:
+            self._check_apart(number, both)
         rows = self.clips.rows[both]
         return Episode(number, labels, rows[:, : said.shot], rows[:, said.shot :])
+
+    def _check_apart(self, number: int, places: Rows) -> None:
+        """Whether the recordings, as they are told here, are on one side of each class.
+
+        Args:
+            number: of the episode.
+            places: of its clips in `clips`, `[way, shot + queries]`.
+
+        Raises:
+            InputError: one is on both.
+        """
+        groups, shot = self._groups[places], self.settings.shot
+        twice = groups[:, :shot, None] == groups[:, None, shot:]
+        if twice.any():
+            place = places[:, :shot][twice.any(2)][0]
+            raise InputError(
+                f"{self._path} says that it keeps recordings apart, and here the recording "
+                f"{self.clips.groups[place]!r} is on both sides of its episode {number}; tell "
+                "recordings as where it was written (--group-pattern), or give another "
+                "--episode-file."
+            )
 
 
 def _indexed(path: Path) -> tuple[dict[str, Any], Rows]:

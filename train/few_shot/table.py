@@ -18,6 +18,8 @@ COMPARED: tuple[tuple[Choice, Choice], ...] = (
     ("random", "none"), ("selector", "none"), ("selector", "random"),
 )  # fmt: skip
 """What is compared with what, where both were measured."""
+_APART = "No recording is on both sides of an episode."
+_MIXED = "Clips of one recording can be on both sides of an episode (--group-disjoint forbids it)."
 _BRIEF = {"none": "no composites", "random": "random", "selector": "selected"}
 
 
@@ -45,8 +47,15 @@ def difference_title(pair: tuple[Choice, Choice]) -> str:
     return f"{_BRIEF[pair[0]]} − {_BRIEF[pair[1]]}"
 
 
-def results_table(few: FewShotSettings, arms: Sequence[Arm]) -> str:
-    """A row for each choice and each difference, a column for each number of shots, in per cent."""
+def results_table(few: FewShotSettings, arms: Sequence[Arm], *, apart: bool) -> str:
+    """A row for each choice and each difference, a column for each number of shots, in per cent.
+
+    Args:
+        few: the settings.
+        arms: what was measured.
+        apart: whether no recording was on both sides of an episode. Of the episodes, not of the
+            settings: a file of them may keep recordings apart without being asked to.
+    """
     own, shots = _by_choice(arms), sorted({arm.shot for arm in arms})
     rows = [("", *(f"{shot} shot" + "s" * (shot > 1) for shot in shots))]
     for choice, of_shot in own.items():
@@ -65,6 +74,7 @@ def results_table(few: FewShotSettings, arms: Sequence[Arm]) -> str:
         "",
         f"{few.way}-way, {few.queries} queries a class, {count} episodes, accuracy in %, ± "
         f"{FORMULAS[few.interval]}.",
+        _APART if apart else _MIXED,
     ]
     if len(own) > 1:
         lines.append(
@@ -73,13 +83,16 @@ def results_table(few: FewShotSettings, arms: Sequence[Arm]) -> str:
     return "\n".join(lines)
 
 
-def results_json(few: FewShotSettings, split: ClassSplit, arms: Sequence[Arm]) -> dict[str, Any]:
+def results_json(
+    few: FewShotSettings, split: ClassSplit, arms: Sequence[Arm], *, apart: bool
+) -> dict[str, Any]:
     """The same with the classes, for `metrics.json`."""
     own, shots = _by_choice(arms), sorted({arm.shot for arm in arms})
     return {
         "method": few.method,
         "way": few.way,
         "queries": few.queries,
+        "group_disjoint": apart,
         "classes": {side: list(split.of(side)) for side in SIDES},
         "accuracy": {
             choice: {str(shot): accuracy(of_shot[shot], few.interval).to_json() for shot in shots}
