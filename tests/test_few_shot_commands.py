@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import pytest
 import yaml
 from tiny_data import write_tiny
 
+from l2a.class_splits import ClassSplit
 from l2a.cli import main
+from l2a.errors import InputError
+from l2a.videos import VideoSet
+from selector.card import SelectorCard
+from selector.network import SelectorConfig
 from semantic_match.settings import MatchSettings
 from train.few_shot.evaluation import Evaluation
-from train.few_shot.ranking import partners
+from train.few_shot.ranking import check_new_to, partners
 
 CLASSES = ("Bend", "Climb", "Dive", "Jump", "Kick", "Wave")
 SMALL: dict[str, Any] = {
@@ -50,6 +56,12 @@ def test_a_stopped_comparison_goes_on_to_the_same_results(
     assert [len(split[side]) for side in ("base", "validation", "novel")] == [2, 2, 2]
 
     given = ("--selector", str(place / "whole" / "selector"))
+    other = place / "other.yaml"
+    other.write_text(yaml.safe_dump(split | {"base": split["novel"], "novel": split["base"]}))
+    seen = ("--class-split", str(other), "--composites", "selector", "--out", str(place / "seen"))
+    assert main(words(place, "evaluate", "data", *seen, *given)) == 2
+    assert "The Selector was trained on 2 novel classes (" in capsys.readouterr().err
+    assert not (place / "seen").exists()
     part = words(
         place, "evaluate", "data", "--compare", "--out", str(place / "part"), *layers, *given
     )
@@ -125,6 +137,34 @@ def test_a_file_of_matches_may_name_several_novel_classes(tmp_path: Path) -> Non
     assert {name: set(lent) for name, lent in found.items()} == {
         "Jump": {"Bend", "Climb"}, "Kick": {"Bend"},
     }  # fmt: skip
+
+
+def test_novel_classes_are_new_to_a_selector_of_the_same_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of Selectors from elsewhere a note names the classes that they have, too."""
+    said: list[str] = []
+    monkeypatch.setattr("train.few_shot.ranking.say", said.append)
+    split = ClassSplit(("Bend", "Climb"), (), ("Jump", "Brush Hair"))
+    videos = VideoSet(tmp_path / "mine", "folder", ("Bend", "Brush Hair", "Climb", "Jump"), ())
+    card = SelectorCard(
+        SelectorConfig(8, 4), "tiny3d", "random", False, "static", num_frames=4, height=32,
+        width=40, crop=32, classes=("Bend", "Climb"), reward="credit", steps=1, seed=0, data="mine",
+    )  # fmt: skip
+    check_new_to(card, split, videos, begun=False)
+    moved = replace(card, data="moved", classes=("Bend", "brush_hair", "Wave"))
+    tuned = replace(card, finetuned_from=("climb", "jump"))
+    for bad, named in ((replace(card, classes=("Jump", *"abcd")), "Jump"),
+                       (moved, "Brush Hair"), (tuned, "Jump")):  # fmt: skip
+        with pytest.raises(InputError, match=rf"trained on 1 novel class \(.?{named}"):
+            check_new_to(bad, split, videos, begun=False)
+    assert not said
+    check_new_to(moved, split, videos, begun=True)
+    assert said.pop() == (
+        "note: the Selector was trained on 1 novel class (Brush Hair): nothing new to it"
+    )
+    check_new_to(replace(card, data="k400", classes=("jump", *"abcd")), split, videos, begun=False)
+    assert said.pop().startswith("note: the Selector was trained on k400 that has 1 novel class (J")
 
 
 def test_several_processes_are_refused(

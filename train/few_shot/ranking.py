@@ -17,9 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l2a.class_splits import ClassSplit
 from l2a.errors import InputError
-from l2a.videos import VideoSet, carve_validation
+from l2a.formats.groups import plain
+from l2a.formats.listing import examples
+from l2a.progress import say
+from l2a.videos import VideoSet, carve_validation, counted
 from selector.agreement import label_agreement
+from selector.card import SelectorCard
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.partners import is_handwritten
@@ -78,6 +83,46 @@ def given_selector(reuse: str, settings: FullSettings) -> Reused:
     recipe = SelectorRecipe.of(settings)
     # The classes that it is asked about are new to it: those of embeddings may be any.
     return open_selector(Reuse(reuse), recipe, settings.clips, settings.match.embedder, ())
+
+
+def check_new_to(card: SelectorCard, split: ClassSplit, videos: VideoSet, *, begun: bool) -> None:
+    """Whether the novel classes are new to a Selector from before.
+
+    A Selector of this data set must not have seen them: its choice of scenes would know their
+    clips. That of another one, such as Kinetics, may know classes of the same names, and a note
+    says which. It is of this data set where that has the same name, or most of its classes.
+
+    Args:
+        card: of the Selector.
+        split: of the classes.
+        videos: the data set.
+        begun: the run is one that began before: an earlier version did not look, and its runs go
+            on.
+
+    Raises:
+        InputError: it has learned from novel classes of this data set.
+    """
+    here = {plain(name) for name in videos.classes}
+    for names, data in ((card.classes, card.data), (card.finetuned_from, "")):
+        own = {plain(name) for name in names}
+        known = [name for name in split.novel if plain(name) in own]
+        if not known:
+            continue
+        shown = f"{counted(len(known), 'novel class', 'novel classes')} ({examples(known)})"
+        same = data == videos.root.resolve().name or 2 * len(own & here) > len(own)
+        if not same:
+            say(
+                f"note: the Selector was trained on {data or 'a data set'} that has {shown}, too: "
+                "they are new to it only as far as its videos are others"
+            )
+        elif begun:
+            say(f"note: the Selector was trained on {shown}: nothing new to it")
+        else:
+            raise InputError(
+                f"The Selector was trained on {shown} of this data set, and novel ones shall be "
+                "new to it; leave --selector out, and one is trained on the base classes, or give "
+                "the --class-split that it was trained with."
+            )
 
 
 def train_base_selector(base: PreparedData, settings: FullSettings, out: Path) -> SelectorWithTrunk:

@@ -44,6 +44,7 @@ from train.few_shot.evaluation import Codes, Evaluation, Measured
 from train.few_shot.opening import FewShotData, open_few_shot, read_every_video
 from train.few_shot.ranking import (
     base_view,
+    check_new_to,
     given_selector,
     pair_scores,
     partners,
@@ -99,8 +100,8 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     data = target if trained is None else data_of(trained)
     out = _out(out, trained)
     check_method(plan)
+    begun = (out / "run.yaml").is_file()
     if (file := plan.few.episode_file) is not None and file.is_file():
-        begun = (out / "run.yaml").is_file()
         check_episode_file(file, plan.episode_settings(), plan.few.episodes, begun=begun)
     videos = read_every_video(data, plan.full.data)
     split = choose_classes(videos, plan)
@@ -114,6 +115,8 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     elif any(True for _ in method.parameters()):
         raise refuse_data(target, plan.few.method)
     given = _given(plan)
+    if given is not None:
+        check_new_to(given.trained.card, split, videos, begun=begun)
     opened = open_few_shot(videos, split, out, plan.full)
     plan = replace(plan, full=replace(plan.full, prepare=opened.store.settings))
     run = Run.open(
