@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tiny_data import write_tiny
 
@@ -20,6 +21,9 @@ from selector.network import SelectorConfig
 from semantic_match.settings import MatchSettings
 from train.few_shot.evaluation import Evaluation
 from train.few_shot.ranking import check_new_to, partners
+from train.few_shot.run_training import refuse_idle
+from train.few_shot.training import EpisodeObjective
+from train.settings.full import ClassifierSettings
 
 CLASSES = ("Bend", "Climb", "Dive", "Jump", "Kick", "Wave")
 SMALL: dict[str, Any] = {
@@ -93,14 +97,14 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
     out = ("--out", str(place / "trained"))
     train = words(
         place, "train", "data", *out, "--no-freeze-trunk", "--train-episodes", "4",
-        "--validate-every", "2", "--episodes-per-step", "1", "--train-queries", "1",
+        "--validate-every", "3", "--episodes-per-step", "1", "--train-queries", "1",
     )  # fmt: skip
     assert main(train) == 0
     learned = (place / "trained" / "method.safetensors").read_bytes()
     assert main(train) == 0  # nothing is left to do
     assert (place / "trained" / "method.safetensors").read_bytes() == learned
     history = json.loads((place / "trained" / "training" / "validation.json").read_text())
-    assert list(history) == ["2", "4"]
+    assert list(history) == ["3", "4"]  # the last stretch is shorter, and measured, too
     episodes = place / "episodes.jsonl"
     evaluate = ["few-shot", "evaluate", str(place / "trained"), "--episode-file", str(episodes)]
     assert main(evaluate) == 0
@@ -127,6 +131,51 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
     weights.write_bytes(content)
     assert main(evaluate) == 2
     assert "was made with method_weights=" in capsys.readouterr().err
+
+
+def test_settings_of_another_training_are_refused_but_in_a_run_of_before(tmp_path: Path) -> None:
+    refuse_idle(ClassifierSettings(network="tiny3d", micro_batch=1), tmp_path)
+    for own, instead in (
+        ({"lr": 7.0}, "lr is 7.0, .* no use for; give --episode-lr in its place"),
+        ({"epochs": 3}, "give --train-episodes"),
+        ({"batch_size": 99}, "give --episodes-per-step"),
+        ({"momentum": 0.1}, "the method's own optimiser has none"),
+        ({"weight_decay": 0.9}, "leave it out"),
+    ):
+        with pytest.raises(InputError, match=instead):
+            refuse_idle(ClassifierSettings(**own), tmp_path)
+    (tmp_path / "run.yaml").touch()
+    refuse_idle(ClassifierSettings(lr=7.0), tmp_path)
+
+
+def test_presets_of_few_shots_hold_nothing_that_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for preset in sorted((Path(__file__).parents[1] / "configs" / "paper").glob("few-shot-*.yaml")):
+        words = ["few-shot", "train", str(place / "nothing"), "--config", str(preset)]
+        assert main([*words, "--out", str(place / "none"), "--network", "tiny3d"]) == 2
+        assert "no use for" not in capsys.readouterr().err
+
+
+def test_a_training_without_memory_says_what_makes_it_smaller(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(EpisodeObjective, "loss", _out_of_memory)
+    train = words(
+        place, "train", "data", "--no-freeze-trunk", "--train-queries", "3", "--shots", "1",
+        "--episodes-per-step", "4", "--micro-batch", "2", "--out", str(place / "small"),
+    )  # fmt: skip
+    assert main(train) == 1
+    said = capsys.readouterr().err
+    assert (
+        "for a training on cpu with 2 of 4 episodes a step at once, each of 2 classes with 1 shot "
+        "and 3 queries; give a smaller --micro-batch (such as 1), fewer --episodes-per-step, "
+        "--train-queries or --shots, a smaller --crop or a lower --way, with another --out"
+    ) in said
+
+
+def _out_of_memory(*given: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_a_file_of_matches_may_name_several_novel_classes(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from l2a.class_splits import asked_for
 from l2a.machine import memory_for
+from train.few_shot.episodes import EpisodeSettings
 from train.settings.full import ClassifierSettings
 
 _KEPT = (
@@ -47,13 +49,19 @@ def memory_for_selector(
 
 
 def memory_for_episodes(
-    way: int, queries: int, settings: ClassifierSettings, device: torch.device
+    asked: EpisodeSettings, per_step: int, settings: ClassifierSettings, device: torch.device
 ) -> AbstractContextManager[None]:
-    """Train on episodes of `way` classes with `queries` queries each in this block."""
+    """Train on `per_step` such episodes a step in this block; a pass holds whole episodes."""
     precise = " or --precision bfloat16" if _halves(settings, device) else ""
+    most = min(per_step, settings.micro_batch or per_step)
+    fewer = f"a smaller --micro-batch (such as {most // 2}), fewer" if most > 1 else "fewer"
+    steps = " --episodes-per-step," if per_step > 1 else ""
+    crop = "" if settings.freeze_trunk else ", a smaller --crop"  # of which features are no larger
     return memory_for(
-        f"a training on {device} on episodes of {way} classes with {queries} queries each",
-        f"give fewer --queries or a lower --way{precise}, {_CLIPS_KEPT}",
+        f"a training on {device} with {most} of {per_step} episodes a step at once, each of "
+        f"{asked.way} classes with {asked_for(asked.shot, asked.queries)}",
+        f"give {fewer}{steps} --train-queries or --shots{crop} or a lower --way{precise}, "
+        f"{_CLIPS_KEPT}",
     )
 
 

@@ -34,13 +34,26 @@ from train.few_shot.episodes import DrawnEpisodes
 from train.few_shot.evaluation import Codes, Evaluation
 from train.few_shot.methods import FewShotMethod
 from train.few_shot.opening import FewShotData, open_few_shot, read_every_video
-from train.few_shot.training import EpisodeBatches, EpisodeTraining
+from train.few_shot.training import EpisodeBatches, EpisodeTraining, history_of
 from train.loading import Loading
+from train.settings.full import ClassifierSettings
 
 WEIGHTS = "method.safetensors"
 """A run's file of all that was learned."""
 CLASSES = "classes.yaml"
 """A run's file of its class split."""
+_TRAINING = "training"
+"""A run's folder of the state, the best weights and the measurements."""
+
+_OWN = "leave it out: the method's own optimiser has none"
+_IDLE = {
+    "epochs": "give --train-episodes in its place",
+    "batch_size": "give --episodes-per-step in its place",
+    "lr": "give --episode-lr in its place",
+    "momentum": _OWN,
+    "weight_decay": _OWN,
+}
+"""What a classifier is trained by and a method is not, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
         L2AError: the work failed.
     """
     refuse_launcher("few-shot train")
+    refuse_idle(plan.full.classifier, out)
     check_method(plan)
     videos = read_every_video(data, plan.full.data)
     split = choose_classes(videos, plan)
@@ -86,26 +100,49 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
         run.write_skipped(prepared.videos.skipped)
     run.fix_settings()
     write_class_split(run.path(CLASSES), split)
-    found = FewShotData(prepared, split)
-    network = make_network(plan)
-    method = new_method(plan, network.trunk)
-    with run.stage("training"):
-        history = _trained(run, plan, found, network, method)
-    tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
-    if not plan.frozen:
-        tensors |= {f"network.{name}": value for name, value in network.state_dict().items()}
-    save_tensors(run.path(WEIGHTS), tensors or {"nothing": torch.zeros(1)}, _card(plan))
-    write_json(run.path("metrics.json"), {"validation": dict(history)})
+    if not run.path(WEIGHTS).is_file():  # what is finished stays as it is
+        found = FewShotData(prepared, split)
+        network = make_network(plan)
+        method = new_method(plan, network.trunk)
+        with run.stage("training"):
+            _train(run, plan, found, network, method)
+        tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+        if not plan.frozen:
+            own = network.state_dict()
+            tensors |= {f"network.{name}": value for name, value in own.items()}
+        save_tensors(run.path(WEIGHTS), tensors or {"nothing": torch.zeros(1)}, _card(plan))
+    history = history_of(run.path(_TRAINING))
+    write_json(run.path("metrics.json"), {"validation": history})
     return Trained(out, history, _text(plan, history))
 
 
-def _trained(
+def refuse_idle(settings: ClassifierSettings, out: Path) -> None:
+    """Refuse settings of a classifier's training that learning from episodes never looks at.
+
+    Args:
+        settings: of a training on episodes.
+        out: the run folder; earlier versions took such settings for nothing, and their runs go on.
+
+    Raises:
+        InputError: one of them is not at its default.
+    """
+    for name, instead in _IDLE.items():
+        value = getattr(settings, name)
+        if value == getattr(ClassifierSettings(), name):
+            continue
+        what = f"{name} is {value}, which `l2a few-shot train` has no use for"
+        if not (out / "run.yaml").is_file():
+            raise InputError(f"{what}; {instead}.")
+        say(f"note: {what}")
+
+
+def _train(
     run: Run, plan: FewShotPlan, data: FewShotData, network: VideoNetwork, method: FewShotMethod
-) -> Mapping[int, float]:
+) -> None:
     few, recipe = plan.few, method.recipe
     if plan.frozen and not any(True for _ in method.parameters()):
         say(f"{few.method} on a frozen trunk has nothing to learn")
-        return {}
+        return
     per_step = few.episodes_per_step or recipe.episodes_per_step
     clips = data.clips("base")
     episodes = DrawnEpisodes(clips, plan.training_episodes(), few.train_episodes + per_step)
@@ -116,10 +153,10 @@ def _trained(
     )  # fmt: skip
     training = EpisodeTraining(
         network, method, batches, plan.kind, few, plan.full.classifier,
-        _validation(plan, data, network, method), run.path("training"), plan.full.run.seed,
+        _validation(plan, data, network, method), run.path(_TRAINING), plan.full.run.seed,
     )  # fmt: skip
     device = pick_device(plan.full.classifier.device)
-    return training.run(Loading.of(plan.full.engine.workers, device))
+    training.run(Loading.of(plan.full.engine.workers, device))
 
 
 def _features(plan: FewShotPlan, network: VideoNetwork, data: FewShotData) -> Tensor:

@@ -4,8 +4,8 @@ With a frozen trunk an episode is a few rows of features that were computed once
 clips, which are cropped and mirrored at random, and the trunk learns too. Either way the trainer,
 its schedule and its state are those of `train.trainer`.
 
-The stop rule: every `validate_every` episodes the same episodes of the validation classes are
-measured, and what did best there is kept (the first of equals).
+The stop rule: every `validate_every` episodes, and after the last one, the same episodes of the
+validation classes are measured, and what did best there is kept (the first of equals).
 """
 
 from __future__ import annotations
@@ -34,20 +34,31 @@ from train.settings.few_shot import FewShotSettings
 from train.settings.full import ClassifierSettings
 from train.trainer import Trainer
 
-_VIEWS = 3
-"""A stream of random numbers: crops and flips of training episodes."""
+_VIEWS, _TURNS = 3, 4
+"""Streams of random numbers: crops and flips of training episodes, and how self-supervised tasks
+turn and shuffle their clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeBatch(TensorBatch):
-    """The clips of some episodes, of each the support first: uint8 `[E, way·(n + q), T, h, w, 3]`
-    RGB, or in place of clips float32 features `[E, way·(n + q), ...]` of a frozen trunk."""
+    """Some episodes. A part of a batch (`--micro-batch`) has whole ones.
+
+    Attributes:
+        clips: of each the support first: uint8 `[E, way·(n + q), T, h, w, 3]` RGB, or in place of
+            clips float32 features `[E, way·(n + q), ...]` of a frozen trunk.
+        numbers: int64 `[E]`.
+    """
 
     clips: Tensor
+    numbers: Tensor
 
     def __len__(self) -> int:
-        """Episodes: none is divided among the parts of a step."""
+        """Episodes."""
         return len(self.clips)
+
+    def part(self, index: int, of: int) -> EpisodeBatch:
+        """Episodes `index`, `index` + `of`, …: the loss is a mean over episodes."""
+        return self._divided(index, of)
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,9 @@ class EpisodeBatches:
         return max(1, self.count // self.per_step)
 
     def __getitem__(self, step: int) -> EpisodeBatch:
-        first = step * self.per_step
-        made = [self._clips(self.episodes[first + i]) for i in range(self.per_step)]
-        return EpisodeBatch(torch.stack(made))
+        numbers = range(step * self.per_step, (step + 1) * self.per_step)
+        made = [self._clips(self.episodes[number]) for number in numbers]
+        return EpisodeBatch(torch.stack(made), torch.tensor(numbers))
 
     def _clips(self, episode: Episode) -> Tensor:
         rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
@@ -98,14 +109,18 @@ class EpisodeBatches:
 class EpisodeObjective:
     """A method's loss on episodes, as a `train.objectives.Objective`."""
 
-    def __init__(self, method: FewShotMethod, way: int, shot: int, kind: Kind) -> None:
+    def __init__(
+        self, method: FewShotMethod, way: int, shot: int, kind: Kind, seed: int
+    ) -> None:  # fmt: skip
         """
         Args:
             method: on the network's device; it is trained in place.
             way, shot: of the episodes.
             kind: what the method is given of a trunk's maps.
+            seed: of how self-supervised tasks alter clips.
         """
         self.method, self._way, self._shot, self._kind = method.train(), way, shot, kind
+        self._seed = seed
 
     def loss(self, network: VideoNetwork, batch: EpisodeBatch, step: int) -> Loss:
         """The mean over the batch's episodes of the method's loss, with that of its self-supervised
@@ -131,11 +146,25 @@ class EpisodeObjective:
         total = torch.stack(losses).mean()
         figures = {"right": torch.stack(right).mean().detach()}
         if given.dtype == torch.uint8:
-            generator = torch.Generator().manual_seed(step)
-            beside = self.method.auxiliary_loss(network.trunk, given.flatten(0, 1), generator)
+            beside = self._auxiliary(network, batch)
             if beside is not None:
                 total, figures["auxiliary"] = total + beside, beside.detach()
         return Loss(total, figures)
+
+    def _auxiliary(self, network: VideoNetwork, batch: EpisodeBatch) -> Tensor | None:
+        """The mean over episodes of the self-supervised tasks' loss, float32 []; None without any.
+
+        Each episode has draws and a pass of its own, so that parts of a batch see what all see.
+        """
+        losses = []
+        for number, clips in zip(batch.numbers.tolist(), batch.clips, strict=True):
+            draws = np.random.SeedSequence([self._seed, _TURNS, number])
+            generator = torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0]))
+            found = self.method.auxiliary_loss(network.trunk, clips, generator)
+            if found is None:
+                return None
+            losses.append(found)
+        return torch.stack(losses).mean()
 
     def after_step(self, network: VideoNetwork, step: int) -> None:
         """Nothing follows."""
@@ -171,11 +200,12 @@ class EpisodeTraining:
         batches: of the base classes.
         kind: what the method is given.
         settings: of episodes.
-        classifier: of momentum and weight decay.
+        classifier: of passes and precision, of the norm of gradients and of where the learning
+            rate begins again; the optimiser and its rate are the method's own.
         validate: network ─► mean accuracy on the validation episodes; None where there are no
             validation classes.
         folder: of the state, the best weights so far and `validation.json`.
-        seed: of dropout.
+        seed: of dropout, and of how self-supervised tasks alter clips.
     """
 
     network: VideoNetwork
@@ -199,7 +229,7 @@ class EpisodeTraining:
         self.network.head.requires_grad_(False)  # a method takes its place
         self.method.requires_grad_(True)
         objective = EpisodeObjective(
-            self.method, self.settings.way, max(self.settings.shots), self.kind
+            self.method, self.settings.way, max(self.settings.shots), self.kind, self.seed
         )
         learned = [*self._learned()]
         if not learned:
@@ -209,18 +239,22 @@ class EpisodeTraining:
             loading=loading, state=self.folder / "training.safetensors",
             optimiser=lambda parameters, settings: self._optimiser(learned, settings),
         )  # fmt: skip
-        epochs = len(self.batches) // self.batches.steps_per_epoch
-        shape, device = (self.settings.way, self.settings.queries), self.network.device
+        steps, stretch = len(self.batches), self.batches.steps_per_epoch
+        measurements = -(-steps // stretch)
+        asked, device = self.batches.episodes.settings, self.network.device
         with (
             progress("episodes", "measurements") as report,
-            memory_for_episodes(*shape, self.classifier, device),
+            memory_for_episodes(asked, self.batches.per_step, self.classifier, device),
         ):
 
             def after(epoch: int, figures: dict[str, float]) -> None:
-                self._measure(epoch)
-                report(epoch + 1, max(1, epochs))
+                self._measure((epoch + 1) * stretch)
+                report(epoch + 1, measurements)
 
             trainer.train(after)
+            if steps % stretch:
+                self._measure(steps)
+                report(measurements, measurements)
         return self._put_best_back()
 
     def _learned(self) -> Iterable[nn.Parameter]:
@@ -237,21 +271,22 @@ class EpisodeTraining:
             return Adam(parameters, lr=settings.lr)
         return SGD(parameters, lr=settings.lr)
 
-    def _measure(self, epoch: int) -> None:
-        """Measure on the validation episodes, and keep the weights if they are the best so far."""
+    def _measure(self, steps: int) -> None:
+        """Measure on the validation episodes after so many steps, and keep the weights if they are
+        the best so far."""
         if self.validate is None:
             return
         modes = self.network.training
         found = self.validate()
         self.network.train(modes)
-        episodes = (epoch + 1) * self.batches.steps_per_epoch * self.batches.per_step
-        before = {n: value for n, value in self._history().items() if n < episodes}
+        episodes = steps * self.batches.per_step
+        before = {n: value for n, value in history_of(self.folder).items() if n < episodes}
         write_json(self.folder / "validation.json", {**before, episodes: found})
         if found > max(before.values(), default=-1.0):
             save_tensors(self._best, self.weights(), episodes)
 
     def _put_best_back(self) -> Mapping[int, float]:
-        history = self._history()
+        history = history_of(self.folder)
         if history:
             tensors = load_tensors(self._best)[0]
             self.network.load_state_dict(without_prefix("network.", tensors), strict=False)
@@ -269,7 +304,9 @@ class EpisodeTraining:
     def _best(self) -> Path:
         return self.folder / "best.safetensors"
 
-    def _history(self) -> dict[int, float]:
-        path = self.folder / "validation.json"
-        content = read_json(path) if path.is_file() else {}
-        return {int(key): float(value) for key, value in content.items()}
+
+def history_of(folder: Path) -> dict[int, float]:
+    """What was measured in a training's folder: number of episodes ─► accuracy after so many."""
+    path = folder / "validation.json"
+    content = read_json(path) if path.is_file() else {}
+    return {int(key): float(value) for key, value in content.items()}

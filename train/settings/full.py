@@ -51,7 +51,8 @@ class ClassifierSettings:
             but for batch normalisation, which normalises each micro-batch by itself, and for
             methods that learn from unlabelled clips, which compare the clips of one pass; theirs
             hold at least one labelled and one unlabelled clip (two of a pair that ActorCut cut).
-            Steps of stage one are divided likewise.
+            Steps of stage one are divided likewise. In `few-shot train` it counts episodes, of
+            which none is divided.
         sync_batchnorm: where several GPUs train together, batch normalisation over the clips of
             all of them; else each normalises its own.
         compile: train the network's trunk as `torch.compile` makes it, for a long training on a
