@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +18,14 @@ from torch.utils.data import DataLoader
 
 from l2a.augment import (
     AUGMENTATIONS,
+    ActorCut,
     Collate,
     Compose,
+    CubeCutOut,
     CutMix,
+    CutOut,
     Flip,
+    FrameCutOut,
     ObjectMix,
     OneOf,
     VideoMix,
@@ -157,6 +163,7 @@ def test_a_name_takes_settings() -> None:
         ("cutmix:per_clip=1", "per_clip must be true or false, not '1'"),
         ("cutmix:alpha=1:alpha=2", "alpha is given twice"),
         ("cutout:frames=0.5", "no setting 'frames'; choose one of: patch, fill, probability"),
+        ("cutout:fill=nan", "fill must be a finite number, not nan"),
         ("actorcut+videomix:alpha=1", "give them to each: actorcut,videomix"),
         ("randaugment-t:spatial", "'spatial'; choose one of: temporal, temporal\\+, mix"),
     ],
@@ -166,6 +173,21 @@ def test_a_wrong_setting_is_named(spec: str, words: str) -> None:
         make_augmentation(spec)
     if "=" in spec:
         assert repr(spec) in str(stop.value)
+
+
+@pytest.mark.parametrize("make", [CutOut, FrameCutOut, CubeCutOut, ActorCut])
+def test_bytes_are_filled_with_whole_numbers_from_0_to_255(make: Callable[..., Any]) -> None:
+    """Whatever a batch draws: 0.45 would be black, and -1 or 300 an overflow."""
+    clips, labels, masks = make_batch(2, (2, 6, 6), torch.uint8)
+    for fill in (-1, 300, 0.45):
+        augment = make(fill=fill, probability=0)
+        with pytest.raises(InputError, match=f"fill is {fill}, and clips of bytes"):
+            OneOf((Flip(), Compose((augment,))), (1, 0))(clips, labels, masks)
+        augment(clips.float(), labels, masks)
+    for fill in (0, 255.0):
+        make(fill=fill)(clips, labels, masks)
+    with pytest.raises(InputError, match="fill must be a finite number, not inf"):
+        make(fill=float("inf"))
 
 
 def test_always_and_needs_masks_reach_every_step() -> None:

@@ -87,6 +87,7 @@ def test_a_class_that_is_not_there_is_found_before_any_work() -> None:
         ("selector", "no augmentation 'selector'"),
         ("mixup cutmix mixup", "--augment names mixup twice; leave one out."),
         ("flip:7", "--augment flip:7: fixed_classes must lie in 0..2, not (7,)."),
+        ("cutout:fill=0.45", "--augment cutout:fill=0.45: fill is 0.45, and clips of bytes"),
     ],
 )
 def test_a_wrong_augmentation_is_refused_before_anything_is_written(

@@ -73,9 +73,10 @@ class Augmentation(ABC):
             came as another float type.
 
         Raises:
-            InputError: a shape or type is another, clips or labels require gradients, or masks are
-                missing where they are needed.
+            InputError: a shape or type is another, clips or labels require gradients, masks are
+                missing where they are needed, or a setting is not for clips of this type.
         """
+        self.check_type(clips.dtype)
         batch = as_batch(clips, labels, masks, num_classes)
         done = self.apply(batch, draws_of(generator))
         untouched = done.clips.data_ptr() == clips.data_ptr()
@@ -93,6 +94,13 @@ class Augmentation(ABC):
     def needs_masks(self) -> bool:
         """Whether it cannot work without masks."""
         return False
+
+    def check_type(self, dtype: torch.dtype) -> None:  # noqa: B027 (most need no more)
+        """Say, before the first batch, whether clips of a type can be augmented.
+
+        Raises:
+            InputError: a setting is not for such clips.
+        """
 
     def always(self) -> Augmentation:
         """The same with every probability at 1, for pictures and timings."""
@@ -208,6 +216,21 @@ def check_positive(name: str, value: float) -> None:
     """Refuse a setting that must be above 0, and finite."""
     if not 0 < value < math.inf:
         raise InputError(f"{name} must be above 0, and finite, not {value}.")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Refuse a setting that must be a finite number."""
+    if not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}.")
+
+
+def check_fill(value: float, dtype: torch.dtype) -> None:
+    """Refuse a colour that clips of a type cannot hold."""
+    if dtype == torch.uint8 and not (0 <= value <= 255 and value == int(value)):
+        raise InputError(
+            f"fill is {value}, and clips of bytes (uint8) hold whole numbers in 0..255; give one "
+            "of these."
+        )
 
 
 def _shape(tensor: Tensor) -> str:

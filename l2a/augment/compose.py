@@ -38,6 +38,11 @@ class Compose(Augmentation):
         """See `Augmentation.needs_masks`."""
         return any(step.needs_masks for step in self.steps)
 
+    def check_type(self, dtype: torch.dtype) -> None:
+        """See `Augmentation.check_type`."""
+        for step in self.steps:
+            step.check_type(dtype)
+
     def always(self) -> Augmentation:
         """See `Augmentation.always`."""
         return Compose(tuple(step.always() for step in self.steps))
@@ -74,6 +79,11 @@ class OneOf(Augmentation):
     def needs_masks(self) -> bool:
         """See `Augmentation.needs_masks`."""
         return any(choice.needs_masks for choice in self.choices)
+
+    def check_type(self, dtype: torch.dtype) -> None:
+        """See `Augmentation.check_type`."""
+        for choice in self.choices:
+            choice.check_type(dtype)
 
     def always(self) -> Augmentation:
         """See `Augmentation.always`; one of the choices is drawn as before."""

@@ -8,7 +8,7 @@ from random import Random
 
 import torch
 
-from l2a.augment.base import Augmentation, Batch, check_share, drawn
+from l2a.augment.base import Augmentation, Batch, check_fill, check_finite, check_share, drawn
 from l2a.augment.boxes import Box, Size, box_around, draw_centre
 
 
@@ -41,6 +41,11 @@ class _Deleting(Augmentation):
     def __post_init__(self) -> None:
         for name in ("patch", "frames", "probability"):
             check_share(name, getattr(self, name))
+        check_finite("fill", self.fill)
+
+    def check_type(self, dtype: torch.dtype) -> None:
+        """See `Augmentation.check_type`."""
+        check_fill(self.fill, dtype)
 
     def apply(self, batch: Batch, draws: Random) -> Batch:
         """See `Augmentation.apply`."""
@@ -69,6 +74,7 @@ class CutOut(_Deleting):
         patch: the square's side, as a share of the frame's shorter side; the paper deletes 80 x 80
             of 160 x 160 (§4.3), VideoMix's comparison 112 x 112 of 224 x 224.
         fill: what is written; 0 is the mean where clips are normalised, black where they are not.
+            A whole number in 0..255 for clips in uint8.
         probability: of deleting anything, for each clip.
     """
 
@@ -84,6 +90,7 @@ class FrameCutOut(_Deleting):
     Attributes:
         frames: as a share of the clip's; the paper deletes 16 of 64 (§4.3).
         fill: what is written; 0 is the mean where clips are normalised, black where they are not.
+            A whole number in 0..255 for clips in uint8.
         probability: of deleting anything, for each clip.
     """
 
@@ -100,6 +107,7 @@ class CubeCutOut(_Deleting):
         patch: the square's side, as a share of the frame's shorter side; 80 of 160 (§4.3).
         frames: as a share of the clip's; 16 of 64 (§4.3).
         fill: what is written; 0 is the mean where clips are normalised, black where they are not.
+            A whole number in 0..255 for clips in uint8.
         probability: of deleting anything, for each clip.
     """
 

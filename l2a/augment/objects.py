@@ -13,6 +13,8 @@ from l2a.augment.base import (
     Augmentation,
     Batch,
     Mixing,
+    check_fill,
+    check_finite,
     check_positive,
     check_share,
     drawn,
@@ -182,7 +184,8 @@ class ActorCut(Augmentation):
         empty_partner: whether the partner's boxes are emptied; without it, its actors stay in the
             scene, under a label that gives them the rest.
         fill: what is written there; None for the mean: 0 in clips of a float type, which are taken
-            for normalised, and 110, about that of Kinetics, in uint8.
+            for normalised, and 110, about that of Kinetics, in uint8, which holds whole numbers in
+            0..255 alone.
         boxes: whether to paste the box about each frame's mask, as the paper does; without it the
             masks themselves, which may be boxes already (the paper's are of score above 0.4).
         probability: of pasting, for each clip.
@@ -197,6 +200,13 @@ class ActorCut(Augmentation):
     def __post_init__(self) -> None:
         check_positive("alpha", self.alpha)
         check_share("probability", self.probability)
+        if self.fill is not None:
+            check_finite("fill", self.fill)
+
+    def check_type(self, dtype: torch.dtype) -> None:
+        """See `Augmentation.check_type`."""
+        if self.fill is not None:
+            check_fill(self.fill, dtype)
 
     @property
     def needs_masks(self) -> bool:
