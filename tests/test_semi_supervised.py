@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from tiny_data import write_tiny
 from tiny_run import train_tiny, write_small
 
@@ -157,3 +158,8 @@ def test_settings_without_use_are_refused_but_in_a_run_of_before(
     refuse_idle(SemiSettings(methods="none"), tmp_path)
     (tmp_path / "run.yaml").touch()
     refuse_idle(SemiSettings(rounds=2), tmp_path)
+
+
+def test_tcl_s_preset_has_the_disjoint_lists_of_its_code() -> None:
+    preset = Path(__file__).parents[1] / "configs" / "methods" / "tcl.yaml"
+    assert yaml.safe_load(preset.read_text())["data"]["unlabelled_set"] == "rest"

@@ -10,8 +10,14 @@ gradient.
 
 The weights, and 50, 300 and 50 of 400 epochs, are those of the README of github.com/CVIR/TCL,
 661076c, as is the learning rate, which starts again for the last part, where `lr_restart` says so
-(0.002 there). Other than there: the network is any (there TSM), labelled and fast clips share one
-forward pass, and slow clips are every other frame of the fast (there drawn on their own).
+(0.002 there). An epoch there ends with the labelled list, and with the shorter of both lists while
+it contrasts; here it draws as many labelled clips as there are clips in all. With s the labelled
+share, up to 1/4, E epochs there are as many steps as s E here.
+
+Other than there: the network is any (there a TSM with dropout 0.5), labelled and fast clips share
+one forward pass, slow clips are every other frame of the fast (there drawn on their own), and
+labelled clips are among the unlabelled ones unless `unlabelled_set` is "rest" (there its own
+disjoint lists, drawn by class).
 """
 
 from __future__ import annotations
