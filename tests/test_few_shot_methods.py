@@ -220,6 +220,20 @@ def test_arn_attends_pools_and_normalises() -> None:
     close(of.encode(features(2, 5)), power_norm(second_order(scaled), 100.0))
 
 
+def test_spatial_attention_says_where_it_can_change_nothing() -> None:
+    """Features of frames have one place: one factor for a clip, which the trace takes out."""
+    flat = FeatureShape(64, 16, 1, 1, 16)
+    torch.manual_seed(0)
+    attending = make_method("arn", flat).double().eval()
+    plain = make_method("arn", flat, (ArnSettings(arn_attention="none"),)).double().eval()
+    frames = torch.rand(5, 16, 64, dtype=torch.float64)
+    close(attending.encode(frames), plain.encode(frames))
+    assert "spatial attention changes nothing" in attending.notes[0]
+    temporal = make_method("arn", flat, (ArnSettings(arn_attention="temporal"),)).double().eval()
+    assert not torch.allclose(temporal.encode(frames), plain.encode(frames))
+    assert plain.notes == temporal.notes == method("arn").notes == ()
+
+
 def test_the_relation_network_by_hand() -> None:
     of = method("arn")
     assert isinstance(of, Arn)

@@ -14,6 +14,7 @@ from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.networks import Trunk, VideoNetwork
+from l2a.progress import say
 from l2a.videos import VideoSet
 from train.classifier import make_classifier
 from train.few_shot.episodes import DrawnEpisodes, EpisodeClips, EpisodeSettings
@@ -78,7 +79,8 @@ class FewShotPlan:
 
 
 def check_method(plan: FewShotPlan) -> None:
-    """Fail now on an unknown method, or one that its network's features are not for.
+    """Fail now on an unknown method, or one that its network's features are not for; say what
+    should be known of it on these.
 
     Raises:
         InputError: as `make_method` and `build_network` do.
@@ -91,7 +93,8 @@ def check_method(plan: FewShotPlan) -> None:
                 "The self-supervised tasks of --arn-auxiliary turn and shuffle clips, and with "
                 "--freeze-trunk a method sees features alone; leave one of the two out."
             )
-    new_method(plan, make_network(plan).trunk)
+    for note in new_method(plan, make_network(plan).trunk).notes:
+        say(f"note: {note}")
 
 
 def make_network(plan: FewShotPlan) -> VideoNetwork:

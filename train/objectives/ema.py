@@ -14,8 +14,8 @@ from l2a.networks import VideoNetwork
 def decay_at(step: int, decay: float) -> float:
     """α = min(1 − 1/(step + 1), decay): a true mean at first, so that first weights are forgotten.
 
-    The rule of `main.py` of github.com/CuriousAI/mean-teacher, 546348f. There steps are counted from
-    1, so that the first α is 1/2 and the weights before it keep a part; here it is 0.
+    The rule of `main.py` of github.com/CuriousAI/mean-teacher, 546348f. Steps are counted from 1
+    there, so that the first α is 1/2 and the weights before it keep a part; here it is 0.
 
     Args:
         step: from 0; after the first one the average is the network itself.

@@ -39,6 +39,13 @@ _HIDDEN = 16
 """Channels of the attention."""
 
 
+_NO_PLACES = (
+    "the features have one place in the picture, where ARN's spatial attention changes nothing; "
+    "--arn-attention temporal attends to times"
+)
+"""It is then one factor for a clip's whole map, which the trace of its matrix takes out again."""
+
+
 class Arn(FewShotMethod):
     """Codes are power-normalised second-order matrices, float32 `[n, C, C]`."""
 
@@ -60,6 +67,8 @@ class Arn(FewShotMethod):
             self.project = _convolution(shape.dim, channels, kernel=1)
         wanted = settings.arn_attention
         self.spatial = SpatialAttention(channels) if wanted in ("spatial", "both") else None
+        if self.spatial is not None and shape.height * shape.width == 1:
+            self.notes = (_NO_PLACES,)
         self.temporal = TemporalAttention(channels) if wanted in ("temporal", "both") else None
         self.relation: nn.Module = RelationNetwork(channels)
         self._tasks = {

@@ -59,11 +59,13 @@ class FewShotMethod(nn.Module, ABC):
             the picture something is: `encode` pools feature maps over space. "maps" for one that
             sees maps as they are.
         recipe: how its authors train it.
+        notes: what whoever uses it on these features should know, a sentence each.
     """
 
     name: ClassVar[str]
     takes: ClassVar[Literal["maps", "frames"]]
     recipe: ClassVar[Recipe]
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
