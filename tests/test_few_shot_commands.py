@@ -89,6 +89,7 @@ def test_a_stopped_comparison_goes_on_to_the_same_results(
     page = (place / "part" / "report.html").read_text()
     assert "prototype + L2A (selected)" in page
     assert "selected − random" in page
+    assert "Clips of one recording can be on both sides of an episode" in page
 
 
 def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(

@@ -18,8 +18,12 @@ COMPARED: tuple[tuple[Choice, Choice], ...] = (
     ("random", "none"), ("selector", "none"), ("selector", "random"),
 )  # fmt: skip
 """What is compared with what, where both were measured."""
-_APART = "No recording is on both sides of an episode."
-_MIXED = "Clips of one recording can be on both sides of an episode (--group-disjoint forbids it)."
+RECORDINGS = {
+    True: "No recording is on both sides of an episode.",
+    False: "Clips of one recording can be on both sides of an episode (--group-disjoint forbids "
+    "it).",
+}
+"""Whether recordings were kept apart ─► what to say of it."""
 _BRIEF = {"none": "no composites", "random": "random", "selector": "selected"}
 
 
@@ -74,7 +78,7 @@ def results_table(few: FewShotSettings, arms: Sequence[Arm], *, apart: bool) -> 
         "",
         f"{few.way}-way, {few.queries} queries a class, {count} episodes, accuracy in %, ± "
         f"{FORMULAS[few.interval]}.",
-        _APART if apart else _MIXED,
+        RECORDINGS[apart],
     ]
     if len(own) > 1:
         lines.append(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from train.few_shot.results import FORMULAS
-from train.few_shot.table import COMPARED, difference_title, title_of
+from train.few_shot.table import COMPARED, RECORDINGS, difference_title, title_of
 from train.report.source import Section, Source
 
 
@@ -34,6 +34,8 @@ def few_shot(source: Source) -> Section:
         "method": found["method"], "way": found["way"], "queries": found["queries"],
         "shots": shots, "rows": rows, "episodes": first["episodes"],
         "formula": FORMULAS.get(interval, ""), "classes": found["classes"],
+        # A run of an earlier version does not say.
+        "recordings": RECORDINGS.get(found.get("group_disjoint"), ""),
     }  # fmt: skip
 
 

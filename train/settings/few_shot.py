@@ -114,8 +114,9 @@ class FewShotSettings:
             given.
         episode_lr: learning rate at the start; it falls to 0 along a cosine. The method's own if
             not given, as is its optimiser.
-        validate_every: training episodes between two measurements on the validation classes; what
-            did best there is kept. 0 keeps what training ends with.
+        validate_every: training episodes between two measurements on the validation classes; one
+            more follows the last episode, and what did best is kept. 0 keeps what training ends
+            with.
         validation_episodes: episodes of the validation classes, the same each time.
         chunk: episodes that are measured at once; an interrupted evaluation loses at most so many.
     """
