@@ -23,6 +23,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import torch
 from kill import JOBS, Job, contents, differing, last_stage, make_job, undisturbed
 from tables import print_header, print_table, run
 
@@ -89,6 +90,10 @@ def main() -> None:
     parser.add_argument("--step", type=int, nargs=2, default=(50, 800), help="kilobytes")
     given = parser.parse_args()
     import train.two_stage  # noqa: F401 - once, for all children
+
+    # Threads of PyTorch that a parent had are missing in its fork, which then waits for them.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
     root, rows, wrong = Path(tempfile.mkdtemp(prefix="full-")), [], False
     for name in given.of:

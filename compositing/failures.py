@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from typing import TypeVar
 
 from compositing.engines import HostDied
 from l2a.errors import L2AError, UnreadableVideo, in_one_line
+from l2a.logs import LOGGER
 
 Result = TypeVar("Result")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Failure:
     def log(self, video_id: str) -> None:
         """Write the details to the debug log."""
         if self.details:
-            _log.debug("%s: %s\n%s", video_id, self.reason, self.details)
+            LOGGER.debug(f"{video_id}: {self.reason}\n{self.details}")
 
 
 def attempt(work: Callable[..., Result], *arguments: object) -> Result | Failure:
@@ -72,5 +70,5 @@ def refuse_if_all(failures: Iterable[Failure], done: int, what: str) -> None:
         return
     raise L2AError(
         f"None of the videos could be {what} ({len(rows)} tried); the first unexpected error was"
-        f" {unexpected[0].reason}. The debug log has its traceback."
+        f" {unexpected[0].reason}. `run.log` in the run folder has its traceback."
     )

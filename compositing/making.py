@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,8 +35,6 @@ from l2a.progress import say
 from l2a.videos import Skipped, Video
 
 Loaded = TypeVar("Loaded")
-
-_log = logging.getLogger(__name__)
 
 
 class LayerMaker:
@@ -174,7 +171,7 @@ class LayerMaker:
                 return load(video)
             except DamagedLayers as error:
                 damage = error
-                _log.info("%s Making them again now.", damage)
+                say(f"{damage} Making them again now.")
                 for path in damage.files:
                     remove(path)
                 self.make(video)

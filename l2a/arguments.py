@@ -272,16 +272,23 @@ def _from_words(
             name = places.pop(0)
             found[name] = _Value(word, name)
         else:
-            raise InputError(_too_many(command, word, list(found.values())))
+            raise InputError(_too_many(command, word, options, list(found.items())))
     return found
 
 
-def _too_many(command: str, word: str, before: Sequence[_Value]) -> str:
-    last = before[-1] if before else None
+def _too_many(
+    command: str, word: str, options: Mapping[str, _Option], before: Sequence[tuple[str, _Value]]
+) -> str:
+    name, last = before[-1] if before else (None, None)
     if last is not None and last.given in ("true", "false") and last.place.startswith("--"):
         return (
             f"{shown(word)} follows {last.place}, which takes no value; write {last.place} or "
             f"--no-{last.place.removeprefix('--')}; {_see(command)}"
+        )
+    if last is not None and name and tuple[str, ...] in typing.get_args(options[name].kind):
+        return (
+            f"{shown(word)} follows {last.place}, which takes one text; quote several, as "
+            f"{last.place} {shown(f'{last.given} {word}')}; {_see(command)}"
         )
     return (
         f"{shown(word)} is one word too many; write lists with commas and without blanks, as "
@@ -426,8 +433,8 @@ COMMON = (
 
 def _add_help(section: argparse._ArgumentGroup, option: _Option, text: str) -> None:
     default = option.field.default
-    if default not in (dataclasses.MISSING, None, True, False):
-        plain = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    if not (default is dataclasses.MISSING or default is None or isinstance(default, bool)):
+        plain = ",".join(map(str, default)) or "none" if isinstance(default, tuple) else default
         text += f" ({in_words(option.kind)}; default: {plain})"
     text = text.replace("%", "%%")  # which argparse takes for a format
     name = option.field.name

@@ -50,6 +50,19 @@ def test_help_names_every_setting_with_its_meaning(
         assert group.__doc__.splitlines()[0].split(" (")[0].rstrip(".") in shown
 
 
+@pytest.mark.parametrize(
+    ("metavar", "default"), [("RECORDING_CAP", "1"), ("REPEATS", "1"), ("SHIFT", "0.0")]
+)
+def test_help_says_every_default_even_zero_and_one(
+    metavar: str, default: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    text = shown.rpartition(f" {metavar} ")[2].partition(" --")[0]
+    assert f"default: {default})" in text
+
+
 def test_every_setting_is_documented_and_unique() -> None:
     import dataclasses
 

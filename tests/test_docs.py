@@ -63,6 +63,7 @@ def test_commands_parse(
     """By the real command line, up to the work itself."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("l2a.pairs.read_pairs", lambda path: ([], {}))
+    line = line.replace("ADVICE/advice.yaml", "configs/jhmdb-small.yaml")
     words = shlex.split(line.removeprefix("$ "), comments=True)[1:]
     if "COMMAND" in words:
         return
@@ -71,6 +72,16 @@ def test_commands_parse(
     monkeypatch.setattr(cli.Command, "run", lambda command, arguments: done.append(arguments))
     assert cli.main(words) == 0, f"{place}: {capsys.readouterr().err}"
     assert len(done) == (known is not None)
+
+
+def test_every_table_has_its_head() -> None:
+    """A blank line within one cuts off rows, which are then shown as they are written."""
+    for page in PAGES[:-1]:  # the last is a template
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for rows in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+            assert re.search(r"^\|[ :|-]+\|$", rows, flags=re.MULTILINE), (
+                f"{page.name}: {rows[:60]}"
+            )
 
 
 def test_commands_are_found() -> None:
