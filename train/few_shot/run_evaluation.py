@@ -159,7 +159,7 @@ def data_of(run: Path) -> Path:
             f"{run} was made by `l2a {said['command']}`; give a run of `l2a few-shot train`, or "
             "the data set's folder."
         )
-    return Path(str(said["settings"]["data"]))
+    return Run(run).found(str(said["settings"]["data"]))
 
 
 def open_episodes(clips: EpisodeClips, plan: FewShotPlan) -> Episodes:
