@@ -112,6 +112,19 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
     assert "was made with method_weights=" in capsys.readouterr().err
 
 
+def test_a_diverging_training_on_episodes_names_its_own_learning_rate(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diverging = words(
+        place, "train", "data", "--out", str(place / "diverging"), "--no-freeze-trunk",
+        "--train-episodes", "4", "--validate-every", "4", "--episodes-per-step", "1",
+        "--train-queries", "1", "--episode-lr", "1e30",
+    )  # fmt: skip
+    assert main(diverging) == 1
+    said = capsys.readouterr().err
+    assert "give a lower --episode-lr (it is 1e+30), with another --out and the same --bank" in said
+
+
 def test_a_file_of_matches_may_name_several_novel_classes(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("Kick: Bend\nJump: [Bend, Climb, Kick]\nBend: Climb\n")

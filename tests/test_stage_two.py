@@ -75,7 +75,7 @@ def test_trainings_side_by_side_end_as_one_by_one(tmp_path: Path) -> None:
 def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) -> None:
     stage = dataclasses.replace(stage_of(tmp_path, repeats=2), workers=2)
     stage = dataclasses.replace(stage, classifier=dataclasses.replace(stage.classifier, lr=1e30))
-    with pytest.raises(L2AError, match="lower lr"):
+    with pytest.raises(L2AError, match=r"give a lower --lr \(it is 1e\+30\), with another --out"):
         stage.run([ArmPlan("none", "none")], {"none": NO_PAIRS})
     assert not multiprocessing.active_children()
 
