@@ -131,10 +131,7 @@ def _run(words: list[str]) -> int:
 
 
 def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
-    """The settings and the seed that pairs were chosen under, so that nothing silently uses
-    others."""
-    from l2a.pairs import read_pairs
-
+    """Those that pairs were chosen under, so that nothing silently uses others."""
     pairs = None
     if FromPairs in arguments:
         pairs = arguments[FromPairs].pairs
@@ -142,9 +139,9 @@ def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
         pairs = arguments[PreviewSettings].pairs
     if not pairs:
         return {}
-    meta = read_pairs(pairs)[1]
-    seed = {"seed": meta["seed"]} if meta.get("seed") is not None else {}
-    return {**meta.get("settings", {}), **seed}
+    from train.as_trained import settings_of_pairs
+
+    return settings_of_pairs(pairs)
 
 
 def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
