@@ -21,7 +21,7 @@ from train.settings.full import RunSettings
 
 
 @dataclass(frozen=True)
-class Chosen:
+class OpenedPairs:
     """The pairs of a file, and what compositing them takes.
 
     Attributes:
@@ -92,7 +92,7 @@ def open_chosen(
     prepare: PrepareSettings,
     engine: EngineSettings,
     run: RunSettings,
-) -> Chosen:
+) -> OpenedPairs:
     """Read a pairs file and the data set that it was chosen from, and find the layers.
 
     Args:
@@ -121,7 +121,7 @@ def open_chosen(
     places = *stores, out.with_name(out.name + "-layers")
     store = open_store(run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
     meta = {**meta, "seed": run.seed}
-    return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))
+    return OpenedPairs(rows, meta, videos, found.classes, store, make_engine(engine))
 
 
 def _run_of(pairs: Path) -> tuple[Path, list[Path]]:
@@ -129,7 +129,7 @@ def _run_of(pairs: Path) -> tuple[Path, list[Path]]:
     layers can be, first the store that its settings name. A folder of none is the file's own."""
     for folder in list(pairs.parents)[:3]:
         if is_run(folder):
-            named = Run(folder).read()["settings"].get("layers")
-            # As it was given, from where the command was called.
-            return folder, [*([Path(str(named))] if named else []), folder / "layers"]
+            run = Run(folder)
+            named = run.read()["settings"].get("layers")
+            return folder, [*([run.found(str(named))] if named else []), folder / "layers"]
     return pairs.parent, [pairs.parent / "layers"]

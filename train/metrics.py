@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.files import atomic_write, shortened
-from train.scene_test.scores import Estimate
+from train.estimates import Estimate
 
 
 @dataclass(frozen=True)
