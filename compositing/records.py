@@ -22,6 +22,7 @@ SMALL = "mask too small"
 LARGE = "mask nearly everything"
 HOLE = "hole nearly everything"
 UNSEEN = "background never seen"
+SPARSE = "too few frames with masks"
 DOUBTED = "mask not to be trusted"
 
 # Kinds of reasons why masks that were brought from outside are of no use; a segmenter's note that
@@ -186,6 +187,7 @@ def unfit_reasons(
     hole: float,
     unseen: float,
     doubts: Doubts = NO_DOUBTS,
+    sparse: str = "",
 ) -> tuple[str, str]:
     """Why the video is unfit as foreground, and as background; "" where it is fit.
 
@@ -196,6 +198,7 @@ def unfit_reasons(
         note: why there are no masks, when the segmenter knows; "" otherwise.
         gamma, mask_share, hole, unseen: as in `LayerRecord`.
         doubts: of the segmenter in its own masks.
+        sparse: that too many frames have no masks, though an actor may be in them; "" otherwise.
     """
     if mask_share == 0:
         own = reason_kind(note) in MASK_FILE_KINDS
@@ -203,14 +206,17 @@ def unfit_reasons(
         return why, f"{why}, so that the actor cannot be taken out"
     foreground = background = ""
     if mask_share < settings.min_mask_share:
-        foreground = f"{SELDOM}: a mask in only {mask_share:.0%} of the frames"
+        seldom = f"{SELDOM}: a mask in only {mask_share:.0%} of the frames"
+        foreground = f"{SPARSE}: {sparse}" if sparse else seldom
     elif gamma < settings.min_gamma:
         foreground = f"{SMALL}: the mask covers only {gamma:.1%} of the clip"
     elif gamma > settings.max_gamma:
         foreground = f"{LARGE}: the mask covers {gamma:.0%} of the clip"
     elif doubts.foreground:
         foreground = f"{DOUBTED}: {doubts.foreground}"
-    if hole > settings.max_hole:
+    if sparse:
+        background = f"{SPARSE}: {sparse}"
+    elif hole > settings.max_hole:
         background = f"{HOLE}: the hole covers {hole:.0%} of the clip"
     elif unseen > settings.max_unseen:
         background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"

@@ -22,6 +22,7 @@ from compositing.layers import LayerStore, mask_digest
 from compositing.masks import Instance, VideoMasks, dilate_masks, encode, no_masks, to_json
 from compositing.records import DAMAGED, LayerRecord, unfit_reasons
 from compositing.segmenters import Segmenter
+from compositing.settings import PrepareSettings
 from l2a.files import fingerprint, safe_name, source_mark, write_json
 from l2a.media import Frames, resize_masks, write_video
 from l2a.runs import versions
@@ -87,6 +88,7 @@ class LayerWriter:
             hole=hole,
             unseen=unseen if self.inpainter.uses_other_frames else 0.0,
             doubts=masks.doubts,
+            sparse=_sparse(masks, mask, self.store.settings),
         )
         record = LayerRecord(
             id=video.id,
@@ -194,6 +196,22 @@ class LayerWriter:
                 if before is not None and before != now:
                     remove(before)
         return record
+
+
+def _sparse(masks: VideoMasks, mask: NDArray[np.bool_], settings: PrepareSettings) -> str:
+    """That so many frames have no masks that the actor stays in the background; "" otherwise.
+
+    As many may be without as a foreground may: of them, nobody knows where its actor is either.
+    """
+    lost = masks.lost(mask.any(axis=(1, 2)), settings.max_gap)
+    if lost.mean() <= 1 - settings.min_mask_share:
+        return ""
+    count, without = masks.num_frames, masks.unmasked
+    between = [stop - start for start, stop in without.runs() if start and stop < count]
+    wider = max(between, default=0)
+    remedy = f", or --max-gap {wider}" if wider > settings.max_gap else ""
+    had = count - len(without.frames)
+    return f"masks of only {had} of its {count} frames; make masks of more{remedy}"
 
 
 class _DecodedVideo:
