@@ -224,6 +224,41 @@ def test_pictures_hold_numbered_instances_and_void(tmp_path: Path, palette: bool
         np.testing.assert_array_equal(union(alone), labels == value)
 
 
+def columns(*values: int) -> NDArray[np.uint8]:
+    """Pictures in which each value has some columns of its own."""
+    parts = np.arange(WIDTH) * len(values) // WIDTH
+    row = np.array(values, np.uint8)[parts]
+    return np.broadcast_to(row, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+def test_grey_masks_with_soft_edges_are_refused(tmp_path: Path, clips: list[Video]) -> None:
+    for clip in clips:
+        write_pictures(tmp_path / "masks" / clip.path.stem, columns(0, 64, 128, 191, 255), False)
+        write_clip(clip.path, COUNT)
+    with pytest.raises(
+        InputError,
+        match=r"masks damaged: ./00000\.png has grey levels between 0 and 255, such as 128: save"
+        r" masks without smoothing, thresholded at 128; write them again",
+    ):
+        MaskFiles(tmp_path / "masks").check(clips)
+
+
+@pytest.mark.parametrize(
+    ("values", "palette", "instances"),
+    [((0, 1, 2, 255), False, [1, 2]), ((0, 100, 255), False, [100]), ((0, 128), False, [128]),
+     ((0, 64, 128, 191, 255), True, [64, 128, 191])],
+)  # fmt: skip
+def test_numbers_of_instances_are_no_soft_edges(
+    tmp_path: Path, values: tuple[int, ...], palette: bool, instances: list[int]
+) -> None:
+    labels = columns(*values)
+    write_pictures(tmp_path / "a", labels, palette)
+    masks = MaskFiles(tmp_path)(video(), frames())
+    for instance, value in zip(masks.instances, instances, strict=True):
+        alone = replace(masks, instances=(instance,))
+        np.testing.assert_array_equal(union(alone), labels == value)
+
+
 @pytest.mark.parametrize("value", [1, 255])
 def test_a_folder_for_each_instance(tmp_path: Path, value: int) -> None:
     other = np.roll(actor(), 4, axis=1)
