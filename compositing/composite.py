@@ -1,6 +1,6 @@
 """Composites: the foreground of one video on the emptied background of another, whole and in time.
 
-This is the full-size way, for export and for pictures: every frame, at the background's own size.
+This is the way for export and for pictures: every frame of the layers, at the background's size.
 Training takes short clips of one size out of a bank (`train/batches.py`); the pixels and the label
 of a pair are made by the same function (`pair.composite_pair`).
 """

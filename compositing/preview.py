@@ -262,7 +262,7 @@ def preview_pairs(
     engine: Engine = HERE,
     progress: Report | None = None,
 ) -> PairPreview:
-    """Make the composites of a few pairs at full size, and draw how they come about.
+    """Make the composites of a few pairs as an export has them, and draw how they come about.
 
     Args:
         rows: the pairs, in the order of the pictures.

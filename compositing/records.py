@@ -56,6 +56,8 @@ class LayerRecord:
             are the background.
         masks_bytes, foreground_bytes, background_bytes: sizes of the video's other files, by which
             a truncated one is noticed; 0 in records that were written before sizes were.
+        source_frames, source_height, source_width: of the video's file, upright; 0 in records that
+            were written before these were.
     """
 
     id: str
@@ -77,6 +79,22 @@ class LayerRecord:
     masks_bytes: int = 0
     foreground_bytes: int = 0
     background_bytes: int = 0
+    source_frames: int = 0
+    source_height: int = 0
+    source_width: int = 0
+
+    @property
+    def thinned(self) -> bool:
+        """Whether the layers have fewer frames than the file, as far as is known."""
+        return self.num_frames < self.source_frames
+
+    @property
+    def scaled_down(self) -> bool:
+        """Whether the layers are smaller than the file, as far as is known."""
+        # Pixels that are no squares change one side alone.
+        return bool(self.source_height) and (
+            self.height != self.source_height and self.width != self.source_width
+        )
 
     @classmethod
     def from_json(cls, row: Any) -> Self:
@@ -235,6 +253,23 @@ def pair_memory(foreground: LayerRecord, background: LayerRecord) -> int:
     wide = 4 * min(max(ratio, 1.0), 4.0)
     return layers + round(
         foreground.num_frames * background.height * background.width * (13 + wide)
+    )
+
+
+def reduced(records: Iterable[LayerRecord], settings: PrepareSettings) -> str:
+    """How many videos are smaller than their files, or have fewer frames, and why; "" if none."""
+    records = list(records)
+    limits = []
+    if any(record.scaled_down for record in records):
+        limits.append(f"--max-side {settings.max_side}")
+    if any(record.thinned for record in records):
+        limits.append(f"--max-frames {settings.max_frames}")
+    if not limits:
+        return ""
+    count = sum(record.scaled_down or record.thinned for record in records)
+    return (
+        f"{count} of {len(records)} videos are smaller or have fewer frames than their files: their"
+        f" layers were made with {' and '.join(limits)}"
     )
 
 

@@ -34,6 +34,8 @@ BACKGROUND_TUNE = "fastdecode"
 """A background is read for each of its pairs: 6 % more bytes, and a third less time to decode."""
 FOREGROUND = "foreground"
 """Category of the one instance that stands for a final mask."""
+_OF_SOURCE = ("source_frames", "source_height", "source_width")
+"""Fields of `LayerRecord`, which the raw masks keep so that no video is decoded for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class LayerWriter:
             fingerprint=self.store.fingerprint(video),
             mask_digest=digest,
             background=name,
+            **_of_source(info),
         )
         self._store_foreground(record, mask, info["times"])
         return self._store_record(record, old)
@@ -123,6 +126,7 @@ class LayerWriter:
         """Segment a video and store the raw masks with what they depend on."""
         masks = self.segmenter(video, source)
         count, height, width = source.frames.shape[:3]
+        stored = source.stored or (height, width)
         if masks.num_frames != count:
             raise ValueError(f"{self.identities[0]} gave {masks.num_frames} masks for {count}")
         info = {
@@ -132,6 +136,7 @@ class LayerWriter:
             "max_frames": self.store.settings.max_frames,
             "frame_height": height,
             "frame_width": width,
+            **dict(zip(_OF_SOURCE, (source.total, *stored), strict=True)),
             "fps": source.fps,
             "times": source.times.tolist(),
             "versions": dict(_versions()),
@@ -196,6 +201,12 @@ class LayerWriter:
                 if before is not None and before != now:
                     remove(before)
         return record
+
+
+def _of_source(info: dict[str, Any]) -> dict[str, int]:
+    """What a record says of the video's file; nothing where the masks are older than that."""
+    known = {key: info[key] for key in _OF_SOURCE if type(info.get(key)) is int and info[key] > 0}
+    return known if len(known) == len(_OF_SOURCE) else {}
 
 
 def _sparse(masks: VideoMasks, mask: NDArray[np.bool_], settings: PrepareSettings) -> str:

@@ -36,7 +36,7 @@ from compositing.export import Material
 from compositing.forecast import forecast_export
 from compositing.making import LayerMaker
 from compositing.placement import Placement, placement_of_pair
-from compositing.records import Foreground
+from compositing.records import Foreground, LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError, L2AError
 from l2a.media import read_frames, write_video
@@ -423,6 +423,34 @@ def test_a_pair_whose_actor_no_cut_shows_is_replaced(tmp_path):
         "0/0.avi: no 0.067 seconds of it show its actor as --min-mask-share 0.75, --min-gamma"
         " 0.026 and --max-gamma 0.7 ask"
     )
+
+
+def test_an_export_says_which_videos_are_smaller_or_thinned(tmp_path, caplog):
+    sizes = {IDS[0]: (5, 66, 94), IDS[2]: (9, 33, 94), IDS[5]: (5, 33, 94), IDS[6]: (0, 0, 0)}
+    names = ("source_frames", "source_height", "source_width")
+
+    class Reduced(FakeStore):
+        """Layers of 33 x 47 pixels and 5 frames, of files of various sizes."""
+
+        def record(self, video_id):
+            whole = dict.fromkeys(("gamma", "mask_share", "hole", "unseen"), 0.5)
+            words = dict.fromkeys(("segmenter", "inpainter", "mask_digest", "background"), "")
+            known = vars(super().record(video_id))
+            known = {name: known[name] for name in known.keys() & LayerRecord.__dataclass_fields__}
+            source = dict(zip(names, sizes[video_id], strict=True))
+            return LayerRecord(**whole, **words, **known, **source)
+
+    caplog.set_level("INFO", logger="l2a")
+    export(tmp_path / "one", (pair(0, 2), pair(0, 5), pair(0, 6)), store=Reduced())
+    said = [row.getMessage() for row in caplog.records if "smaller" in row.getMessage()]
+    # Of the second the width alone differs, so that its pixels were no squares; it was thinned.
+    assert said == [
+        "note: 2 of 4 videos are smaller or have fewer frames than their files: their layers were"
+        " made with --max-side 640 and --max-frames 300"
+    ]
+    caplog.clear()
+    export(tmp_path / "two", (pair(5, 6),), store=Reduced())
+    assert "smaller" not in caplog.text
 
 
 def test_a_small_clip_is_not_scaled_up():
