@@ -125,6 +125,7 @@ def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
         reason = f"{clips[0].foreground.id}: {loaded.reason}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
     foreground = cut(loaded, maker.export.clip_length, maker.store.settings)
+    del loaded  # the cut can be a copy
     if foreground is None:
         reason = f"{clips[0].foreground.id}: {_no_cut(maker)}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
@@ -158,7 +159,7 @@ def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Fore
     count = max(1, round(seconds * foreground.fps))
     if not seconds or count >= total:
         return foreground
-    seen = _means(foreground.mask.any(axis=(1, 2)), count)
+    seen = _means(np.asarray(foreground.mask.any(axis=(1, 2))), count)
     gamma = _means(foreground.mask.mean(axis=(1, 2)), count)
     of_size = (gamma >= limits.min_gamma) & (gamma <= limits.max_gamma)
     starts = np.flatnonzero(of_size & (seen >= limits.min_mask_share))

@@ -214,7 +214,7 @@ def _sparse(masks: VideoMasks, mask: NDArray[np.bool_], settings: PrepareSetting
 
     As many may be without as a foreground may: of them, nobody knows where its actor is either.
     """
-    lost = masks.lost(mask.any(axis=(1, 2)), settings.max_gap)
+    lost = masks.lost(np.asarray(mask.any(axis=(1, 2))), settings.max_gap)
     if lost.mean() <= 1 - settings.min_mask_share:
         return ""
     count, without = masks.num_frames, masks.unmasked

@@ -364,12 +364,11 @@ def test_kinetics_rows_and_tables_for_evaluation_are_not_trained_on(tmp_path: Pa
     write(annotations / "all.csv", [HEADER, f"{rows[0]},", f"{rows[1]},eval", f"{rows[2]},test"])
     write(annotations / "dev.csv", [HEADER.removesuffix(",split"), rows[3]])
     videos = read_videos(tmp_path, DataSettings())
-    assert [v.split for v in sorted(videos.videos, key=lambda v: IDS.index(v.group))] == [
-        "train",
-        "val",
-        "test",
-        "val",
-    ]
+    expected = ["train", "val", "test", "val"]
+    assert [v.split for v in sorted(videos.videos, key=lambda v: IDS.index(v.group))] == expected
+    other = HEADER.replace("split", "subset")
+    write(annotations / "all.csv", [other, f"{rows[0]},", f"{rows[1]},eval", f"{rows[2]},testing"])
+    assert splits_of(read_videos(tmp_path, DataSettings())) == splits_of(videos)
 
 
 def test_of_two_kinetics_copies_the_one_in_its_class_folder_is_read(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from l2a.errors import InputError
 from l2a.formats.groups import kinetics_key, plain
 from l2a.formats.listing import (
+    SPLIT_COLUMNS,
     Claim,
     annotation_files,
     assemble,
@@ -118,7 +119,7 @@ def _rows(table: Path) -> Iterator[_Row]:
             " time_start, time_end and split."
         )
     where = [columns.index(name) for name in needed]
-    where_split = columns.index("split") if "split" in columns else None
+    where_split = next((columns.index(name) for name in SPLIT_COLUMNS if name in columns), None)
     in_name = _SPLIT_IN_NAME.search(table.stem.lower())
     default = SPLIT_WORDS[in_name[1]] if in_name else "train"
     reader = csv.reader(io.StringIO(text_of(table), newline=""), delimiter=delimiter)

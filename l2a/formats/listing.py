@@ -29,6 +29,9 @@ ANNOTATION_FOLDERS = (
 )
 """Where annotation files are looked for, in this order, relative to the data set's folder."""
 
+SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+"""What the column of a table is called that says the split, in lower case; the first counts."""
+
 _START_BYTES = 65_536
 
 # Which split keeps a video that is listed in several: no test video may be trained on.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.formats.listing import bad_line, first_line, lines_of, text_of
+from l2a.formats.listing import SPLIT_COLUMNS, bad_line, first_line, lines_of, text_of
 from l2a.formats.tree import is_video
 
 MEANT = "a path and a class: its number, or its name behind a comma, semicolon or tab"
@@ -27,7 +27,6 @@ _PATHS = ("path", "video_path", "file_path", "filepath", "clip_path", "file_name
           "file", "video", "video_name", "clip", "clip_name", "name")  # fmt: skip
 _LABELS = ("label", "class", "class_name", "label_name", "class_id", "label_id", "category",
            "action", "target", "classname", "tag", "y")  # fmt: skip
-_SPLITS = ("split", "subset", "set", "partition")
 
 
 class Row(NamedTuple):
@@ -145,7 +144,7 @@ def _columns(path: Path) -> tuple[str, int, int, int | None] | None:
         cells = [cell.strip(" \"'").lower() for cell in header.split(delimiter)]
         places = [
             next((cells.index(name) for name in names if name in cells), None)
-            for names in (_PATHS, _LABELS, _SPLITS)
+            for names in (_PATHS, _LABELS, SPLIT_COLUMNS)
         ]
         if places[0] is not None and places[1] is not None:
             return delimiter, places[0], places[1], places[2]
