@@ -60,8 +60,8 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read all tables of the annotation folder; what they list and the disk lacks is skipped.
 
     Raises:
-        InputError: there is no such table, one lacks a column that it needs, or a numbered split
-            was given, which this layout has none of.
+        InputError: there is no such table, one lacks a column that it needs or has a word as a
+            split that is none, or a numbered split was given, which this layout has none of.
     """
     refuse_other_split(tree.root, settings, "Kinetics")
     tables = annotation_files(tree.root, settings.annotations, is_table)

@@ -64,8 +64,9 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     a label map), else by the videos' folders if each class has one of its own, else `class_003`.
 
     Raises:
-        InputError: there is no list, none of this number, a line without a class, a path that
-            leaves the folder, a class number without a name, or folders that contradict numbers.
+        InputError: there is no list, none of this number, a line without a class, a word as a
+            split that is none, a path that leaves the folder, a class number without a
+            name, or folders that contradict numbers.
     """
     known = _lists(tree.root, settings)
     if not known:
