@@ -137,7 +137,7 @@ def find_shots(frames: UInt8, ignore: Bool | None = None) -> list[Shot]:
         if tracked is None:
             key, key_move = before, moves[-1]
             tracked = _track_afresh(before, view)
-        cut = tracked is None and float(np.abs(view.thumb - before.thumb).mean()) > CUT
+        cut = tracked is None and _unlike(before, view)
         step, inliers = tracked or (np.eye(3), 0.0)
         move = key_move @ np.linalg.inv(step)
         if cut or _too_far(move, view.grey.shape):
@@ -149,6 +149,28 @@ def find_shots(frames: UInt8, ignore: Bool | None = None) -> list[Shot]:
             key, key_move, guess = view, move, np.eye(3)
     shots.append(_shot(start, len(frames), moves, scale, (height, width)))
     return shots
+
+
+def find_cuts(frames: UInt8) -> list[int]:
+    """The frames that a cut comes before, ascending; of frames uint8 [T, H, W, 3], RGB, T >= 1.
+
+    As in `find_shots`: the whole picture changes, and nothing of it can be followed. A flash is no
+    cut, nor is a fast pan.
+    """
+    scale = min(1.0, TRACKING_SIDE / max(frames.shape[1:3]))
+    cuts = []
+    before = _view(frames[0], None, scale)
+    for t in range(1, len(frames)):
+        view = _view(frames[t], None, scale)
+        if _unlike(before, view) and _track_afresh(before, view) is None:
+            cuts.append(t)
+        before = view
+    return cuts
+
+
+def _unlike(before: _View, view: _View) -> bool:
+    """Whether two frames are so unlike that one can follow the other at a cut alone."""
+    return float(np.abs(view.thumb - before.thumb).mean()) > CUT
 
 
 def masked_median(samples: UInt8, valid: Bool) -> tuple[UInt8, NDArray[np.int64]]:

@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compositing.clipfolder import ClipRecord, SkippedPair, read_record, video_path, write_record
-from compositing.composite import make_composite
+from compositing.composite import make_composite, steady
 from compositing.engines import Engine
 from compositing.failures import Failure, attempt
 from compositing.layers import Background, Foreground, LayerSource
 from compositing.placement import placement_of_pair
-from compositing.settings import CompositeSettings, ExportSettings
+from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.files import source_mark
 from l2a.media import UInt8, resize_frames, write_video
 from l2a.pairs import ScoredPair
@@ -120,7 +124,11 @@ def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
     if isinstance(loaded, Failure):
         reason = f"{clips[0].foreground.id}: {loaded.reason}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
-    foreground = middle(loaded, maker.export.clip_length)
+    foreground = cut(loaded, maker.export.clip_length, maker.store.settings)
+    del loaded  # the cut can be a copy
+    if foreground is None:
+        reason = f"{clips[0].foreground.id}: {_no_cut(maker)}"
+        return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
     failures: Failures = {}
     for clip in clips:
         background = attempt(maker.store.load_background, clip.background)
@@ -132,18 +140,52 @@ def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
     return failures
 
 
-def middle(foreground: Foreground, seconds: float) -> Foreground:
-    """The middle of a foreground, of at most so many seconds; 0 gives the whole."""
+def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Foreground | None:
+    """A part of a foreground of at most so many seconds, at a constant rate; 0 gives the whole.
+
+    It is the part nearest to the middle that is fit as a foreground by itself: a clip that keeps
+    the actor's class must show the actor. The earlier one is taken of two as near.
+
+    Args:
+        foreground: a whole one, fit by `limits`.
+        seconds: how long the part is at most, > 0, or 0.
+        limits: `min_mask_share`, `min_gamma` and `max_gamma`.
+
+    Returns:
+        None where no part of that length is fit.
+    """
+    foreground = steady(foreground)
+    total = len(foreground.frames)
     count = max(1, round(seconds * foreground.fps))
-    if not seconds or count >= len(foreground.frames):
+    if not seconds or count >= total:
         return foreground
-    start = (len(foreground.frames) - count) // 2
+    seen = _means(np.asarray(foreground.mask.any(axis=(1, 2))), count)
+    gamma = _means(foreground.mask.mean(axis=(1, 2)), count)
+    of_size = (gamma >= limits.min_gamma) & (gamma <= limits.max_gamma)
+    starts = np.flatnonzero(of_size & (seen >= limits.min_mask_share))
+    if not starts.size:
+        return None
+    start = int(starts[np.abs(starts - (total - count) // 2).argmin()])
     part = slice(start, start + count)
     return replace(
         foreground,
         frames=foreground.frames[part],
         mask=foreground.mask[part],
         times=foreground.times[part] - foreground.times[start],
+    )
+
+
+def _means(values: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """The means of each `count` of the values [T] in a row: float64 [T - count + 1]."""
+    return np.lib.stride_tricks.sliding_window_view(values, count).mean(axis=1)
+
+
+def _no_cut(maker: ClipMaker) -> str:
+    limits = maker.store.settings
+    return (
+        f"no {maker.export.clip_length:g} seconds of it show its actor as --min-mask-share "
+        f"{limits.min_mask_share:g}, --min-gamma {limits.min_gamma:g} and --max-gamma "
+        f"{limits.max_gamma:g} ask"
     )
 
 

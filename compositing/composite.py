@@ -1,6 +1,6 @@
 """Composites: the foreground of one video on the emptied background of another, whole and in time.
 
-This is the full-size way, for export and for pictures: every frame, at the background's own size.
+This is the way for export and for pictures: every frame of the layers, at the background's size.
 Training takes short clips of one size out of a bank (`train/batches.py`); the pixels and the label
 of a pair are made by the same function (`pair.composite_pair`).
 """
@@ -8,8 +8,8 @@ of a pair are made by the same function (`pair.composite_pair`).
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,17 @@ from compositing.settings import CompositeSettings
 from l2a.files import fingerprint
 from l2a.runs import versions
 
+Taken = TypeVar("Taken", bound=Layers | Foreground)
+
 
 @dataclass(frozen=True, slots=True)
 class Composite:
     """The clip made of a pair, what its mixed label needs, and where it came from.
 
     Attributes:
-        frames: Ṽ, uint8 [T, H, W, 3], RGB: the foreground's frames in the background's size.
-        fps: frames per second, the foreground's.
+        frames: Ṽ, uint8 [T, H, W, 3], RGB: the foreground's frames in the background's size, at a
+            constant rate (`steady`).
+        fps: frames per second, the foreground's on average.
         lam: λ, the foreground class's share of the label, in 0..1 (`labels.mix_labels`).
         gamma: γ, the share of the clip in which the foreground is really seen, in 0..1: where it
             was placed, with soft edges counted by their weight.
@@ -58,8 +61,9 @@ def make_composite(
     Where both have one aspect ratio, a pixel of one lies on the pixel of the other, as in the
     paper; else the foreground is fitted by its height (`fitting.fit_foreground`). From there it is
     placed. The background plays forwards and backwards for as long as the foreground lasts
-    (`ping_pong`). The placement follows from `seed` and the pair alone, so that composites can be
-    made in any order.
+    (`ping_pong`). Where the foreground's frames are spaced unevenly, they are taken at a constant
+    rate (`steady`), so that the clip plays at the right speed. The placement follows from `seed`
+    and the pair alone, so that composites can be made in any order.
 
     Args:
         foreground: of V_f.
@@ -69,6 +73,7 @@ def make_composite(
         omega: ω of the pair, for the provenance.
         seed: of the run that chose the pair; None draws the placement of seed 0.
     """
+    foreground = steady(foreground)
     shown = ping_pong(foreground.times, background.times)
     canvas = background.background[shown]
     placement = placement_of_pair(settings, seed, foreground.video.id, background.video.id)
@@ -91,6 +96,31 @@ def make_composite(
         "versions": dict(_versions()),
     }
     return Composite(made.frames, foreground.fps, made.lam, made.visible, provenance)
+
+
+def steady(layers: Taken) -> Taken:
+    """A video's layers at a constant rate: as many frames, evenly spaced over the same time.
+
+    At each moment the frame nearest in time is taken. Phones, screens and GIFs record a frame when
+    something moves: played at their average rate they would run too slow there and too fast
+    elsewhere, and who counts frames would look at other moments than training does.
+
+    Args:
+        layers: of a video, `Layers` or `Foreground`.
+
+    Returns:
+        The same where no frame lies more than a period of the average rate from its place: so it is
+        at a constant rate, with rounded times, single frames lost, or thinned to fewer frames.
+    """
+    times = layers.times
+    even = np.linspace(0, times[-1], len(times))
+    if np.abs(times - even).max() * (len(times) - 1) <= times[-1]:
+        return layers
+    shown = ping_pong(even, times)
+    taken = replace(layers, frames=layers.frames[shown], mask=layers.mask[shown], times=even)
+    if isinstance(taken, Layers):
+        return replace(taken, background=taken.background[shown])
+    return taken
 
 
 def ping_pong(

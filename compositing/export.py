@@ -39,14 +39,14 @@ from compositing.engines.local import HERE
 from compositing.layers import LayerSource
 from compositing.layouts import ExportedSet, layouts_named
 from compositing.originals import add_originals, original_rows
-from compositing.records import pair_memory
+from compositing.records import pair_memory, reduced
 from compositing.replacing import next_best
 from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import fingerprint
 from l2a.locks import locked_meanwhile
 from l2a.pairs import ScoredPair
-from l2a.progress import Report
+from l2a.progress import Report, say
 from l2a.videos import TRAIN_SIDE, Video
 
 Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]
@@ -210,6 +210,7 @@ def export_pairs(
         out, tuple(material.classes), recipe, budget, export.shard_size * 1_000_000
     )
     _describe(exported, [names[i] for i in final], originals, plan.layouts)
+    _say_reduced([candidates[i] for i in final], material.store, bool(originals))
     return ExportReport(
         out,
         made=len(final) - len(reused & clips.made),
@@ -219,6 +220,14 @@ def export_pairs(
         missing=budget - len(final),
         originals=len(originals),
     )
+
+
+def _say_reduced(rows: Sequence[ScoredPair], store: LayerSource, beside_originals: bool) -> None:
+    """Say that clips are smaller than their videos, or have fewer frames, where some are."""
+    ids = dict.fromkeys(id_ for row in rows for id_ in (row.foreground, row.background))
+    if found := reduced(map(store.record, ids), store.settings):
+        beside = ", and the originals beside them are whole" if beside_originals else ""
+        say(f"note: {found}{beside}")
 
 
 def _kept(out: Path, pairs: PairList, material: Material) -> list[ScoredPair]:

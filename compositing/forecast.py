@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compositing.clipfolder import made_pairs
-from compositing.clipmaking import CODECS, middle, scaled_down
+from compositing.clipmaking import CODECS, cut, scaled_down
 from compositing.composite import make_composite
 from compositing.export import Material
 from compositing.layers import DamagedLayers, LayerStore
@@ -169,9 +169,12 @@ def _make_samples(
     samples = _SampleClips()
     for row in rows:
         try:
-            seconds, size = _make_one(row, material, composite, export)
+            made = _make_one(row, material, composite, export)
         except (DamagedLayers, UnreadableVideo):
             continue
+        if made is None:
+            continue
+        seconds, size = made
         samples.count += 1
         samples.seconds += seconds
         samples.bytes += size
@@ -237,11 +240,14 @@ def _evenly_spaced(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
 
 def _make_one(
     row: ScoredPair, material: Material, composite: CompositeSettings, export: ExportSettings
-) -> tuple[float, int]:
-    """Seconds and bytes of one clip, which is made and thrown away."""
+) -> tuple[float, int] | None:
+    """Seconds and bytes of one clip, which is made and thrown away; None where it cannot be cut."""
     began = time.perf_counter()
     store, videos = material.store, material.videos
-    foreground = middle(store.load_foreground(videos[row.foreground]), export.clip_length)
+    whole = store.load_foreground(videos[row.foreground])
+    foreground = cut(whole, export.clip_length, store.settings)
+    if foreground is None:
+        return None
     background = store.load_background(videos[row.background])
     made = make_composite(foreground, background, composite)
     with tempfile.TemporaryDirectory() as folder:

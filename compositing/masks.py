@@ -7,7 +7,7 @@ and boxes are applied afterwards, by `VideoMasks.union`: changing them segments 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -103,6 +103,29 @@ NO_DOUBTS = Doubts()
 
 
 @dataclass(frozen=True, slots=True)
+class Unmasked:
+    """The frames of which nobody made masks: an actor may be in them or not.
+
+    Attributes:
+        frames: their numbers, ascending.
+        hold: how many of those at the video's end the last masks can stand for: after them there
+            is nothing to interpolate with.
+    """
+
+    frames: tuple[int, ...] = ()
+    hold: int = 0
+
+    def runs(self) -> list[tuple[int, int]]:
+        """(first frame, frame after the last) of those that follow each other."""
+        numbers = np.array(self.frames, np.int64)
+        parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+        return [(int(part[0]), int(part[-1]) + 1) for part in parts if part.size]
+
+
+ALL_MASKED = Unmasked()
+
+
+@dataclass(frozen=True, slots=True)
 class VideoMasks:
     """All instances of one video.
 
@@ -112,6 +135,8 @@ class VideoMasks:
         instances: in the segmenter's order.
         note: why there are no masks, when the segmenter knows; "" otherwise.
         doubts: why there are masks that are not to be trusted, when the segmenter knows.
+        unmasked: frames that the segmenter was given no masks of. Their entries are None, which
+            for other frames says that an instance is not seen.
     """
 
     height: int
@@ -120,28 +145,63 @@ class VideoMasks:
     instances: tuple[Instance, ...]
     note: str = ""
     doubts: Doubts = NO_DOUBTS
+    unmasked: Unmasked = ALL_MASKED
 
     def union(self, settings: MaskSettings) -> NDArray[np.bool_]:
         """All instances that pass the settings, together: bool [T, H, W] at the masks' size.
 
         In this order: frames below the score threshold do not count; each instance loses its
-        specks, so that none can make a box larger; its gaps are filled; with `boxes` it counts as
-        its tight bounding box in each frame; then all instances are taken together, and with
+        specks, so that none can make a box larger; its gaps are filled, and its last mask is held
+        where `unmasked` says so, both for at most `max_gap` frames; with `boxes` it counts as its
+        tight bounding box in each frame; then all instances are taken together, and with
         `temporal_or` all frames, as in ObjectMix (Sec. 3.3, Eq. 2: the union over t and n).
 
         Raises:
             ValueError: run lengths of an instance that passes do not decode.
         """
         union = np.zeros((self.num_frames, self.height, self.width), np.bool_)
+        held = self._held(settings.max_gap)
         for instance in self.instances:
             if settings.humans_only and not instance.human:
                 continue
             patches = self._patches(instance.sure(settings.score_threshold), settings.min_speck)
+            if held and held[0] - 1 in patches:
+                patches |= dict.fromkeys(held, patches[held[0] - 1])
             if patches:
                 _draw(patches, settings, union)
         if settings.temporal_or:
             union[:] = union.any(axis=0)
         return union
+
+    def lost(self, seen: NDArray[np.bool_], max_gap: int) -> NDArray[np.bool_]:
+        """The frames that may show an actor whom no mask covers, because nobody made one.
+
+        Those are the frames without masks that are not filled in: more than `max_gap` in a row, or
+        at one of the video's ends; and where an instance is seen beside them, but not found again.
+
+        Args:
+            seen: bool [T], the frames in which `union` has a mask.
+            max_gap: as for `union`.
+
+        Returns:
+            bool [T].
+        """
+        lost = np.zeros(self.num_frames, np.bool_)
+        lost[list(self.unmasked.frames)] = True
+        for start, stop in self.unmasked.runs():
+            if start == 0 or stop == self.num_frames or stop - start > max_gap:
+                continue
+            beside = seen[start - 1] or seen[stop]
+            lost[start:stop] = ~seen[start:stop] if beside else False
+        lost[self._held(max_gap)] = False
+        return lost
+
+    def _held(self, max_gap: int) -> list[int]:
+        """The frames at the end for which the last masks stand."""
+        start, stop = next(reversed(self.unmasked.runs()), (0, 0))
+        if start == 0 or stop != self.num_frames:
+            return []
+        return list(range(start, min(start + min(self.unmasked.hold, max_gap), stop)))
 
     def why_nothing_passes(self, settings: MaskSettings) -> str:
         """Why `union` is empty, where a setting is the reason; "" where none is known."""
@@ -182,7 +242,9 @@ class VideoMasks:
     def at(self, indices: NDArray[np.int64]) -> VideoMasks:
         """The masks of the frames at `indices` (int64 [n], 0 <= index < num_frames), in order."""
         picked = tuple(instance.at(indices.tolist()) for instance in self.instances)
-        return VideoMasks(self.height, self.width, len(indices), picked, self.note, self.doubts)
+        without = np.flatnonzero(np.isin(indices, self.unmasked.frames)).tolist()
+        unmasked = Unmasked(tuple(without), self.unmasked.hold)
+        return replace(self, num_frames=len(indices), instances=picked, unmasked=unmasked)
 
 
 def _draw(
@@ -270,6 +332,7 @@ def to_json(masks: VideoMasks, file_name: str, info: Mapping[str, object]) -> di
             **info,
             "note": masks.note,
             **({} if masks.doubts == NO_DOUBTS else {"doubts": asdict(masks.doubts)}),
+            **({} if masks.unmasked == ALL_MASKED else {"unmasked": asdict(masks.unmasked)}),
         },
         "videos": [video],
         "categories": [{"id": n, "name": name} for n, name in enumerate(names, start=1)],
@@ -293,9 +356,14 @@ def from_json(document: Any) -> dict[str, VideoMasks]:
         for row in document["annotations"]:
             instances[row["video_id"]].append(_instance(row, categories[row["category_id"]]))
         info = document.get("info", {})
-        note, doubts = str(info.get("note", "")), _doubts(info.get("doubts", {}))
+        told = (str(info.get("note", "")), _doubts(info.get("doubts", {})), unmasked_in(info))
         return {
-            str(row["file_name"]): _video(row, tuple(instances[row["id"]]), note, doubts)
+            str(row["file_name"]): replace(
+                _video(row, tuple(instances[row["id"]])),
+                note=told[0],
+                doubts=told[1],
+                unmasked=told[2],
+            )
             for row in document["videos"]
         }
     except KeyError as error:
@@ -323,9 +391,26 @@ def _doubts(row: Mapping[str, Any]) -> Doubts:
     return Doubts(str(row.get("foreground", "")), str(row.get("background", "")))
 
 
-def _video(
-    row: Mapping[str, Any], instances: tuple[Instance, ...], note: str, doubts: Doubts
-) -> VideoMasks:
+def unmasked_in(info: Any) -> Unmasked:
+    """What the `info` of a document that `to_json` wrote says of frames without masks.
+
+    Raises:
+        ValueError: frames that are no numbers, or not ascending.
+    """
+    row = info.get("unmasked") if isinstance(info, Mapping) else None
+    if row is None:
+        return ALL_MASKED
+    try:
+        frames, hold = tuple(row["frames"]), row["hold"]
+        sound = all(type(n) is int and n >= 0 for n in (*frames, hold))
+        if sound and list(frames) == sorted(frames):
+            return Unmasked(frames, hold)
+    except (KeyError, TypeError):
+        pass
+    raise ValueError(f"its 'unmasked' is {str(row)[:40]}")
+
+
+def _video(row: Mapping[str, Any], instances: tuple[Instance, ...]) -> VideoMasks:
     height, width, length = (int(row[key]) for key in ("height", "width", "length"))
     if min(height, width, length) < 1:
         raise ValueError(f"{row['file_name']} has the size {height}x{width}, {length} frames")
@@ -334,7 +419,7 @@ def _video(
             raise ValueError(
                 f"{row['file_name']} has {length} frames, but {len(instance.rles)} segmentations"
             )
-    return VideoMasks(height, width, length, instances, note, doubts)
+    return VideoMasks(height, width, length, instances)
 
 
 def _counts(entry: Any) -> str | None:

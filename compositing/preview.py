@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from compositing.composite import make_composite
+from compositing.composite import make_composite, steady
 from compositing.engines import Engine
 from compositing.engines.local import HERE
 from compositing.layers import Layers, LayerSource, PrepareReport
@@ -262,7 +262,7 @@ def preview_pairs(
     engine: Engine = HERE,
     progress: Report | None = None,
 ) -> PairPreview:
-    """Make the composites of a few pairs at full size, and draw how they come about.
+    """Make the composites of a few pairs as an export has them, and draw how they come about.
 
     Args:
         rows: the pairs, in the order of the pictures.
@@ -369,6 +369,7 @@ def _crashed(item: tuple[int, ScoredPair]) -> _Shown | str:
 
 def _write_layers(path: Path, one: Layers) -> None:
     """Write a video's clip: the middle of it, outlined, next to its background."""
+    one = steady(one)
     # A long video was thinned: its few frames a second are played faster, or one sees no motion.
     fps = max(one.fps, _SLOWEST)
     count = min(len(one.frames), int(_SECONDS * fps))

@@ -22,6 +22,7 @@ SMALL = "mask too small"
 LARGE = "mask nearly everything"
 HOLE = "hole nearly everything"
 UNSEEN = "background never seen"
+SPARSE = "too few frames with masks"
 DOUBTED = "mask not to be trusted"
 
 # Kinds of reasons why masks that were brought from outside are of no use; a segmenter's note that
@@ -55,6 +56,8 @@ class LayerRecord:
             are the background.
         masks_bytes, foreground_bytes, background_bytes: sizes of the video's other files, by which
             a truncated one is noticed; 0 in records that were written before sizes were.
+        source_frames, source_height, source_width: of the video's file, upright; 0 in records that
+            were written before these were.
     """
 
     id: str
@@ -76,6 +79,22 @@ class LayerRecord:
     masks_bytes: int = 0
     foreground_bytes: int = 0
     background_bytes: int = 0
+    source_frames: int = 0
+    source_height: int = 0
+    source_width: int = 0
+
+    @property
+    def thinned(self) -> bool:
+        """Whether the layers have fewer frames than the file, as far as is known."""
+        return self.num_frames < self.source_frames
+
+    @property
+    def scaled_down(self) -> bool:
+        """Whether the layers are smaller than the file, as far as is known."""
+        # Pixels that are no squares change one side alone.
+        return bool(self.source_height) and (
+            self.height != self.source_height and self.width != self.source_width
+        )
 
     @classmethod
     def from_json(cls, row: Any) -> Self:
@@ -186,6 +205,7 @@ def unfit_reasons(
     hole: float,
     unseen: float,
     doubts: Doubts = NO_DOUBTS,
+    sparse: str = "",
 ) -> tuple[str, str]:
     """Why the video is unfit as foreground, and as background; "" where it is fit.
 
@@ -196,6 +216,7 @@ def unfit_reasons(
         note: why there are no masks, when the segmenter knows; "" otherwise.
         gamma, mask_share, hole, unseen: as in `LayerRecord`.
         doubts: of the segmenter in its own masks.
+        sparse: that too many frames have no masks, though an actor may be in them; "" otherwise.
     """
     if mask_share == 0:
         own = reason_kind(note) in MASK_FILE_KINDS
@@ -203,14 +224,17 @@ def unfit_reasons(
         return why, f"{why}, so that the actor cannot be taken out"
     foreground = background = ""
     if mask_share < settings.min_mask_share:
-        foreground = f"{SELDOM}: a mask in only {mask_share:.0%} of the frames"
+        seldom = f"{SELDOM}: a mask in only {mask_share:.0%} of the frames"
+        foreground = f"{SPARSE}: {sparse}" if sparse else seldom
     elif gamma < settings.min_gamma:
         foreground = f"{SMALL}: the mask covers only {gamma:.1%} of the clip"
     elif gamma > settings.max_gamma:
         foreground = f"{LARGE}: the mask covers {gamma:.0%} of the clip"
     elif doubts.foreground:
         foreground = f"{DOUBTED}: {doubts.foreground}"
-    if hole > settings.max_hole:
+    if sparse:
+        background = f"{SPARSE}: {sparse}"
+    elif hole > settings.max_hole:
         background = f"{HOLE}: the hole covers {hole:.0%} of the clip"
     elif unseen > settings.max_unseen:
         background = f"{UNSEEN}: {unseen:.0%} of the clip had to be made up behind the actor"
@@ -229,6 +253,23 @@ def pair_memory(foreground: LayerRecord, background: LayerRecord) -> int:
     wide = 4 * min(max(ratio, 1.0), 4.0)
     return layers + round(
         foreground.num_frames * background.height * background.width * (13 + wide)
+    )
+
+
+def reduced(records: Iterable[LayerRecord], settings: PrepareSettings) -> str:
+    """How many videos are smaller than their files, or have fewer frames, and why; "" if none."""
+    records = list(records)
+    limits = []
+    if any(record.scaled_down for record in records):
+        limits.append(f"--max-side {settings.max_side}")
+    if any(record.thinned for record in records):
+        limits.append(f"--max-frames {settings.max_frames}")
+    if not limits:
+        return ""
+    count = sum(record.scaled_down or record.thinned for record in records)
+    return (
+        f"{count} of {len(records)} videos are smaller or have fewer frames than their files: their"
+        f" layers were made with {' and '.join(limits)}"
     )
 
 

@@ -167,9 +167,10 @@ class ExportSettings:
         crf: the codec's constant rate factor: 0 (lossless with h264) to 51; 18 looks lossless.
         preset: the encoder's trade of speed for size, from ultrafast to veryslow.
         resolution: larger clips are scaled down until their shorter side has this many pixels; 0
-            keeps each video's size.
-        clip_length: longer clips are cut to this many seconds from the middle of the foreground,
-            before λ is computed; 0 keeps them whole.
+            keeps the size of the layers, which max_side and max_frames bound.
+        clip_length: longer clips are cut to this many seconds, before λ is computed: those nearest
+            to the middle of the foreground that show its actor as min_mask_share, min_gamma and
+            max_gamma ask; a pair without such seconds is skipped. 0 keeps them whole.
         include_real: add the original training videos, so that the folder is a complete training
             set: no, link (symbolic links) or copy.
         shard_size: a shard of the layout webdataset is closed before it grows past so many MB.

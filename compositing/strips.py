@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from compositing.composite import Composite, ping_pong
+from compositing.composite import Composite, ping_pong, steady
 from compositing.layers import Layers
 from compositing.pictures import GAP, INK, PAPER, font, plain, put, size_at, truncated, wrapped
 from l2a.files import atomic_write
@@ -26,11 +26,17 @@ _GUTTER = 96
 
 @dataclass(frozen=True, slots=True)
 class Composited:
-    """A composite and the layers that it was made of (`composite.make_composite`)."""
+    """A composite and the layers that it was made of (`composite.make_composite`).
+
+    The foreground's frames become those that the composite shows (`composite.steady`).
+    """
 
     foreground: Layers
     background: Layers
     composite: Composite
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "foreground", steady(self.foreground))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from compositing.layers import LayerStore, mask_digest
 from compositing.masks import Instance, VideoMasks, dilate_masks, encode, no_masks, to_json
 from compositing.records import DAMAGED, LayerRecord, unfit_reasons
 from compositing.segmenters import Segmenter
+from compositing.settings import PrepareSettings
 from l2a.files import fingerprint, safe_name, source_mark, write_json
 from l2a.media import Frames, resize_masks, write_video
 from l2a.runs import versions
@@ -33,6 +34,8 @@ BACKGROUND_TUNE = "fastdecode"
 """A background is read for each of its pairs: 6 % more bytes, and a third less time to decode."""
 FOREGROUND = "foreground"
 """Category of the one instance that stands for a final mask."""
+_OF_SOURCE = ("source_frames", "source_height", "source_width")
+"""Fields of `LayerRecord`, which the raw masks keep so that no video is decoded for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class LayerWriter:
             hole=hole,
             unseen=unseen if self.inpainter.uses_other_frames else 0.0,
             doubts=masks.doubts,
+            sparse=_sparse(masks, mask, self.store.settings),
         )
         record = LayerRecord(
             id=video.id,
@@ -105,6 +109,7 @@ class LayerWriter:
             fingerprint=self.store.fingerprint(video),
             mask_digest=digest,
             background=name,
+            **_of_source(info),
         )
         self._store_foreground(record, mask, info["times"])
         return self._store_record(record, old)
@@ -121,6 +126,7 @@ class LayerWriter:
         """Segment a video and store the raw masks with what they depend on."""
         masks = self.segmenter(video, source)
         count, height, width = source.frames.shape[:3]
+        stored = source.stored or (height, width)
         if masks.num_frames != count:
             raise ValueError(f"{self.identities[0]} gave {masks.num_frames} masks for {count}")
         info = {
@@ -130,6 +136,7 @@ class LayerWriter:
             "max_frames": self.store.settings.max_frames,
             "frame_height": height,
             "frame_width": width,
+            **dict(zip(_OF_SOURCE, (source.total, *stored), strict=True)),
             "fps": source.fps,
             "times": source.times.tolist(),
             "versions": dict(_versions()),
@@ -194,6 +201,28 @@ class LayerWriter:
                 if before is not None and before != now:
                     remove(before)
         return record
+
+
+def _of_source(info: dict[str, Any]) -> dict[str, int]:
+    """What a record says of the video's file; nothing where the masks are older than that."""
+    known = {key: info[key] for key in _OF_SOURCE if type(info.get(key)) is int and info[key] > 0}
+    return known if len(known) == len(_OF_SOURCE) else {}
+
+
+def _sparse(masks: VideoMasks, mask: NDArray[np.bool_], settings: PrepareSettings) -> str:
+    """That so many frames have no masks that the actor stays in the background; "" otherwise.
+
+    As many may be without as a foreground may: of them, nobody knows where its actor is either.
+    """
+    lost = masks.lost(np.asarray(mask.any(axis=(1, 2))), settings.max_gap)
+    if lost.mean() <= 1 - settings.min_mask_share:
+        return ""
+    count, without = masks.num_frames, masks.unmasked
+    between = [stop - start for start, stop in without.runs() if start and stop < count]
+    wider = max(between, default=0)
+    remedy = f", or --max-gap {wider}" if wider > settings.max_gap else ""
+    had = count - len(without.frames)
+    return f"masks of only {had} of its {count} frames; make masks of more{remedy}"
 
 
 class _DecodedVideo:

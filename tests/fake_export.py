@@ -64,6 +64,8 @@ class FakeStore:
             fps=30.0,
             foreground_unfit="mask too small" if video_id in self.unfit else "",
             background_unfit="",
+            scaled_down=False,
+            thinned=False,
         )
 
     def load(self, video):

@@ -195,6 +195,14 @@ REFUSED: dict[str, tuple[Files, str]] = {
     "Kinetics with an endless field": ({"train.csv": "label,youtube_id,time_start,time_end\n"
                                                      f'golf,"{"x" * 200_000}",1,2\n'},
                                        "is not a readable table"),
+    "an unknown split": ({"labels_test.csv": f"path,label,split\n{G0},0,train\n{J0},1,holdout\n"},
+                         "Line 3 of .*labels_test.csv has the split 'holdout', but should have"),
+    "a number as split": ({"labels_test.csv": f"path,label,split\n{G0},0,1\n{J0},1,2\n"},
+                          "Line 2 of .* has the split '1', but .* test or unused; correct it"),
+    "Kinetics with an unknown split": (
+        {"all.csv": f"label,youtube_id,time_start,time_end,split\ngolf,{'g' * 11},1,11,exclude\n"},
+        "Line 2 of .*all.csv has the split 'exclude'",
+    ),
     "a bad HMDB51 tag": ({"splits/golf_test_split1.txt": "golf0.mp4 3\n"}, "a tag 0, 1 or 2"),
     "HMDB51 without a tag": ({"splits/golf_test_split1.txt": "golf0.mp4\n"}, "a tag 0, 1 or 2"),
     "a UCF101 line without a class": ({"trainlist01.txt": "golf0.mp4 1\n", "testlist01.txt": ""},
@@ -279,6 +287,28 @@ def test_the_same_video_in_train_and_test_is_a_test_video(root: Path) -> None:
     splits = {video.id: video.split for video in videos.videos}
     assert (splits[G0], splits[G1], splits[J1]) == ("train", "test", "test")
     assert videos.repeated == (G1,)
+
+
+@pytest.mark.parametrize("word", ["eval", "Evaluation", "dev", "development", "validate"])
+@pytest.mark.parametrize("third", ["test", ""])
+def test_rows_for_evaluation_are_not_trained_on(root: Path, word: str, third: str) -> None:
+    rows = f"path,label,split\n{G0},golf,train\n{J0},jump,{word}\n{R0},run,{third}\n"
+    rows += f"{G1},golf,Unused\n"
+    videos = read(root, {"train_test.csv": rows})
+    # Where nothing else is tested on, what is validated on is the test split, as everywhere.
+    expected = ("val", "test") if third else ("test", "train")
+    assert {v.id: v.split for v in videos.videos} == {
+        G0: "train",
+        J0: expected[0],
+        R0: expected[1],
+        G1: "unused",
+    }
+
+
+def test_a_row_that_ends_before_its_split_is_of_the_lists_own(root: Path) -> None:
+    rows = f"path,label,split\n{G0},golf,train\n{R0},run,train\n{J0},jump\n"
+    videos = read(root, {"labels_test.csv": rows})
+    assert {v.id: v.split for v in videos.videos} == {G0: "train", R0: "train", J0: "test"}
 
 
 def test_upper_case_suffixes_and_spaces_are_names_like_others(root: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from compositing.blend import composite_clip
-from compositing.composite import make_composite, ping_pong
+from compositing.composite import make_composite, ping_pong, steady
 from compositing.fitting import Fitted, fit_foreground
 from compositing.layers import Layers
 from compositing.masks import from_json
@@ -21,7 +21,7 @@ from compositing.placement import IDENTITY, Placement, place_foreground, placeme
 from compositing.settings import CompositeSettings, PrepareSettings
 from compositing.strips import Composited, draw_strip, side_by_side
 from l2a.files import fingerprint
-from l2a.media import read_frames, resize_frames, resize_masks
+from l2a.media import read_frames, resize_frames, resize_masks, sample_indices
 from l2a.videos import Video
 
 REAL = (
@@ -292,6 +292,48 @@ def test_a_background_of_another_rate_keeps_its_speed():
     foreground = flat_layers("run/a", 200, (4, 6), num_frames=5, share=0, fps=25.0)
     composite = make_composite(foreground, numbered_layers("walk/b", 30, 50.0), MIXED)
     assert composite.frames[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+
+
+def uneven_layers(name, at):
+    """Frame t, shown at `at[t]` seconds, is grey t; its upper half is masked."""
+    count = len(at)
+    frames = np.zeros((count, 8, 12, 3), np.uint8)
+    frames += np.arange(count, dtype=np.uint8)[:, None, None, None]
+    mask = np.zeros(frames.shape[:3], bool)
+    mask[:, :4] = True
+    layers = make_layers(name, frames, mask, frames)
+    return replace(layers, times=np.array(at), fps=(count - 1) / at[-1])
+
+
+def test_frames_at_a_changing_rate_are_taken_at_a_constant_one():
+    # 3 seconds at 5 frames a second, then 45 frames at 30: 60 frames over 4.4667 seconds.
+    at = [n / 5 for n in range(15)] + [3 + n / 30 for n in range(45)]
+    foreground = uneven_layers("run/a", at)
+    background = numbered_layers("walk/b", 120, 25.0, (8, 12))
+    made = make_composite(foreground, background, MIXED)
+    assert made.fps == pytest.approx(59 / (3 + 44 / 30))
+    shown = made.frames[:, 0, 0, 0].tolist()
+    for n, moment in enumerate(np.arange(60) / made.fps):
+        nearest = np.abs(np.array(at) - moment).min()
+        assert abs(at[shown[n]] - moment) == pytest.approx(nearest)
+        assert abs(made.frames[n, 7, 0, 0] / 25 - moment) <= 0.5 / 25 + 1e-9  # the scene's clock
+    # Who counts frames sees what training sees (`sample_indices`), or the frame beside it.
+    eight = [shown[n] for n in sample_indices(np.arange(60) / made.fps, 8)]
+    np.testing.assert_allclose(
+        np.array(at)[eight], np.array(at)[sample_indices(np.array(at), 8)], atol=0.21
+    )
+    film = side_by_side(Composited(foreground, background, made), height=8)
+    assert film[:, 0, 0, 0].tolist() == film[:, 0, 24, 0].tolist() == shown
+
+
+@given(st.integers(2, 40), st.integers(0, 60), st.sampled_from([15.0, 29.97, 60.0]))
+def test_a_constant_rate_stays_as_it_is(kept, more, fps):
+    at = np.round(np.arange(kept + more) / fps, 3)  # as Matroska has times
+    at = at[np.unique(sample_indices(at, kept))]
+    layers = uneven_layers("run/a", (at - at[0]).tolist())
+    assert steady(layers) is layers
+    once = numbered_layers("run/a", 1, fps)
+    assert steady(once) is once
 
 
 def test_strip_shows_each_stage_where_it_belongs(tmp_path):

@@ -29,13 +29,14 @@ from fake_export import (
 from compositing.clipfolder import (
     clip_name,
 )
-from compositing.clipmaking import middle, scaled_down
+from compositing.clipmaking import cut, scaled_down
 from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.export import Material
 from compositing.forecast import forecast_export
 from compositing.making import LayerMaker
 from compositing.placement import Placement, placement_of_pair
+from compositing.records import Foreground, LayerRecord
 from compositing.settings import CompositeSettings, ExportSettings, PrepareSettings
 from l2a.errors import InputError, L2AError
 from l2a.media import read_frames, write_video
@@ -372,11 +373,84 @@ def test_the_middle_of_a_video_is_cut_out():
     foreground = replace(
         foreground, frames=np.arange(5)[:, None, None, None] * np.ones_like(foreground.frames)
     )
-    cut = middle(foreground, 0.1)
-    assert cut.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(cut.times, [0, 1 / 30, 2 / 30])
-    assert cut.mask.shape == cut.frames.shape[:3]
-    assert middle(foreground, 0) is foreground and middle(foreground, 9) is foreground
+    part = cut(foreground, 0.1, PrepareSettings())
+    assert part.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(part.times, [0, 1 / 30, 2 / 30])
+    assert part.mask.shape == part.frames.shape[:3]
+    for whole in (0, 9):
+        assert cut(foreground, whole, PrepareSettings()) is foreground
+
+
+@pytest.mark.parametrize(
+    ("share", "start"),
+    # 100 frames at 10 a second, the actor gone in 40..59: ten frames that begin at 32 have masks in
+    # eight, those at 33 in seven; those that begin at 58 are as far from the middle, and later.
+    [(0.75, 32), (0.8, 32), (1.0, 30), (0.2, 38), (0.0, 45)],
+)
+def test_a_cut_shows_the_actor(share, start):
+    mask = np.ones((100, 4, 10), bool)
+    mask[:, :, :6] = False
+    mask[40:60] = False
+    frames = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 4, 10, 3))
+    whole = Foreground(VIDEOS[IDS[0]], frames, mask, np.arange(100) / 10, 10.0)
+    limits = PrepareSettings(min_mask_share=share, min_gamma=0.0)
+    part = cut(whole, 1.0, limits)
+    assert part.frames[:, 0, 0, 0].tolist() == list(range(start, start + 10))
+    np.testing.assert_allclose(part.times, np.arange(10) / 10)
+    # γ of ten frames with the actor is 0.4.
+    assert cut(whole, 1.0, replace(limits, min_gamma=0.41)) is None
+    assert cut(whole, 1.0, replace(limits, max_gamma=0.39, min_mask_share=1.0)) is None
+
+
+def test_a_pair_whose_actor_no_cut_shows_is_replaced(tmp_path):
+    class Blinking(FakeStore):
+        """The actor of the first video is seen in every other frame."""
+
+        def load_foreground(self, video):
+            whole = super().load_foreground(video)
+            if video.id == IDS[0]:
+                whole.mask[1::2] = False
+            return whole
+
+    report = export(
+        tmp_path / "out", ROWS[:3], export=ExportSettings(preset="ultrafast", clip_length=0.067),
+        store=Blinking(), budget=1,
+    )  # fmt: skip
+    assert report.replaced == report.made == 1
+    (row,) = table(tmp_path / "out")
+    assert row["foreground"] == IDS[2] and row["num_frames"] == 2
+    assert report.skipped[0].reason == (
+        "0/0.avi: no 0.067 seconds of it show its actor as --min-mask-share 0.75, --min-gamma"
+        " 0.026 and --max-gamma 0.7 ask"
+    )
+
+
+def test_an_export_says_which_videos_are_smaller_or_thinned(tmp_path, caplog):
+    sizes = {IDS[0]: (5, 66, 94), IDS[2]: (9, 33, 94), IDS[5]: (5, 33, 94), IDS[6]: (0, 0, 0)}
+    names = ("source_frames", "source_height", "source_width")
+
+    class Reduced(FakeStore):
+        """Layers of 33 x 47 pixels and 5 frames, of files of various sizes."""
+
+        def record(self, video_id):
+            whole = dict.fromkeys(("gamma", "mask_share", "hole", "unseen"), 0.5)
+            words = dict.fromkeys(("segmenter", "inpainter", "mask_digest", "background"), "")
+            known = vars(super().record(video_id))
+            known = {name: known[name] for name in known.keys() & LayerRecord.__dataclass_fields__}
+            source = dict(zip(names, sizes[video_id], strict=True))
+            return LayerRecord(**whole, **words, **known, **source)
+
+    caplog.set_level("INFO", logger="l2a")
+    export(tmp_path / "one", (pair(0, 2), pair(0, 5), pair(0, 6)), store=Reduced())
+    said = [row.getMessage() for row in caplog.records if "smaller" in row.getMessage()]
+    # Of the second the width alone differs, so that its pixels were no squares; it was thinned.
+    assert said == [
+        "note: 2 of 4 videos are smaller or have fewer frames than their files: their layers were"
+        " made with --max-side 640 and --max-frames 300"
+    ]
+    caplog.clear()
+    export(tmp_path / "two", (pair(5, 6),), store=Reduced())
+    assert "smaller" not in caplog.text
 
 
 def test_a_small_clip_is_not_scaled_up():

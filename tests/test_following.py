@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from compositing.alignment import find_cuts
 from compositing.masks import VideoMasks, decode
 from compositing.run_lengths import MaskPatch, encode
-from compositing.segmenters.detections import Detection
-from compositing.segmenters.following import PATIENCE, track_detections
+from compositing.segmenters.detections import Detection, Detections
+from compositing.segmenters.following import PATIENCE, detect_and_track, track_detections
 from compositing.settings import PrepareSettings
 
 H, W = 24, 32
@@ -178,3 +180,50 @@ def test_every_detection_is_in_exactly_one_instance_at_its_frame(
             (i.rles[t] is None) == (i.scores is not None and i.scores[t] == 0) for i in found
         )
     assert track_detections(frames) == found
+
+
+def scene(seed: int, count: int, height: int = 96, width: int = 128) -> NDArray[np.uint8]:
+    """Frames of a soft random picture."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    picture = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.repeat(picture[None], count, axis=0)
+
+
+def boxed(frames: Sequence[int], count: int) -> Any:
+    """A network that sees a person in the same place in some of `count` frames, one by one."""
+    left = iter(range(count))
+
+    def detect(shown: NDArray[np.uint8]) -> list[Detections]:
+        found = []
+        for _ in shown:
+            n = int(next(left) in frames)
+            boxes = np.array([[40.0, 20.0, 70.0, 80.0]] * n).reshape(n, 4)
+            masks = np.ones((n, 4, 4), np.float32)
+            found.append(Detections(("person",) * n, np.full(n, 0.9, np.float32), boxes, masks))
+        return found
+
+    return detect
+
+
+def test_nobody_is_made_up_between_the_people_before_and_behind_a_cut() -> None:
+    shown = [*range(10), *range(18, 24)]
+    film = np.concatenate([scene(1, 10), scene(2, 14)])
+    masks = detect_and_track(film, boxed(shown, 24), "net")
+    seen_in = [[t for t, rle in enumerate(i.rles) if rle] for i in masks.instances]
+    assert seen_in == [list(range(10)), list(range(18, 24))]
+    union = masks.union(PrepareSettings(max_gap=12))
+    assert np.flatnonzero(union.any(axis=(1, 2))).tolist() == shown
+    # Without a cut it is one person, whom the network lost.
+    masks = detect_and_track(scene(1, 24), boxed(shown, 24), "net")
+    assert masks.union(PrepareSettings(max_gap=12)).any(axis=(1, 2)).all()
+
+
+def test_cuts_are_found_and_flashes_and_pans_are_none() -> None:
+    assert find_cuts(np.concatenate([scene(1, 3), scene(2, 1), scene(1, 2)])) == [3, 4]
+    assert find_cuts(scene(1, 1)) == []
+    flash = scene(1, 5)
+    flash[2] = flash[2] // 2 + 127
+    wide = scene(3, 1, 96, 400)[0]
+    pan = np.stack([wide[:, 12 * t : 12 * t + 128] for t in range(20)])
+    for film in (flash, pan):
+        assert find_cuts(film) == []

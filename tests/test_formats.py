@@ -357,6 +357,20 @@ def test_kinetics_tables_of_each_split_and_of_everything_agree(tmp_path: Path) -
     assert both.repeated == ()
 
 
+def test_kinetics_rows_and_tables_for_evaluation_are_not_trained_on(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"videos/c{i % 2}/{IDS[i]}_000000_000010.mp4" for i in range(4)))
+    annotations = tmp_path / "annotations"
+    rows = [f"c{i % 2},{IDS[i]},0,10" for i in range(4)]
+    write(annotations / "all.csv", [HEADER, f"{rows[0]},", f"{rows[1]},eval", f"{rows[2]},test"])
+    write(annotations / "dev.csv", [HEADER.removesuffix(",split"), rows[3]])
+    videos = read_videos(tmp_path, DataSettings())
+    expected = ["train", "val", "test", "val"]
+    assert [v.split for v in sorted(videos.videos, key=lambda v: IDS.index(v.group))] == expected
+    other = HEADER.replace("split", "subset")
+    write(annotations / "all.csv", [other, f"{rows[0]},", f"{rows[1]},eval", f"{rows[2]},testing"])
+    assert splits_of(read_videos(tmp_path, DataSettings())) == splits_of(videos)
+
+
 def test_of_two_kinetics_copies_the_one_in_its_class_folder_is_read(tmp_path: Path) -> None:
     name = f"{IDS[0]}_000000_000010.mp4"
     touch(tmp_path, f"all/{name}", f"riding_a_bike/{name}", f"zz/{IDS[1]}_000000_000010.mp4")

@@ -297,8 +297,9 @@ def png(width: int, height: int, *, depth: int = 8, kind: int = 0, data: bytes =
         )
 
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(3 * 256)) if kind == 3 else b""
     body = zlib.compress(data or bytes((width + 1) * height if width < 1000 else 9))
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette
     return start + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
@@ -310,9 +311,10 @@ def coloured() -> bytes:
     return png(WIDTH, HEIGHT, kind=2, data=lines)
 
 
-def soft() -> bytes:
+def many(kind: int) -> bytes:
     flat = np.arange(HEIGHT * WIDTH, dtype=np.int64).reshape(HEIGHT, WIDTH) % 251
-    return png(WIDTH, HEIGHT, data=b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in flat))
+    rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in flat)
+    return png(WIDTH, HEIGHT, kind=kind, data=rows)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,8 @@ def soft() -> bytes:
         (SOUND[:45] + bytes(20) + SOUND[65:], "is damaged"),
         (png(WIDTH, HEIGHT, depth=16, data=bytes((2 * WIDTH + 1) * HEIGHT)), "has 16 bits a pixel"),
         (coloured(), "is in colour"),
-        (soft(), "more than 100 different values"),
+        (many(kind=0), "has grey levels between 0 and 255"),
+        (many(kind=3), "more than 100 different values"),
         (png(WIDTH, HEIGHT, depth=5), "a/1.png"),
         (png(WIDTH + 8, HEIGHT), "has 16x32 pixels, and others 16x24"),
         (png(WIDTH, HEIGHT, data=bytes(9)), "is damaged"),

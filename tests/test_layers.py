@@ -126,6 +126,16 @@ def test_large_and_long_videos_are_stored_smaller(tmp_path: Path, videos: list[V
     assert layers.frames.shape == layers.background.shape == (5, 23, 30, 3)
     assert layers.mask.shape == (5, 23, 30)
     assert segmenter.seen[videos[0].id] == 5
+    record = store.record(videos[0].id)
+    assert (record.source_frames, record.source_height, record.source_width) == (
+        COUNT,
+        HEIGHT,
+        WIDTH,
+    )
+    assert record.scaled_down and record.thinned
+    # Other limits for foregrounds decode nothing, and know it too.
+    again, _, _ = store_of(tmp_path, replace(settings, min_gamma=0.2))
+    assert again.prepare(videos[:1]).records[0].source_frames == COUNT
     # Frame t is 8 t brighter: background and frame show the same moments.
     brightness = [x[:, :6].mean(axis=(1, 2, 3)) for x in (layers.frames, layers.background)]
     assert np.abs(brightness[0] - brightness[1]).max() < 4

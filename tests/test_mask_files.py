@@ -224,6 +224,41 @@ def test_pictures_hold_numbered_instances_and_void(tmp_path: Path, palette: bool
         np.testing.assert_array_equal(union(alone), labels == value)
 
 
+def columns(*values: int) -> NDArray[np.uint8]:
+    """Pictures in which each value has some columns of its own."""
+    parts = np.arange(WIDTH) * len(values) // WIDTH
+    row = np.array(values, np.uint8)[parts]
+    return np.broadcast_to(row, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+def test_grey_masks_with_soft_edges_are_refused(tmp_path: Path, clips: list[Video]) -> None:
+    for clip in clips:
+        write_pictures(tmp_path / "masks" / clip.path.stem, columns(0, 64, 128, 191, 255), False)
+        write_clip(clip.path, COUNT)
+    with pytest.raises(
+        InputError,
+        match=r"masks damaged: ./00000\.png has grey levels between 0 and 255, such as 128: save"
+        r" masks without smoothing, thresholded at 128; write them again",
+    ):
+        MaskFiles(tmp_path / "masks").check(clips)
+
+
+@pytest.mark.parametrize(
+    ("values", "palette", "instances"),
+    [((0, 1, 2, 255), False, [1, 2]), ((0, 100, 255), False, [100]), ((0, 128), False, [128]),
+     ((0, 64, 128, 191, 255), True, [64, 128, 191])],
+)  # fmt: skip
+def test_numbers_of_instances_are_no_soft_edges(
+    tmp_path: Path, values: tuple[int, ...], palette: bool, instances: list[int]
+) -> None:
+    labels = columns(*values)
+    write_pictures(tmp_path / "a", labels, palette)
+    masks = MaskFiles(tmp_path)(video(), frames())
+    for instance, value in zip(masks.instances, instances, strict=True):
+        alone = replace(masks, instances=(instance,))
+        np.testing.assert_array_equal(union(alone), labels == value)
+
+
 @pytest.mark.parametrize("value", [1, 255])
 def test_a_folder_for_each_instance(tmp_path: Path, value: int) -> None:
     other = np.roll(actor(), 4, axis=1)
@@ -417,17 +452,18 @@ def test_masks_follow_the_frames_that_were_decoded_however_uneven_their_times(
 
 
 def places(count: int, total: int, *, numbers: Any = None, kept: int | None = None) -> Any:
-    """For each decoded frame its mask, and the step; None when lengths do not fit."""
+    """For each decoded frame its mask, the step, and for how many frames the last mask is held;
+    None when lengths do not fit."""
     found = time_masks(frames(kept or total, total if kept else None), count, numbers, 0)
-    return found and (found.masks.tolist(), found.step)
+    return found and (found.masks.tolist(), found.step, found.hold)
 
 
 def test_as_many_masks_as_frames_belong_to_them() -> None:
-    assert places(4, 4) == ([0, 1, 2, 3], 1)
-    assert places(4, 6) == ([0, 1, 2, 3, 3, 3], 1)  # decoders disagree about the end
-    assert places(6, 4) == ([0, 1, 2, 3], 1)
-    assert places(9, 9, kept=3) == ([1, 4, 7], 1)
-    assert places(3, 9, kept=3) == ([0, 1, 2], 1)  # masks made of the kept frames
+    assert places(4, 4) == ([0, 1, 2, 3], 1, 0)
+    assert places(4, 6) == ([0, 1, 2, 3, 3, 3], 1, 0)  # decoders disagree about the end
+    assert places(6, 4) == ([0, 1, 2, 3], 1, 0)
+    assert places(9, 9, kept=3) == ([1, 4, 7], 1, 0)
+    assert places(3, 9, kept=3) == ([0, 1, 2], 1, 0)  # masks made of the kept frames
 
 
 @pytest.mark.parametrize("count", [1, 4, 7, 9, 11, 27, 48])
@@ -437,18 +473,18 @@ def test_lengths_that_nothing_explains_are_refused(count: int) -> None:
 
 def test_every_nth_frame_is_known_by_the_length() -> None:
     found = places(5, 24)
-    assert found == ([0, *[-1] * 4, 1, *[-1] * 4, 2, *[-1] * 4, 3, *[-1] * 4, 4, 4, 4, 4], 5)
+    assert found == ([0, *[-1] * 4, 1, *[-1] * 4, 2, *[-1] * 4, 3, *[-1] * 4, 4, -1, -1, -1], 5, 3)
 
 
 def test_every_nth_frame_of_a_thinned_video_goes_to_the_nearest_kept() -> None:
     # Kept of 24: 1, 4, 7, ..., 22. Masks of 0, 5, 10, 15, 20: 1, 4, 10, 16, 19.
-    assert places(5, 24, kept=8) == ([0, 1, -1, 2, -1, 3, 4, 4], 5)
+    assert places(5, 24, kept=8) == ([0, 1, -1, 2, -1, 3, 4, -1], 5, 1)
 
 
 def test_numbers_that_leave_the_video_are_refused_unless_there_is_one_for_each_frame() -> None:
     assert places(3, 20, numbers=(0, 10, 40)) is None
     for step in (2, 5):  # a video made of these frames
-        assert places(3, 3, numbers=(0, step, 2 * step)) == ([0, 1, 2], 1)
+        assert places(3, 3, numbers=(0, step, 2 * step)) == ([0, 1, 2], 1, 0)
 
 
 def write_clip(path: Path, count: int) -> None:
@@ -528,10 +564,86 @@ def test_one_frame_in_n_is_said_and_filled(
     segmenter.check(clips)
     said = caplog.text
     assert "is taken to have masks of one frame in 3, the first among them, as for run/" in said
-    assert "(4 for 12 frames); --max-gap fills those between" in said
+    assert "(4 for 12 frames); --max-gap fills those between where it is 2 or more" in said
     masks = segmenter(clips[0], read_frames(clips[0].path))
     np.testing.assert_array_equal(masks.union(SETTINGS)[:10], actor(12)[:10])
     assert masks.union(SETTINGS)[10:].any(axis=(1, 2)).all()
+
+
+def keyed(tmp_path: Path, total: int, step: int, **settings: Any) -> Any:
+    """The record of a video of `total` frames of which every step-th has a PNG mask."""
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, total)
+    write_pictures(tmp_path / "masks" / "a", actor(total), start=0)
+    for number in set(range(total)) - set(range(0, total, step)):
+        (tmp_path / "masks" / "a" / f"{number:05}.png").unlink()
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}", **settings)
+    (record,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    return record
+
+
+def test_a_background_of_which_few_frames_have_masks_keeps_its_actor_and_is_unfit(
+    tmp_path: Path,
+) -> None:
+    # Masks of 0, 7, 14 and 21 of 24 frames: of six between each two, and two at the end, none.
+    record = keyed(tmp_path, 24, 7, max_gap=5)
+    assert (
+        record.background_unfit
+        == record.foreground_unfit
+        == (
+            "too few frames with masks: masks of only 4 of its 24 frames; make masks of more,"
+            " or --max-gap 6"
+        )
+    )
+    assert keyed(tmp_path, 24, 7, max_gap=6).background_unfit == ""
+
+
+def test_masks_of_every_fifth_frame_empty_a_background(tmp_path: Path) -> None:
+    record = keyed(tmp_path, 23, 5)
+    assert record.background_unfit == record.foreground_unfit == ""
+    assert record.mask_share == 1
+
+
+def test_masks_of_the_first_part_alone_leave_the_actor_in_the_rest(tmp_path: Path) -> None:
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, 20)
+    write_pictures(tmp_path / "masks" / "a", actor(20)[:14])
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}")
+    (record,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    assert record.background_unfit == (
+        "too few frames with masks: masks of only 14 of its 20 frames; make masks of more"
+    )
+    # A frame of which there is a mask, without an actor in it, is no frame without a mask.
+    write_pictures(tmp_path / "masks" / "a", actor(20) & (np.arange(20) < 14)[:, None, None])
+    (record,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    assert record.background_unfit == ""
+    assert record.foreground_unfit == "mask too seldom: a mask in only 70% of the frames"
+
+
+def test_the_masks_that_a_store_holds_say_which_frames_they_are_of(tmp_path: Path) -> None:
+    keyed(tmp_path, 24, 7)
+    stored = next((tmp_path / "store" / "masks").iterdir())
+    source = read_frames(tmp_path / "data" / "run" / "a.mp4")
+    clip = video("run/a.mp4", tmp_path / "data")
+    again = MaskFiles(stored)(clip, source)
+    assert again == replace(MaskFiles(tmp_path / "masks")(clip, source))
+    assert again.unmasked.frames == tuple(n for n in range(24) if n % 7)
+    assert again.unmasked.hold == 2
+
+
+@pytest.mark.parametrize("tracks", [{"track_id": 1}, {}])
+def test_the_last_mask_is_held_no_longer_than_gaps_are_filled(
+    tmp_path: Path, tracks: dict[str, int]
+) -> None:
+    value = images([f"a/{t}.jpg" for t in range(0, 20, 4)], actor(20)[::4], **tracks)
+    masks = written(tmp_path, value)(video(), frames(20))
+    (instance,) = masks.instances
+    assert [t for t, rle in enumerate(instance.rles) if rle] == [0, 4, 8, 12, 16]
+    shown = {gap: masks.union(replace(SETTINGS, max_gap=gap)).any(axis=(1, 2)) for gap in (2, 3)}
+    assert np.flatnonzero(shown[2]).tolist() == [0, 4, 8, 12, 16, 17, 18]
+    assert shown[3].all()
+    assert np.flatnonzero(~masks.lost(shown[2], 2)).tolist() == [0, 4, 8, 12, 16, 17, 18]
+    assert not masks.lost(shown[3], 3).any()
 
 
 def test_a_length_that_means_another_step_for_each_video_is_refused(

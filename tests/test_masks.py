@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from compositing.masks import (
     Instance,
+    Unmasked,
     VideoMasks,
     bounding_box,
     decode,
@@ -360,3 +361,37 @@ def test_union_never_changes_with_settings_that_let_everything_pass(a: int, b: i
     before = masks.union(ALL).copy()
     masks.union(PrepareSettings(score_threshold=a / 4, humans_only=bool(b % 2), boxes=b > 2))
     np.testing.assert_array_equal(masks.union(ALL), before)
+
+
+@pytest.mark.parametrize(
+    ("without", "hold", "seen", "lost"),
+    [
+        ([], 0, "101101", "000000"),
+        ([2, 3], 0, "110011", "001100"),  # the actor is lost between: nobody knows where it was
+        ([2, 3], 0, "111011", "000100"),
+        ([2, 3], 0, "100001", "000000"),  # no actor before and none behind
+        ([1, 2, 3], 0, "100011", "011100"),
+        ([1, 2, 3], 0, "000000", "011100"),  # longer than gaps that are filled
+        ([0, 1], 9, "000011", "110000"),
+        ([4, 5], 0, "111100", "000011"),
+        ([4, 5], 1, "111110", "000001"),
+        ([3, 4, 5], 9, "111110", "000001"),
+        ([0, 1, 2, 3, 4, 5], 9, "000000", "111111"),
+    ],
+)
+def test_frames_without_masks_are_lost_where_an_actor_may_be_in_them(
+    without: list[int], hold: int, seen: str, lost: str
+) -> None:
+    masks = VideoMasks(7, 8, 6, (), unmasked=Unmasked(tuple(without), hold))
+    found = masks.lost(np.array([letter == "1" for letter in seen]), 2)
+    assert "".join(map(str, found.astype(int))) == lost
+
+
+def test_frames_without_masks_are_stored_and_picked() -> None:
+    masks = replace(two_instances(), unmasked=Unmasked((1, 2), 1))
+    assert from_json(to_json(masks, "a", {}))["a"] == masks
+    assert masks.at(np.array([0, 2])).unmasked == Unmasked((1,), 1)
+    document = to_json(masks, "a", {})
+    document["info"]["unmasked"]["frames"] = [2, 1]
+    with pytest.raises(ValueError, match="unmasked"):
+        from_json(document)

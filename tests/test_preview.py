@@ -619,6 +619,19 @@ def test_long_clips_show_four_seconds_of_the_middle(tmp_path: Path) -> None:
             assert read.fps == pytest.approx(max(fps, 8.0), rel=0.01)
 
 
+def test_a_clip_of_a_changing_rate_plays_at_a_constant_one(tmp_path: Path) -> None:
+    from compositing.preview import _write_layers
+
+    one = grey_layers(0, (24, 6), 4.0, 16)
+    one.frames[:] = np.arange(0, 160, 10, dtype=np.uint8)[:, None, None, None]
+    # Eight frames a second apart, then eight a tenth apart: 16 frames over 7.8 seconds.
+    times = np.concatenate([np.arange(8), 7.1 + np.arange(8) / 10])
+    _write_layers(tmp_path / "c.mp4", replace(one, times=times, fps=15 / 7.8))
+    grey = read_frames(tmp_path / "c.mp4").frames[:, 100, 100, 0] / 10
+    nearest = [np.abs(times - moment).argmin() for moment in np.linspace(0, 7.8, 16)]
+    assert np.abs(grey - nearest).max() < 0.3
+
+
 def test_a_clip_shows_the_background_of_the_same_moment() -> None:
     foreground = grey_layers(0, (24, 32), count=7)
     background = grey_layers(1, (24, 32), count=3)

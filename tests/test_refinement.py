@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from compositing.masks import decode, from_json
-from compositing.refinement import drop_specks, fill_gaps
+from compositing.refinement import _distance, drop_specks, fill_gaps
 
 Bool = NDArray[np.bool_]
 
@@ -257,3 +257,17 @@ def test_real_masks_come_back_better_than_from_the_nearest_frame(clips_root: Pat
 
 def iou(a: Bool, b: Bool) -> float:
     return float((a & b).sum() / (a | b).sum())
+
+
+def test_distances_do_not_depend_on_where_a_picture_lies_in_memory() -> None:
+    rows, columns = np.mgrid[:113, :79]
+    disc = (((rows - 55) / 50) ** 2 + ((columns - 40) / 33) ** 2 < 1).astype(np.uint8)
+    room = np.zeros(disc.size + 64, np.uint8)
+    found = []
+    for offset in range(64):
+        canvas = room[offset : offset + disc.size].reshape(disc.shape)
+        canvas[:] = disc
+        found.append(_distance(canvas))
+    assert all((one == found[0]).all() for one in found)
+    squares = found[0].astype(np.float64) ** 2
+    np.testing.assert_allclose(squares, np.rint(squares), rtol=1e-6)

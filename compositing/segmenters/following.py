@@ -1,17 +1,19 @@
 """Detections of single frames, followed through the video as instances.
 
 Detections of the same category whose masks overlap from frame to frame are one instance: its masks
-can then be filled in where the network missed it, and it stays one annotation when stored.
+can then be filled in where the network missed it, and it stays one annotation when stored. None
+lasts over a cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compositing.alignment import find_cuts
 from compositing.masks import Instance, VideoMasks
 from compositing.run_lengths import MaskPatch
 from compositing.segmenters.detections import Detect, Detection, detections_in
@@ -33,12 +35,14 @@ def detect_and_track(frames: NDArray[np.uint8], detect: Detect, name: str) -> Vi
         name: of the network, for the note where it detects nothing.
     """
     count, height, width = frames.shape[:3]
-    instances = track_detections(detections_in(frames, detect))
+    instances = track_detections(detections_in(frames, detect), find_cuts(frames))
     note = "" if instances else f"{name} finds nothing in it"
     return VideoMasks(height, width, count, instances, note)
 
 
-def track_detections(frames: Iterable[Sequence[Detection]]) -> tuple[Instance, ...]:
+def track_detections(
+    frames: Iterable[Sequence[Detection]], cuts: Collection[int] = ()
+) -> tuple[Instance, ...]:
     """Follow detections through a video.
 
     Within a category, each detection continues the instance whose last mask it overlaps most, the
@@ -48,6 +52,8 @@ def track_detections(frames: Iterable[Sequence[Detection]]) -> tuple[Instance, .
 
     Args:
         frames: per frame its detections, all masks of one size; read once, one frame at a time.
+        cuts: the frames that a cut comes before. All instances end there: who stands in the same
+            place behind it is somebody else, and was not there between.
 
     Returns:
         Instances in the order in which they appear, each with an entry per frame; every detection
@@ -58,7 +64,8 @@ def track_detections(frames: Iterable[Sequence[Detection]]) -> tuple[Instance, .
     count = 0
     for frame, found in enumerate(frames):
         count = frame + 1
-        live = [track for track in live if frame - track.frames[-1] <= PATIENCE + 1]
+        lasting = [track for track in live if frame - track.frames[-1] <= PATIENCE + 1]
+        live = [] if frame in cuts else lasting
         links = _link(live, found)
         for number, detection in enumerate(found):
             track = links.get(number)

@@ -17,19 +17,21 @@ from typing import NamedTuple
 from l2a.errors import InputError
 from l2a.formats.groups import kinetics_key, plain
 from l2a.formats.listing import (
+    SPLIT_COLUMNS,
     Claim,
     annotation_files,
     assemble,
     examples,
     first_line,
     refuse_other_split,
+    split_of_word,
     text_of,
 )
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import LISTED, MISSING, SPLIT_FOLDERS, Found, Tree
+from l2a.formats.tree import LISTED, MISSING, SPLIT_WORDS, Found, Tree
 from l2a.videos import Skipped, VideoSet
 
-_SPLIT_IN_NAME = re.compile(r"(train|val|test)")
+_SPLIT_IN_NAME = re.compile(r"(train|val|test|(?<![a-z])dev)")
 
 
 class _Row(NamedTuple):
@@ -58,8 +60,8 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     """Read all tables of the annotation folder; what they list and the disk lacks is skipped.
 
     Raises:
-        InputError: there is no such table, one lacks a column that it needs, or a numbered split
-            was given, which this layout has none of.
+        InputError: there is no such table, one lacks a column that it needs or has a word as a
+            split that is none, or a numbered split was given, which this layout has none of.
     """
     refuse_other_split(tree.root, settings, "Kinetics")
     tables = annotation_files(tree.root, settings.annotations, is_table)
@@ -117,9 +119,9 @@ def _rows(table: Path) -> Iterator[_Row]:
             " time_start, time_end and split."
         )
     where = [columns.index(name) for name in needed]
-    where_split = columns.index("split") if "split" in columns else None
+    where_split = next((columns.index(name) for name in SPLIT_COLUMNS if name in columns), None)
     in_name = _SPLIT_IN_NAME.search(table.stem.lower())
-    default = in_name[1] if in_name else "train"
+    default = SPLIT_WORDS[in_name[1]] if in_name else "train"
     reader = csv.reader(io.StringIO(text_of(table), newline=""), delimiter=delimiter)
     rows = (cells for cells in reader if any(map(str.strip, cells)))
     try:
@@ -127,8 +129,9 @@ def _rows(table: Path) -> Iterator[_Row]:
         for cells in rows:
             cells += [""] * (len(columns) - len(cells))
             label, youtube_id, start, end = (cells[place].strip() for place in where)
-            said = cells[where_split].strip().lower() if where_split is not None else ""
-            yield _Row(label, youtube_id, start, end, SPLIT_FOLDERS.get(said, default))
+            said = cells[where_split] if where_split is not None else ""
+            split = split_of_word(table, reader.line_num, said, default)
+            yield _Row(label, youtube_id, start, end, split)
     except csv.Error as error:
         raise InputError(f"{table} is not a readable table ({error}); write it again.") from None
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from l2a.errors import InputError
 from l2a.files import nfc, printable
 from l2a.formats.settings import DataSettings
-from l2a.formats.tree import LISTED, Found, Tree, is_plain_file
+from l2a.formats.tree import LISTED, SPLIT_WORDS, Found, Tree, is_plain_file
 from l2a.videos import Skipped, Video, VideoSet
 
 ANNOTATION_FOLDERS = (
@@ -28,6 +28,9 @@ ANNOTATION_FOLDERS = (
     "",
 )
 """Where annotation files are looked for, in this order, relative to the data set's folder."""
+
+SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+"""What the column of a table is called that says the split, in lower case; the first counts."""
 
 _START_BYTES = 65_536
 
@@ -278,6 +281,31 @@ def bad_line(path: Path, number: int, text: str, meant: str) -> InputError:
     """The error for a line that is not what its file's layout asks for."""
     shown = text if len(text) <= 200 else f"{text[:100]}…{text[-60:]}"
     return InputError(f"Line {number} of {path} is {shown!r}, but should be {meant}; correct it.")
+
+
+def split_of_word(path: Path, number: int, word: str, default: str) -> str:
+    """The split that a table's column says in one line.
+
+    Args:
+        path: the table.
+        number: of the line, from 1.
+        word: what the column has, in any case; `default` where it is empty.
+        default: the split of the table itself.
+
+    Raises:
+        InputError: the word is none of `SPLIT_WORDS`: taken for the default, a test video could be
+            trained on.
+    """
+    said = word.strip().lower()
+    if not said:
+        return default
+    if said not in SPLIT_WORDS:
+        raise InputError(
+            f"Line {number} of {path} has the split {printable(word[:100])!r}, but should have"
+            " train, val (or valid, validation, eval, evaluation, dev, development), test or"
+            " unused; correct it, or rename the column if it says something else."
+        )
+    return SPLIT_WORDS[said]
 
 
 def _files_in(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:

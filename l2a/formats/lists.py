@@ -25,6 +25,7 @@ from l2a.formats.listing import (
     examples,
     of_split,
     refuse_other_split,
+    split_of_word,
 )
 from l2a.formats.rows import holds_rows, rows_of
 from l2a.formats.settings import DataSettings
@@ -63,8 +64,9 @@ def read(tree: Tree, settings: DataSettings) -> VideoSet:
     a label map), else by the videos' folders if each class has one of its own, else `class_003`.
 
     Raises:
-        InputError: there is no list, none of this number, a line without a class, a path that
-            leaves the folder, a class number without a name, or folders that contradict numbers.
+        InputError: there is no list, none of this number, a line without a class, a word as a
+            split that is none, a path that leaves the folder, a class number without a
+            name, or folders that contradict numbers.
     """
     known = _lists(tree.root, settings)
     if not known:
@@ -199,7 +201,8 @@ def _lines(path: Path, root: Path) -> Iterator[_Line]:
     split = in_name[1] if in_name else "train"
     base = below(path.parent, root)
     for row in rows_of(path):
-        yield _Line(parts_of(row.path, root, base), row.label, row.split or split, row.path)
+        of_row = split_of_word(path, row.line, row.split, split)
+        yield _Line(parts_of(row.path, root, base), row.label, of_row, row.path)
 
 
 def parts_of(written: str, root: Path, base: str | None) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.formats.listing import bad_line, first_line, lines_of, text_of
-from l2a.formats.tree import SPLIT_FOLDERS, is_video
+from l2a.formats.listing import SPLIT_COLUMNS, bad_line, first_line, lines_of, text_of
+from l2a.formats.tree import is_video
 
 MEANT = "a path and a class: its number, or its name behind a comma, semicolon or tab"
 
@@ -27,13 +27,13 @@ _PATHS = ("path", "video_path", "file_path", "filepath", "clip_path", "file_name
           "file", "video", "video_name", "clip", "clip_name", "name")  # fmt: skip
 _LABELS = ("label", "class", "class_name", "label_name", "class_id", "label_id", "category",
            "action", "target", "classname", "tag", "y")  # fmt: skip
-_SPLITS = ("split", "subset", "set", "partition")
 
 
 class Row(NamedTuple):
     """A line of a list: the path as it is written, with forward slashes, and the class.
 
-    `label` is an int where it is a number; `split` is "" where the line says none.
+    `label` is an int where it is a number; `split` is the word that stands in its column, ""
+    where the line has none.
     """
 
     path: str
@@ -131,9 +131,8 @@ def _table(path: Path) -> Iterator[tuple[Row, str]]:
                 label = class_number(str(label))
             if label is None or label == "":
                 raise bad_line(path, number, text, "a row with a class, its number or its name")
-            said = cells[at_split].strip().lower() if at_split is not None else ""
-            split = SPLIT_FOLDERS.get(said, said if said == "unused" else "")
-            yield Row(_clean(cells[at_path]), label, split, number), text
+            said = cells[at_split].strip() if at_split is not None and at_split < len(cells) else ""
+            yield Row(_clean(cells[at_path]), label, said, number), text
     except csv.Error as error:
         raise InputError(f"{path} is not a readable table ({error}); write it again.") from None
 
@@ -145,7 +144,7 @@ def _columns(path: Path) -> tuple[str, int, int, int | None] | None:
         cells = [cell.strip(" \"'").lower() for cell in header.split(delimiter)]
         places = [
             next((cells.index(name) for name in names if name in cells), None)
-            for names in (_PATHS, _LABELS, _SPLITS)
+            for names in (_PATHS, _LABELS, SPLIT_COLUMNS)
         ]
         if places[0] is not None and places[1] is not None:
             return delimiter, places[0], places[1], places[2]

@@ -39,6 +39,13 @@ SPLIT_FOLDERS = {
 }
 """Folder name, lower case ─► the split whose class folders it holds."""
 
+SPLIT_WORDS = {
+    **SPLIT_FOLDERS,
+    **dict.fromkeys(("eval", "evaluation", "dev", "development"), "val"),
+    "unused": "unused",
+}
+"""Word of a column `split`, lower case ─► the split that it means."""
+
 MISSING = "no such file"
 DANGLING = "a link to a missing file"
 """Why a file is skipped that is listed, or linked, and is not there."""

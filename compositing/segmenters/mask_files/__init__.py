@@ -14,7 +14,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from compositing.masks import Instance, VideoMasks, decode, encode, no_masks
+import numpy as np
+
+from compositing.masks import Instance, Unmasked, VideoMasks, decode, encode, no_masks
 from compositing.records import ABSENT, DAMAGED, LENGTH, SHAPE, UNCLEAR, reason_kind
 from compositing.segmenters.mask_files.documents import read_entries
 from compositing.segmenters.mask_files.entry import UNNAMED, Entry
@@ -138,6 +140,7 @@ class MaskFiles:
             return f"{LENGTH}: {_lengths(entry)} and the video has {frames.total}"
         if not masks.instances:
             return masks.note or f"{ABSENT}: {self._path.name} has no instance in it"
+        masks = replace(masks, unmasked=_unmasked(masks, timing))
         if masks.num_frames * masks.height * masks.width > MOST_PIXELS:
             return _reduced(masks, (height, width))
         return masks
@@ -265,7 +268,8 @@ class MaskFiles:
             if step > 1:
                 say(
                     f"note: {self._path} is taken to have masks of one frame in {step}, the first"
-                    f" among them, as for {example}; --max-gap fills those between"
+                    f" among them, as for {example}; --max-gap fills those between where it is"
+                    f" {step - 1} or more"
                 )
         if unnamed:
             say(
@@ -294,7 +298,14 @@ def _reduced(masks: VideoMasks, size: tuple[int, int]) -> VideoMasks:
         return replace(instance, rles=tuple(rles))
 
     instances = tuple(reduce(instance) for instance in masks.instances)
-    return VideoMasks(*size, masks.num_frames, instances, masks.note)
+    return replace(masks, height=size[0], width=size[1], instances=instances)
+
+
+def _unmasked(masks: VideoMasks, timing: Timing) -> Unmasked:
+    """The frames of which the file has no masks, with those of which it says so itself."""
+    own = masks.unmasked
+    frames = {*own.frames, *np.flatnonzero(timing.masks < 0).tolist()}
+    return Unmasked(tuple(sorted(frames)), max(own.hold, timing.hold))
 
 
 def _same_shape(masks: VideoMasks, height: int, width: int) -> bool:

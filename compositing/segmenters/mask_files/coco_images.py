@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -80,6 +80,7 @@ class _Frames:
 
     def masks(self, frames: Sequence[int]) -> VideoMasks:
         """See `Entry`."""
+        known = [t for t, frame in enumerate(frames) if frame >= 0]
         found = [self.annotations[frame] if frame >= 0 else () for frame in frames]
         tracked = [(t, row, _track(row)) for t, annotated in enumerate(found) for row in annotated]
         if tracked and all(track is not None for *_, track in tracked):
@@ -93,9 +94,11 @@ class _Frames:
                 if (rle := self._mask(row))
                 and (patch := decode_patch(rle, self.height, self.width))
             ]
-            for annotated in found
+            for annotated in map(found.__getitem__, known)
         ]
-        instances = track_detections(detections)
+        # Frames that have no image tell nothing: no instance ends in them.
+        followed = track_detections(detections)
+        instances = tuple(_spread(instance, known, len(frames)) for instance in followed)
         return VideoMasks(self.height, self.width, len(frames), instances)
 
     def _by_track(self, tracked: list[tuple[int, Row, Any]], count: int) -> VideoMasks:
@@ -122,6 +125,18 @@ class _Frames:
 
     def _coco(self, rle: str) -> dict[str, Any]:
         return {"size": [self.height, self.width], "counts": rle}
+
+
+def _spread(instance: Instance, known: Sequence[int], count: int) -> Instance:
+    """An instance of the frames `known` as one of `count` frames, not seen in the others."""
+    if len(known) == count:
+        return instance
+    rles: list[str | None] = [None] * count
+    scores = [0.0] * count
+    for place, t in enumerate(known):
+        rles[t] = instance.rles[place]
+        scores[t] = instance.scores[place] if instance.scores else instance.score
+    return replace(instance, rles=tuple(rles), scores=tuple(scores))
 
 
 def _titles(document: Row) -> dict[int | str, str]:

@@ -1,8 +1,9 @@
 """Folders of PNG masks: one picture for each frame, in a folder for each video.
 
 As DAVIS, YouTube-VOS and SAM 2 write them: a pixel's value is the number of its instance, 0 the
-background, 255 not to be judged; or, in pictures that know 0 and 255 alone, 255 the instance. SAM 2
-can write a folder for each instance below that of the video.
+background, 255 not to be judged; or, in pictures that know 0 and 255 alone, 255 the instance. In
+pictures without a palette, levels between 100 and 255 beside others are soft edges, and refused.
+SAM 2 can write a folder for each instance below that of the video.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_INSTANCES = 100
 _DEPTH = 8
 """Folders are followed no deeper; links may lead round."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _IN_COLOUR = 0, (2, 6)
+_GREY, _IN_COLOUR, _PALETTE = 0, (2, 6), 3
 
 
 def find_pictures(root: Path) -> dict[Path, list[str]]:
@@ -130,10 +131,11 @@ def _instances(
     for t, frame in enumerate(frames):
         if frame in files:
             values = read_values(files[frame], size)
-            for value in np.flatnonzero(np.bincount(values.ravel()))[: MAX_INSTANCES + 2].tolist():
-                if value:
-                    masks = rles.setdefault(value, [None] * len(frames))
-                    (masks[t],) = encode(values[None] == value)
+            present = np.flatnonzero(np.bincount(values.ravel(), minlength=1)[1:]) + 1
+            _refuse_smoothed(files[frame], present)
+            for value in present[: MAX_INSTANCES + 1].tolist():
+                masks = rles.setdefault(value, [None] * len(frames))
+                (masks[t],) = encode(values[None] == value)
     if set(rles) != {VOID}:
         rles.pop(VOID, None)
     if len(rles) > MAX_INSTANCES:
@@ -143,6 +145,21 @@ def _instances(
         )
     for _, masks in sorted(rles.items()):
         yield Instance(UNNAMED, 1.0, tuple(masks))
+
+
+def _refuse_smoothed(path: Path, present: NDArray[np.int64]) -> None:
+    """Refuse a picture with soft edges: its outline would be read as instances, its actor as void.
+
+    Args:
+        path: of the picture, for the message, and for its kind.
+        present: its values but 0, ascending. One alone is an instance, whatever it is.
+    """
+    grey = present[(present > MAX_INSTANCES) & (present < VOID)]
+    if grey.size and present.size > 1 and _header(path)[3] != _PALETTE:
+        raise ValueError(
+            f"{_named(path)} has grey levels between 0 and 255, such as {grey[0]}: save masks"
+            " without smoothing, thresholded at 128"
+        )
 
 
 def read_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

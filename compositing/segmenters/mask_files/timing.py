@@ -20,10 +20,13 @@ class Timing:
     Attributes:
         masks: int64 [T], for each decoded frame the number of its mask, or -1.
         step: masks are of every step-th frame; 1 where they are of all.
+        hold: how many decoded frames after the last with a mask come before the place of a next
+            one, which lies behind the video's end.
     """
 
     masks: NDArray[np.int64]
     step: int = 1
+    hold: int = 0
 
 
 def time_masks(
@@ -47,13 +50,13 @@ def time_masks(
         places = np.array(numbers, np.int64) - first
         step = _step(places)
         if step == 1 or count != total:
-            return Timing(_nearest(places, kept, hold=step - 1), step)
+            return _sparse(places, kept, step)
     if abs(count - total) <= LENGTH_SLACK:
         return Timing(np.minimum(kept, count - 1))
     if count == len(kept):
         return Timing(np.arange(count))
     if numbers is None and (step := _only_step(count, total)):
-        return Timing(_nearest(np.arange(count) * step, kept, hold=step - 1), step)
+        return _sparse(np.arange(count) * step, kept, step)
     return None
 
 
@@ -70,16 +73,23 @@ def _only_step(count: int, total: int) -> int:
     return least if least == most else 0
 
 
-def _nearest(places: NDArray[np.int64], kept: NDArray[np.int64], hold: int) -> NDArray[np.int64]:
-    """For each kept frame the mask that is nearest to it, if to no other it is nearer; else -1.
-
-    Frames between are left for `fill_gaps`. The last mask is held for `hold` frames: after it
-    there is nothing to interpolate with, and an actor who is there must not stay in the background.
+def _sparse(places: NDArray[np.int64], kept: NDArray[np.int64], step: int) -> Timing:
+    """Masks of some frames: the others are left for `fill_gaps`, those at the end are held.
 
     Args:
         places: int64 [M], ascending: the masks' frames in the file.
         kept: int64 [T], ascending: the decoded frames in the file.
+        step: the usual distance of two masks in frames.
     """
+    found = _nearest(places, kept)
+    after = np.arange(len(kept)) > np.flatnonzero(found >= 0).max(initial=-1)
+    # After the last mask there is nothing to interpolate with, and an actor who is there must not
+    # stay in the background.
+    return Timing(found, step, int(np.count_nonzero(after & (kept < places[-1] + step))))
+
+
+def _nearest(places: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each kept frame the mask that is nearest to it, if to no other it is nearer; else -1."""
     spacing = max(1, int(np.median(np.diff(kept)))) if len(kept) > 1 else 1
     right = np.searchsorted(kept, places).clip(0, len(kept) - 1)
     left = (right - 1).clip(0)
@@ -90,6 +100,4 @@ def _nearest(places: NDArray[np.int64], kept: NDArray[np.int64], hold: int) -> N
     for mask in np.argsort(-distance, kind="stable"):
         if 2 * distance[mask] <= spacing:
             found[nearer[mask]] = mask
-    held = (found < 0) & (kept > places[-1]) & (kept <= places[-1] + hold)
-    found[held] = len(places) - 1
     return found

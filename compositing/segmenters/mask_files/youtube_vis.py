@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from compositing.masks import Instance, VideoMasks
+from compositing.masks import Instance, Unmasked, VideoMasks, unmasked_in
 from compositing.segmenters.mask_files.entry import UNNAMED, Broken, Entry, checked_size, picked
 from compositing.segmenters.mask_files.fields import (
     Row,
@@ -46,8 +46,8 @@ def read_youtube_vis(document: Row) -> list[Entry]:
         of_video[video_id].append(row)
     names = categories(document)
     info = document.get("info")
-    note = str(info.get("note", "")) if isinstance(info, dict) else ""
-    entries = [_entry(row, of_video[row["id"]], names, note) for row in videos]
+    told = (str(info.get("note", "")) if isinstance(info, dict) else "", unmasked_in(info))
+    entries = [_entry(row, of_video[row["id"]], names, told) for row in videos]
     refuse_repeated((entry.name for entry in entries), "the video")
     return entries
 
@@ -84,12 +84,17 @@ class _Video:
     width: int
     annotations: Sequence[Row]
     categories: Categories
-    note: str
+    told: tuple[str, Unmasked]  # by the file itself
 
     def masks(self, frames: Sequence[int]) -> VideoMasks:
         """See `Entry`."""
         instances = tuple(self._instance(row, frames) for row in self.annotations)
-        return VideoMasks(self.height, self.width, len(frames), instances, self.note)
+        note, own = self.told
+        without = tuple(t for t, frame in enumerate(frames) if frame in own.frames)
+        return VideoMasks(
+            self.height, self.width, len(frames), instances, note,
+            unmasked=Unmasked(without, own.hold),
+        )  # fmt: skip
 
     def _instance(self, row: Row, frames: Sequence[int]) -> Instance:
         name, best = whose(row), score(row.get("score"), whose(row))
@@ -104,7 +109,9 @@ class _Video:
         return Instance(category(row, self.categories), best, rles, scores)
 
 
-def _entry(row: Row, annotations: Sequence[Row], names: Categories, note: str) -> Entry:
+def _entry(
+    row: Row, annotations: Sequence[Row], names: Categories, told: tuple[str, Unmasked]
+) -> Entry:
     files = row.get("file_names")
     if not isinstance(files, list | None) or not all(isinstance(file, str) for file in files or ()):
         raise ValueError(f"'file_names' is {brief(files)}, and not a list of strings")
@@ -122,7 +129,7 @@ def _entry(row: Row, annotations: Sequence[Row], names: Categories, note: str) -
     except ValueError as error:
         return Broken(name, str(error))
     numbers = frame_numbers(files) if files else None
-    return _Video(name, count, numbers, height, width, annotations, names, note)
+    return _Video(name, count, numbers, height, width, annotations, names, told)
 
 
 def _stated_size(row: Row, annotations: Sequence[Row]) -> Row:
