@@ -16,7 +16,7 @@ from l2a.pairs import ScoredPair, read_pairs, read_spares
 from l2a.progress import say
 from l2a.runs import Run, is_run
 from l2a.videos import TRAIN_SIDE, Skipped, Video
-from train.opening import open_store, prepare_layers
+from train.opening import open_store, prepare_layers, refuse_in_data
 from train.settings.full import RunSettings
 
 
@@ -105,10 +105,11 @@ def open_chosen(
 
     Raises:
         InputError: a file is not there or wrong, the pairs are of another data set, or a back end
-            cannot be made; nothing is written.
+            cannot be made, or the data set itself would be written to; nothing is written.
     """
     rows, meta = read_pairs(pairs)
     found = read_videos(data, settings)
+    refuse_in_data(found, out=out)
     videos = {video.id: video for video in found.of_split(*TRAIN_SIDE)}
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
@@ -119,7 +120,7 @@ def open_chosen(
     videos |= with_classes([*rows, *read_spares(pairs)], videos)
     folder, stores = _run_of(pairs)
     places = *stores, out.with_name(out.name + "-layers")
-    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
+    store = open_store(found, run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
     meta = {**meta, "seed": run.seed}
     return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))
 

@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> None:
 def _augmentations(arguments: Arguments, augment: Sequence[str] | str) -> None:
     settings, out = full_settings(arguments), arguments[Out].out
     count = arguments[PreviewSettings].count
-    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count)
+    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count, out)
     opened = Run.open(out, "preview", arguments.groups())
     with opened.stage("preview"):
         picture, clips = draw_augmentations(
