@@ -22,7 +22,7 @@ from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
-from train.classifier import make_classifier, trunk_features
+from train.classifier import ask, make_classifier
 from train.environment import (
     CompositingEnvironment,
     Features,
@@ -397,7 +397,8 @@ def test_trained_features_are_the_trunks_with_agreement_behind_them(source: Clip
     trunk, features, table = trained(source)
     rows = torch.tensor([7, 2, 7, 0])
     found = features(rows)
-    expected = torch.from_numpy(trunk_features(trunk, source, np.arange(12)))
+    with torch.no_grad():
+        expected = ask(trunk.eval(), source.clips(np.arange(12)))
     assert found.shape == (4, 129)
     assert torch.allclose(found[:, :128], expected[rows], atol=1e-5)
     assert torch.equal(found[:, 128], table[rows, 128])

@@ -26,7 +26,7 @@ from train.learning import Learns, Supervises, real_rows
 from train.loading import Loading
 from train.memory import memory_for_training
 from train.metrics import measure
-from train.mix import NO_PAIRS, TrainingMix
+from train.mix import NO_PAIRS, SEED_STRIDE, TrainingMix
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
@@ -38,9 +38,6 @@ CLASSIFIER = "classifier.safetensors"
 
 COST = "cost.json"
 """What a training took: steps, clips that went through the network, seconds."""
-
-# Far apart, so that the repeats of neighbouring seeds share no stream of random numbers.
-_SEED_STRIDE = 1_000
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class StageTwo:
     def train(self, training: Training, report: Report) -> None:
         """Train and test once, and write the results; `report` is called after each epoch."""
         settings, prepared, plan = self.classifier, self.prepared, training.plan
-        place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
+        place, seed = self.folder / training.folder, self.seed + SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
         rows = real_rows(prepared, plan, self.dropped)
         composites = self.stage.composites_per_batch or settings.batch_size
