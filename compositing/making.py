@@ -32,7 +32,7 @@ from compositing.settings import PrepareSettings
 from compositing.writing import LayerWriter, remove
 from l2a.errors import UnreadableVideo
 from l2a.locks import filling, sweep_filling
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import Skipped, Video
 
 Loaded = TypeVar("Loaded")

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Literal
 
 from l2a.errors import InputError
-from l2a.progress import say
+from l2a.logs import say
 
 if TYPE_CHECKING:
     import torch

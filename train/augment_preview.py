@@ -22,8 +22,9 @@ from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import atomic_write
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.media import write_video
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.videos import Video, VideoSet
 from train.arms import ArmPlan, augmentation_entries, check_arms, split_entry
 from train.batches import ClipBatch, ClipSource

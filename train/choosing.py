@@ -14,7 +14,8 @@ from torch import Tensor
 from compositing.engines import make_engine
 from compositing.settings import EngineSettings
 from l2a.errors import InputError
-from l2a.progress import progress, say
+from l2a.logs import say
+from l2a.progress import progress
 from selector.caps import SelectionLimits, even_caps
 from selector.protocols import Scorer
 from selector.rank import describe, select_random

@@ -12,8 +12,8 @@ from compositing.making import LayerMaker
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.pairs import ScoredPair, read_pairs, read_spares
-from l2a.progress import say
 from l2a.runs import Run, is_run
 from l2a.videos import TRAIN_SIDE, Skipped, Video
 from train.opening import open_store, prepare_layers, refuse_in_data

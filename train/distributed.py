@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from l2a.errors import InputError, L2AError
-from l2a.progress import say
+from l2a.logs import say
 from train.loading import StepBatches, TensorBatch
 
 B = TypeVar("B", bound=TensorBatch)

@@ -29,8 +29,8 @@ from l2a.errors import InputError
 from l2a.files import fingerprint, read_json, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.locks import filling, is_empty
-from l2a.logs import LOGGER
-from l2a.progress import announced, progress, say
+from l2a.logs import LOGGER, say
+from l2a.progress import announced, progress
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation, counted
 from train.batches import UNLABELLED, ClipSource

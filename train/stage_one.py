@@ -20,8 +20,9 @@ from l2a.checkpoints import load_tensors, save_tensors
 from l2a.devices import pick_device
 from l2a.errors import L2AError
 from l2a.files import write_json
+from l2a.logs import say
 from l2a.networks import Trunk, VideoNetwork, build_network
-from l2a.progress import progress, say
+from l2a.progress import progress
 from selector.checkpoint import CARD_NAME, save_selector
 from selector.environment import Environment
 from selector.model_card import curves_of

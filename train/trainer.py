@@ -29,8 +29,8 @@ from l2a.checkpoints import (
     without_prefix,
 )
 from l2a.errors import L2AError
+from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.progress import say
 from train.compiling import compiled
 from train.distributed import (
     Part,

@@ -25,9 +25,10 @@ from l2a.devices import pick_device
 from l2a.files import atomic_write, write_json, write_text
 from l2a.formats import DataSettings, read_videos, require_folder
 from l2a.locks import locked_meanwhile
+from l2a.logs import say
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
 from semantic_match.embed import embed_classes, make_embedder

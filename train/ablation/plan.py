@@ -15,8 +15,8 @@ from l2a.arguments import Arguments, overridden
 from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.options import AblationSettings, Data, Out
-from l2a.progress import say
 from l2a.videos import VideoSet, counted
 from train.ablation.table import Row, Table
 from train.arms import PRETRAINED, plan_arms

@@ -20,8 +20,8 @@ from l2a.errors import InputError, L2AError
 from l2a.files import read_json
 from l2a.formats import DataSettings, read_videos
 from l2a.locks import locked_meanwhile
-from l2a.logs import LOGGER, listening, opened_run
-from l2a.progress import in_words, say
+from l2a.logs import LOGGER, listening, opened_run, say
+from l2a.progress import in_words
 from l2a.runs import Run
 from l2a.videos import carve_validation
 from train.ablation.ahead import begin, sharing

@@ -15,7 +15,8 @@ from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.files import fingerprint, write_json, write_text
 from l2a.formats import DataSettings
-from l2a.progress import in_words, say
+from l2a.logs import say
+from l2a.progress import in_words
 from l2a.runs import Run
 from train.advice.answers import QUESTIONS, Answer, cannot_say
 from train.advice.arms import NONE, RULES, Bench, Drawable, HeldOut, drawable_pools

@@ -21,7 +21,6 @@ from compositing.settings import (
     PrepareSettings,
 )
 from l2a.arguments import Arguments
-from l2a.errors import for_terminal
 from l2a.formats.settings import DataSettings
 from l2a.options import (
     AblationSettings,
@@ -44,6 +43,7 @@ from l2a.options import (
     PreviewSettings,
 )
 from l2a.settings import ClipSettings
+from l2a.text import printable
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
 from train.settings.advice import AdviceSettings, EyesSettings
@@ -104,7 +104,7 @@ def show(*lines: str) -> None:
     """Print results to stdout: whatever names hold, as text that a terminal can show."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        print(for_terminal(line).encode(encoding, "backslashreplace").decode(encoding))
+        print(printable(line, lines=True).encode(encoding, "backslashreplace").decode(encoding))
 
 
 _DATA = (Data, DataSettings)

@@ -9,8 +9,9 @@ from compositing.preview import PairLook, best_pairs, preview_pairs
 from compositing.settings import PrepareSettings
 from l2a.arguments import Arguments
 from l2a.errors import InputError
+from l2a.logs import say
 from l2a.options import Data, Out, PreviewSettings
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.runs import Run
 from train.augment_preview import draw_augmentations, open_augment_preview
 from train.chosen import open_chosen

@@ -13,9 +13,8 @@ from compositing.segmenters.auto import AUTO
 from compositing.settings import PrepareSettings
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
-from l2a.logs import LOGGER, opened_run
+from l2a.logs import LOGGER, opened_run, say
 from l2a.options import AblationSettings, Data, FromSelector
-from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import counted
 from selector.settings import SelectorSettings

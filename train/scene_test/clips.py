@@ -22,7 +22,7 @@ from compositing.placement import Window
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.errors import L2AError
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import VideoSet
 from train.batches import ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from l2a.errors import InputError
 from l2a.image_classifiers import make_image_classifier
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import VideoSet
 from train.arms import ArmPlan
 from train.distributed import world
