@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from l2a.files import atomic_write
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
 from l2a.progress import in_words
+from l2a.turns import in_turns
 from l2a.videos import Video
 
 Report = Callable[[int, int], None]
@@ -213,12 +215,7 @@ def best_pairs(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
         rows: best first, as a pairs file has them.
         count: how many at most.
     """
-    met: dict[str, int] = {}
-    ranked = []
-    for place, row in enumerate(rows):
-        met[row.foreground_class] = met.get(row.foreground_class, 0) + 1
-        ranked.append((met[row.foreground_class], place, row))
-    return [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])[:count]]
+    return in_turns(rows, attrgetter("foreground_class"))[:count]
 
 
 def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_network
+from l2a.turns import in_turns
 from l2a.videos import Video, VideoSet, carve_validation, counted
 from train.advice.study import Sides
 from train.frozen.crossfit import deal_folds
@@ -96,21 +96,12 @@ def sampled(videos: VideoSet, most: int) -> VideoSet:
             by_class.setdefault(video.label, []).append(video)
         quota = max(2, most * len(own) // len(videos) // max(1, len(by_class)))
         for those in by_class.values():
-            kept += _recordings_first(those)[:quota]
+            kept += in_turns(sorted(those, key=_hash), attrgetter("group"))[:quota]
     made = replace(videos, videos=tuple(sorted(kept, key=lambda video: video.id)))
     return made.noting(
         f"Of {len(videos)} videos {len(kept)} are looked at, as many of each class; --videos "
         "takes more."
     )
-
-
-def _recordings_first(videos: Sequence[Video]) -> list[Video]:
-    turns: Counter[str] = Counter()
-    order: list[tuple[int, int, Video]] = []
-    for video in sorted(videos, key=_hash):
-        order.append((turns[video.group], len(order), video))
-        turns[video.group] += 1
-    return [video for _, _, video in sorted(order, key=lambda one: one[:2])]
 
 
 def _hash(video: Video) -> bytes:
