@@ -11,12 +11,10 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compositing.settings import CompositeSettings, PrepareSettings
 from l2a import __version__
 from l2a.allocation import keep_freed_memory
 from l2a.arguments import COMMON, Arguments, parse
@@ -150,41 +148,26 @@ def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
 
 
 def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
-    """How the run that left a classifier read its videos, and what its scene test composites with;
-    of the same data set also its split and seed, whose training videos the classifier has seen.
-    None where it does not lie in a run."""
+    """Those of the run that left a classifier; see `train.as_trained`."""
     if FromClassifier not in arguments:
         return {}
-    from l2a.formats import DataSettings
-    from l2a.runs import Run, is_run
+    from train.as_trained import settings_as_trained
 
-    path = arguments[FromClassifier].classifier.resolve()
-    # RUN/classifier.safetensors, or of RUN/stage_two/ARM-N, or of RUN/rounds/R/stage_two/ARM-N
-    for folder in path.parents[:5]:
-        if is_run(folder):
-            kept = Run(folder).read()["settings"]
-            kinds: list[Any] = [PrepareSettings, CompositeSettings]
-            same = Path(str(kept.get("data", ""))).resolve() == arguments[Data].data.resolve()
-            names = {f.name for kind in (*kinds, *[DataSettings] * same) for f in fields(kind)}
-            names |= {"seed"} if same else set()
-            names -= {"unlabelled"}  # which is never tested
-            names -= {name for name in ("labelled", "annotations")
-                      if kept.get(name) and not Path(str(kept[name])).exists()}  # fmt: skip
-            return {name: value for name, value in kept.items() if name in names}
-    return {}
+    return settings_as_trained(
+        arguments[FromClassifier].classifier, arguments[Data].data, arguments.flat()
+    )
 
 
 def _defaults_from_episodes(arguments: Arguments) -> dict[str, Any]:
     """The settings that a method was trained under, for its evaluation."""
     if FewShotVerb not in arguments or arguments[FewShotVerb].verb != "evaluate":
         return {}
-    from l2a.runs import Run
+    from train.as_trained import settings_of_method
 
     folder = arguments[OfData].data
     if not (folder / "run.yaml").is_file():
         return {}
-    kept = Run(folder).read()["settings"]
-    return {name: value for name, value in kept.items() if name not in ("verb", "data", "out")}
+    return settings_of_method(folder, arguments)
 
 
 def _overview() -> str:

@@ -1,6 +1,7 @@
 """Run folders: everything one command made, and what is needed to make it again.
 
-RUN/run.yaml       command, resolved settings, versions: written before any work
+RUN/run.yaml       command, where it was called, resolved settings, versions: written before any
+                   work
 RUN/run.log        what was said while it was made, with the time; appended to
 RUN/stages.json    seconds each stage took, over all tries
 RUN/skipped.csv    videos that were left out, with the reason
@@ -98,7 +99,8 @@ class Run:
         lock_folder(folder)
         if not fixed:
             plain = {key: _plain(value) for key, value in (flat(groups) | facts).items()}
-            content = {"command": command, "fixed": False, "settings": plain}
+            content = {"command": command, "fixed": False, "called_in": str(Path.cwd()),
+                       "settings": plain}  # fmt: skip
             run._write(content | {"versions": versions()})
         opened_run(folder)
         return run
@@ -157,7 +159,7 @@ class Run:
         return self.folder / "run.yaml"
 
     def read(self) -> dict[str, Any]:
-        """What `run.yaml` says: command, fixed, settings, versions.
+        """What `run.yaml` says: command, fixed, called_in, settings, versions.
 
         Raises:
             InputError: it is not there, or damaged.
@@ -170,6 +172,23 @@ class Run:
             raise InputError(f"{self._record} is damaged; give --out another folder.")
         found: dict[str, Any] = content
         return found
+
+    def found(self, kept: str | Path) -> Path:
+        """Where a path lies that the run's settings name; they keep it as it was typed.
+
+        A relative one is looked for from where the command was called, which earlier versions did
+        not keep, then from here, then from the folders that the run lies in.
+
+        Returns:
+            The path as it is kept where it is found from here, or nowhere.
+        """
+        path, here = Path(kept), Path.cwd()
+        called_in = self.read().get("called_in")
+        began = [Path(called_in)] if isinstance(called_in, str) else []
+        for base in (*began, here, *self.folder.absolute().parents):
+            if (base / path).exists():
+                return path if base == here else base / path
+        return path
 
     def _write(self, content: dict[str, Any]) -> None:
         write_text(self._record, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tiny_data import CLASSES, write_tiny
 from l2a.arguments import parse
 from l2a.cli import main
 from l2a.clips import ClipBank
-from l2a.files import read_json
+from l2a.files import read_json, write_json
 from train.advice.answers import QUESTIONS
 from train.commands import ALL_GROUPS, COMMANDS
 from train.frozen.features import FeatureBank
@@ -102,6 +103,16 @@ def test_the_same_command_computes_nothing_again(
     for number, question in enumerate(QUESTIONS.values(), 1):
         assert f"{number}. {question}" in said
     assert main([*words, "--draws", "3"]) == 2
+
+
+def test_layers_of_another_version_of_the_segmenter_are_refused(
+    advised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "out"
+    shutil.copytree(advised / "out", own)
+    write_json(own / "layers" / "records" / "!first.json", {"segmenter": "motion of before"})
+    assert main(["advise", str(advised / "data"), "--out", str(own), *SMALL]) == 2
+    assert "was made with the segmenter 'motion of before'" in capsys.readouterr().err
 
 
 def test_one_recording_of_each_class_is_answered_with_a_sentence(

@@ -70,7 +70,7 @@ def test_training_updates_the_statistics_and_predicting_does_not(source: ClipSou
 def test_a_diverging_training_says_so(source: ClipSource) -> None:
     settings = ClassifierSettings(network="tiny3d", batch_size=4, lr=1e30)
     network = make_classifier(settings, 3, 0, CPU)
-    with pytest.raises(L2AError, match="lower lr"):
+    with pytest.raises(L2AError, match=r"give a lower --lr \(it is 1e\+30\), with another --out"):
         trainer_of(network, source, TrainingMix(ROWS, PAIRS, 2), settings, 3, seed=0).train()
 
 

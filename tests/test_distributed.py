@@ -44,7 +44,7 @@ from train.objectives.supervised import Supervised
 from train.semi_supervised.checks import check_processes
 from train.settings.full import ClassifierSettings, FullSettings
 from train.settings.semi import SemiSettings
-from train.trainer import Trainer, make_optimiser, weighed
+from train.trainer import OwnOptimiser, Trainer, make_optimiser, weighed
 
 FIVE = (5, 5)
 NO_PAIRS = np.empty((0, 2), np.int64)
@@ -325,7 +325,7 @@ def test_an_optimiser_of_its_own_is_not_for_several_processes(
     with pytest.raises(ValueError, match="an optimiser of its own is not sent"):
         Trainer(
             plain_network(), Supervised(), batches, ClassifierSettings(), seed=7,
-            optimiser=make_optimiser,
+            optimiser=OwnOptimiser(make_optimiser, ""),
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import yaml
 from tiny_data import write_tiny
 
 from l2a.cli import main
+from l2a.files import write_json
 from semantic_match.settings import MatchSettings
 from train.few_shot.evaluation import Evaluation
 from train.few_shot.ranking import partners
@@ -110,6 +111,31 @@ def test_a_trunk_is_trained_end_to_end_and_its_run_evaluated(
     weights.write_bytes(content)
     assert main(evaluate) == 2
     assert "was made with method_weights=" in capsys.readouterr().err
+
+
+def test_a_diverging_training_on_episodes_names_its_own_learning_rate(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diverging = words(
+        place, "train", "data", "--out", str(place / "diverging"), "--no-freeze-trunk",
+        "--train-episodes", "4", "--validate-every", "4", "--episodes-per-step", "1",
+        "--train-queries", "1", "--episode-lr", "1e30",
+    )  # fmt: skip
+    assert main(diverging) == 1
+    said = capsys.readouterr().err
+    assert "give a lower --episode-lr (it is 1e+30), with another --out and the same --bank" in said
+
+
+def test_layers_of_another_version_of_the_segmenter_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = place / "before"
+    evaluate = words(place, "evaluate", "data", "--out", str(own))
+    assert main(evaluate) == 0
+    (own / "layers" / "records").mkdir(parents=True, exist_ok=True)
+    write_json(own / "layers" / "records" / "!first.json", {"segmenter": "motion of before"})
+    assert main(evaluate) == 2
+    assert "was made with the segmenter 'motion of before'" in capsys.readouterr().err
 
 
 def test_a_file_of_matches_may_name_several_novel_classes(tmp_path: Path) -> None:

@@ -34,8 +34,10 @@ from l2a.locks import filling, lock_folder, locked_meanwhile, unlock_folders
 from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
+from train.chosen import _run_of
 from train.commands import ALL_GROUPS, COMMANDS, full_settings
-from train.settings.full import ClassifierSettings, FullSettings
+from train.report.source import Source
+from train.settings.full import ClassifierSettings, FullSettings, RunSettings
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -113,6 +115,35 @@ def test_a_run_goes_on_with_the_same_data_only(tmp_path: Path) -> None:
     run.keep_data_mark("one")  # of a run of an earlier version nothing is known
     with pytest.raises(InputError, match="put it back as it was"):
         run.keep_data_mark("two")
+
+
+def test_what_a_run_named_relatively_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From where its command was called; a run of before is known by the folders it lies in."""
+    work, scratch, elsewhere = tmp_path / "work", tmp_path / "scratch", tmp_path / "elsewhere"
+    for folder in (work / "layers" / "records", work / "tiny", scratch, elsewhere):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    for out in (Path("runs/near"), scratch / "far"):
+        settings = RunSettings(layers=Path("layers"))
+        Run.open(out, "select", [settings], {"data": Path("tiny")})
+        with Run(out).stage("select"):
+            pass
+        assert Run(out).found("layers") == Path("layers")  # as it was typed
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "layers").mkdir()
+    for out in (work / "runs" / "near", scratch / "far"):
+        assert Run(out).found("tiny") == work / "tiny"
+        assert _run_of(out / "pairs.parquet") == (out, [work / "layers", out / "layers"])
+        assert Source.open(out).store.folder == work / "layers"
+        assert Run(out).found("gone") == Path("gone")
+        assert Run(out).found(work / "gone") == work / "gone"
+    record = work / "runs" / "near" / "run.yaml"
+    old = {key: value for key, value in Run(record.parent).read().items() if key != "called_in"}
+    record.write_text(yaml.safe_dump(old))
+    (elsewhere / "layers").rmdir()
+    assert Run(record.parent).found("layers") == work / "layers"
 
 
 def test_a_new_a_renamed_and_a_dropped_setting_orphan_no_finished_run(

@@ -12,9 +12,11 @@ import torch
 from banks import make_source
 from test_frozen_features import bank_of, trunk_of
 
+from l2a.errors import L2AError
 from train.batches import ClipBatch, ClipSource
 from train.frozen.features import FeatureBank
 from train.frozen.head import fit_head
+from train.memory import smaller_steps
 from train.objectives.table import find_method
 from train.semi_supervised.batches import SemiBatch, Unlabelled
 from train.semi_supervised.on_features import FeatureViews, train_on_features
@@ -113,3 +115,19 @@ def test_a_restart_of_the_rate_and_clipped_gradients_reach_methods_on_features(
     likeness = [torch.cosine_similarity(head.flatten(), start.weight.flatten(), dim=0)
                 for head in (heads[4], heads[0])]  # fmt: skip
     assert likeness[0] > 0.999 > likeness[1]
+
+
+def test_a_method_on_features_that_diverges_names_what_makes_its_steps_smaller(
+    source: ClipSource,
+) -> None:
+    views, rows = views_of(source), np.array([0, 2, 3])
+    labelled = ClipBatch(views.bank.centre(rows), source.one_hot(rows))
+    start = fit_head(labelled.clips, labelled.labels, 0.1)
+    far = ClassifierSettings(epochs=2, lr=0.02, lr_restart=1e35, restart_at=0.5)
+    with pytest.raises(L2AError, match=r"give a lower --lr-restart \(it is 1e\+35\), with an"):
+        train_on_features(
+            find_method("fixmatch"), views, labelled, start, far, SemiSettings(pseudo_threshold=0.0)
+        )
+    assert smaller_steps(ClassifierSettings()).startswith("give --clip-gradients (such as 1), with")
+    clipped = smaller_steps(ClassifierSettings(clip_gradients=2.0))
+    assert clipped.startswith("give a lower --clip-gradients (it is 2), with another --out")

@@ -17,6 +17,7 @@ from compositing.layers import LayerStore
 from l2a.errors import L2AError
 from train import stage_two
 from train.arms import ArmPlan
+from train.metrics import measure
 from train.mix import NO_PAIRS
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
@@ -74,7 +75,7 @@ def test_trainings_side_by_side_end_as_one_by_one(tmp_path: Path) -> None:
 def test_an_error_in_one_training_ends_the_others_and_is_raised(tmp_path: Path) -> None:
     stage = dataclasses.replace(stage_of(tmp_path, repeats=2), workers=2)
     stage = dataclasses.replace(stage, classifier=dataclasses.replace(stage.classifier, lr=1e30))
-    with pytest.raises(L2AError, match="lower lr"):
+    with pytest.raises(L2AError, match=r"give a lower --lr \(it is 1e\+30\), with another --out"):
         stage.run([ArmPlan("none", "none")], {"none": NO_PAIRS})
     assert not multiprocessing.active_children()
 
@@ -158,3 +159,21 @@ def test_how_uncertain_an_accuracy_is_in_words() -> None:
     assert earlier.sentence.endswith("±5.0 points (1 s.e. if clips were independent)")
     whole = uncertainty([[{"top1": 1.0, "top1_error": 0.0}]], 6)
     assert whole.sentence == "6 test clips, all of them right or all wrong"
+
+
+def test_recordings_that_are_equally_right_do_not_make_an_accuracy_certain() -> None:
+    """Two of ten clips, seven right in each: √(0.7 · 0.3 / 20) is 10.2 points."""
+    right = np.tile(np.arange(10) < 7, 2)
+    logits = np.stack([right, ~right], axis=1).astype(np.float32)
+    found = measure(logits, np.zeros(20, np.int64), ("a", "b"), np.repeat([0, 1], 10)).to_json()
+    assert (found["top1"], found["top1_error"]) == (0.7, 0.0)
+    alone = uncertainty([[found]], 20)
+    assert alone.sentence == (
+        "20 test clips: one accuracy is uncertain by ±10.2 points (1 s.e. if clips were "
+        "independent, as recordings are equally right)"
+    )
+    beside = uncertainty([[found], [{"top1": 0.5, "top1_error": 0.04}]], 20)
+    assert beside.error == pytest.approx((0.1024695 + 0.04) / 2)
+    assert beside.over.endswith("or if clips were independent where these are equally right")
+    mixed = uncertainty([[{"top1": 1.0, "top1_error": 0.0}], [{"top1": 0.0}]], 6)
+    assert mixed.sentence == "6 test clips, all of them right or all wrong"

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,10 @@ from l2a.formats import DataSettings, read_videos
 from l2a.media import sample_indices
 from l2a.runs import Run
 from l2a.settings import ClipSettings
-from l2a.videos import Video, VideoSet
+from l2a.videos import Video, VideoSet, carve_validation
+from train.as_trained import settings_as_trained
 from train.classifier import make_classifier, predict, save_classifier
-from train.opening import open_data
+from train.opening import data_mark, open_data, sources_of
 from train.settings.full import ClassifierSettings, EngineSettings, RunSettings
 from train.views import ReadViews, Views, batches_of, mean_scores, predict_views
 
@@ -288,6 +290,94 @@ def test_a_classifier_is_measured_on_the_split_that_it_was_trained_on(
     evaluated(elsewhere, own, tmp_path / "other")
     kept = Run(tmp_path / "other").read()["settings"]
     assert (kept["split"], kept["seed"], kept["max_side"]) == ("1", 0, 64)
+
+
+def with_second_split(data: Path) -> Path:
+    """The tiny data set with a second split, whose test half the first one trains on."""
+    splits = data / "splits"
+    named = (splits / "classInd.txt").read_text().splitlines()
+    numbers = {line.split()[1]: line.split()[0] for line in named}
+    train = (splits / "trainlist01.txt").read_text().splitlines()
+    first = [line for line in train if "_g01_" in line]
+    test = (splits / "testlist01.txt").read_text().splitlines()
+    others = [f"{line} {numbers[line.split('/')[0]]}" for line in test]
+    rest = [line for line in train if line not in first]
+    (splits / "trainlist02.txt").write_text("\n".join([*rest, *others]) + "\n")
+    (splits / "testlist02.txt").write_text("\n".join(line.split()[0] for line in first) + "\n")
+    return data
+
+
+def run_with(classifier: Path, folder: Path, settings: dict[str, Any], **more: object) -> Path:
+    """A run of `settings`, as an earlier version left it; returns its classifier."""
+    folder.mkdir(parents=True)
+    record = {"command": "train", "fixed": True, "settings": settings, **more}
+    (folder / "run.yaml").write_text(yaml.safe_dump(record))
+    (folder / "stages.json").write_text("{}")
+    return Path(shutil.copy(classifier, folder / classifier.name))
+
+
+def test_a_run_that_named_its_data_relatively_is_tested_on_its_own_split_from_anywhere(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("train.as_trained.say", said.append)
+    data = with_second_split(write_tiny(tmp_path / "work" / "sets" / "tiny", train_groups=2))
+    typed = {"data": "sets/tiny", "split": "2", "seed": 5, "val_share": 0.5}
+    videos = carve_validation(read_videos(data, DataSettings(split="2")), 0.5, 5)
+    moved = shutil.copytree(data, tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    near = run_with(classifier, tmp_path / "work" / "runs" / "near", typed)
+    called = run_with(classifier, tmp_path / "far", typed, called_in=str(tmp_path / "work"))
+    marked = run_with(
+        classifier, tmp_path / "marked", typed,
+        data_mark=data_mark([videos], sources_of(videos)),
+    )  # fmt: skip
+    for name, own, of in (
+        ("near", near, data),
+        ("called", called, data),
+        ("marked", marked, moved),
+    ):
+        settings = settings_as_trained(own, of, {"split": "1", "seed": 0, "val_share": 0.2})
+        assert (settings["split"], settings["seed"], settings["val_share"]) == ("2", 5, 0.5), name
+    assert not said
+    evaluated(data, near, tmp_path / "out")
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[1:]
+    assert len(rows) == 6 and all("_g01_" in row for row in rows)  # no clip that it has seen
+
+
+def test_settings_of_other_data_are_not_taken_and_both_values_named(
+    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_tiny(tmp_path / "data", train_groups=1)
+    settings = {"data": str(tmp_path / "gone"), "split": "2", "seed": 5, "max_side": 64}
+    own = run_with(classifier, tmp_path / "run", settings)
+    evaluated(data, own, tmp_path / "out")
+    said = capsys.readouterr().err
+    note = (
+        f"note: {tmp_path / 'run'} was made of other data, {tmp_path / 'gone'}: its split=2, "
+        f"seed=5 are not used for {data}, but split=1, seed=0"
+    )
+    assert said.count(note) == 1
+
+
+def test_a_list_that_a_run_named_relatively_is_found_again_or_said_to_be_gone(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("train.as_trained.say", said.append)
+    data = write_tiny(tmp_path / "work" / "tiny", train_groups=1)
+    lists = Path(shutil.copytree(data / "splits", tmp_path / "work" / "lists"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    typed = {"data": "tiny", "annotations": "lists", "labelled": None}
+    own = run_with(classifier, tmp_path / "work" / "run", typed)
+    assert settings_as_trained(own, data, {})["annotations"] == str(lists)
+    shutil.rmtree(lists)
+    assert "annotations" not in settings_as_trained(own, data, {})
+    assert said == [
+        f"note: {own.parent} was made with annotations=lists, which is not there and not used"
+    ]
 
 
 def test_the_command_refuses_other_views_before_any_work(

@@ -130,7 +130,7 @@ def _run_of(pairs: Path) -> tuple[Path, list[Path]]:
     layers can be, first the store that its settings name. A folder of none is the file's own."""
     for folder in list(pairs.parents)[:3]:
         if is_run(folder):
-            named = Run(folder).read()["settings"].get("layers")
-            # As it was given, from where the command was called.
-            return folder, [*([Path(str(named))] if named else []), folder / "layers"]
+            run = Run(folder)
+            named = run.read()["settings"].get("layers")
+            return folder, [*([run.found(str(named))] if named else []), folder / "layers"]
     return pairs.parent, [pairs.parent / "layers"]

@@ -1,4 +1,4 @@
-"""What takes less memory, said where a training runs out of it."""
+"""What to give where a training runs out of memory, or of numbers for its loss."""
 
 from __future__ import annotations
 
@@ -55,6 +55,27 @@ def memory_for_episodes(
         f"a training on {device} on episodes of {way} classes with {queries} queries each",
         f"give fewer --queries or a lower --way{precise}, {_CLIPS_KEPT}",
     )
+
+
+def lower_rate(settings: ClassifierSettings) -> str:
+    """What to give where the loss of a training with `--lr` is no longer a number."""
+    return f"give a lower --lr (it is {settings.lr:g}), {_KEPT}"
+
+
+def lower_episode_rate(rate: float) -> str:
+    """The same for a training on episodes, which has a learning rate of its own."""
+    return f"give a lower --episode-lr (it is {rate:g}), {_CLIPS_KEPT}"
+
+
+def smaller_steps(settings: ClassifierSettings) -> str:
+    """The same for a method on features, whose learning rate is no setting."""
+    if settings.lr_restart is not None:
+        less = f"a lower --lr-restart (it is {settings.lr_restart:g})"
+    elif settings.clip_gradients:
+        less = f"a lower --clip-gradients (it is {settings.clip_gradients:g})"
+    else:
+        less = "--clip-gradients (such as 1)"
+    return f"give {less}, {_KEPT}"
 
 
 def _halves(settings: ClassifierSettings, device: torch.device) -> bool:

@@ -302,7 +302,7 @@ class Uncertainty:
 
     Attributes:
         clips: of the test split.
-        error: its standard error, 0..1.
+        error: its standard error, 0..1; 0 where all clips are right, or all wrong.
         over: what that takes for independent, for a person.
     """
 
@@ -313,7 +313,7 @@ class Uncertainty:
     @property
     def sentence(self) -> str:
         """For a person, without a full stop."""
-        if self.error == 0:  # there is no spread to tell it from
+        if self.error == 0:
             return f"{self.clips} test clips, all of them right or all wrong"
         return (
             f"{self.clips} test clips: one accuracy is uncertain by ±{100 * self.error:.1f} points "
@@ -325,17 +325,32 @@ def uncertainty(arms: Sequence[Sequence[Mapping[str, Any]]], clips: int) -> Unce
     """How uncertain one accuracy on `clips` test clips is, on average over arms.
 
     Clips of one recording are right or wrong together, so that the error is over recordings; what
-    earlier versions measured does not hold it, and only that of independent clips can be given.
+    earlier versions measured does not hold it, and only that of independent clips can be given. So
+    it is where every recording is equally right: from a few of them no spread can be told.
 
     Args:
         arms: the results of each, as `Metrics.to_json` gives them.
         clips: of the test split.
     """
-    found = [result.get("top1_error") for arm in arms for result in arm]
-    errors = [float(error) for error in found if error is not None]
-    if len(errors) == len(found):
-        return Uncertainty(clips, statistics.fmean(errors), "over recordings")
-    mean = statistics.fmean(statistics.fmean(one["top1"] for one in arm) for arm in arms)
-    return Uncertainty(
-        clips, float((mean * (1 - mean) / clips) ** 0.5), "if clips were independent"
-    )
+    results = [result for arm in arms for result in arm]
+    if all(result["top1"] in (0, 1) for result in results):  # there is no spread to tell it from
+        return Uncertainty(clips, 0.0, "")
+    if any(result.get("top1_error") is None for result in results):
+        mean = statistics.fmean(statistics.fmean(one["top1"] for one in arm) for arm in arms)
+        return Uncertainty(clips, _if_independent(mean, clips), "if clips were independent")
+    alike = [result["top1_error"] == 0 and 0 < result["top1"] < 1 for result in results]
+    errors = [
+        _if_independent(result["top1"], clips) if same else float(result["top1_error"])
+        for result, same in zip(results, alike, strict=True)
+    ]
+    over = "over recordings"
+    if any(alike):
+        over = "if clips were independent, as recordings are equally right"
+        if not all(alike):
+            over = "over recordings, or if clips were independent where these are equally right"
+    return Uncertainty(clips, statistics.fmean(errors), over)
+
+
+def _if_independent(share: float, clips: int) -> float:
+    """The standard error of a share of independent clips."""
+    return math.sqrt(share * (1 - share) / clips)

@@ -46,7 +46,7 @@ from train.distributed import (
     world,
 )
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
-from train.memory import memory_for_training
+from train.memory import lower_rate, memory_for_training
 from train.objectives import Loss, Objective
 from train.settings.full import ClassifierSettings
 
@@ -60,6 +60,20 @@ B = TypeVar("B", bound=TensorBatch)
 
 MakeOptimiser = Callable[[Iterable[nn.Parameter], ClassifierSettings], Optimizer]
 """What takes the steps, of the parameters and the settings."""
+
+
+@dataclass(frozen=True)
+class OwnOptimiser:
+    """An optimiser in place of the one of every training.
+
+    Attributes:
+        make: of the parameters and the settings.
+        remedy: what to give where it takes the loss out of the numbers, for a person.
+    """
+
+    make: MakeOptimiser
+    remedy: str
+
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 0, and the figures to show: the mean loss and the
@@ -76,7 +90,7 @@ class Trainer(Generic[B]):
     def __init__(
         self, network: VideoNetwork, objective: Objective[B], batches: StepBatches[B],
         settings: ClassifierSettings, *, seed: int, loading: Loading | None = None,
-        state: Path | None = None, optimiser: MakeOptimiser | None = None,
+        state: Path | None = None, optimiser: OwnOptimiser | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -106,7 +120,8 @@ class Trainer(Generic[B]):
         self._tally = _Tally(torch.zeros((), device=network.device))
         self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
         parameters = [*network.parameters(), *objective.parameters()]
-        self._optimiser = (optimiser or make_optimiser)(parameters, settings)
+        own = optimiser or OwnOptimiser(make_optimiser, lower_rate(settings))
+        self._optimiser, self._remedy = own.make(parameters, settings), own.remedy
         self.step = self._restore()
         self._schedule = make_schedule(self._optimiser, settings, len(batches), self.step)
 
@@ -194,8 +209,7 @@ class Trainer(Generic[B]):
         means = self._tally.means()
         if not math.isfinite(means["loss"]):
             raise L2AError(
-                f"The training loss is {means['loss']} in epoch {self.epoch - 1}; lower lr "
-                f"({self._settings.lr})."
+                f"The training loss is {means['loss']} in epoch {self.epoch - 1}; {self._remedy}."
             )
         return means | {"lr": rate, "clips_per_second": self._tally.clips_per_second()}
 

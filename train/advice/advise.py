@@ -30,6 +30,7 @@ from train.advice.reward import answer_reward
 from train.advice.scenes import HeldOutScenes, held_out_clips
 from train.advice.seeing import answer_eyes, answer_scenes
 from train.frozen.features import FeatureBank
+from train.opening import hold_to_data
 from train.prepared import PreparedData
 from train.scene_test.asking import ByForm, answers
 from train.scene_test.clips import SceneClips
@@ -112,7 +113,7 @@ def advise(data: Path, out: Path, asked: Asked) -> Advice:
     )
     asked = replace(asked, prepare=opened.store.settings)
     run = Run.open(out, COMMAND, asked.groups(), {"data": data})
-    run.keep_data_mark(opened.data_mark)
+    hold_to_data(run, opened)
     prepared = prepare_run(run, opened, asked.clips, asked.composite, sheet=True)
     run.fix_settings()
     said, known = _answered(run, prepared, asked)

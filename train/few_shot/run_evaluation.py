@@ -52,6 +52,7 @@ from train.few_shot.ranking import (
 from train.few_shot.run_training import CLASSES, WEIGHTS, load_trained, refuse_other_classes
 from train.few_shot.saved import SavedEpisodes, refuse_other_episodes, write_episodes
 from train.few_shot.table import Arm, results_json, results_table
+from train.opening import hold_to_data
 from train.settings.few_shot import Choice
 from train.trained_selector import SelectorWithTrunk
 from train.transfer import Reused
@@ -115,7 +116,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
             **_weights(trained, given),
         },
     )  # fmt: skip
-    run.keep_data_mark(opened.data_mark)
+    hold_to_data(run, opened)
     layers = any(choice != "none" for choice in plan.few.choices)
     with run.stage("prepare"):
         prepared = opened.prepare(
@@ -159,7 +160,7 @@ def data_of(run: Path) -> Path:
             f"{run} was made by `l2a {said['command']}`; give a run of `l2a few-shot train`, or "
             "the data set's folder."
         )
-    return Path(str(said["settings"]["data"]))
+    return Run(run).found(str(said["settings"]["data"]))
 
 
 def open_episodes(clips: EpisodeClips, plan: FewShotPlan) -> Episodes:

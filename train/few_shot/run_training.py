@@ -36,6 +36,7 @@ from train.few_shot.methods import FewShotMethod
 from train.few_shot.opening import FewShotData, open_few_shot, read_every_video
 from train.few_shot.training import EpisodeBatches, EpisodeTraining
 from train.loading import Loading
+from train.opening import hold_to_data
 
 WEIGHTS = "method.safetensors"
 """A run's file of all that was learned."""
@@ -78,7 +79,7 @@ def few_shot_train(data: Path, out: Path, plan: FewShotPlan) -> Trained:
     opened = open_few_shot(videos, split, out, plan.full)
     plan = replace(plan, full=replace(plan.full, prepare=opened.store.settings))
     run = Run.open(out, "few-shot train", plan.groups(), {"data": data, **split_facts(split)})
-    run.keep_data_mark(opened.data_mark)
+    hold_to_data(run, opened)
     with run.stage("prepare"):
         prepared = opened.prepare(
             plan.full.clips, plan.full.composite, layers=False, left_out=run.left_out()

@@ -28,11 +28,11 @@ from train.few_shot.episodes import Episode, Episodes
 from train.few_shot.frames import Kind, features_of
 from train.few_shot.methods import FewShotMethod
 from train.loading import Loading, TensorBatch
-from train.memory import memory_for_episodes
+from train.memory import lower_episode_rate, memory_for_episodes
 from train.objectives import Loss
 from train.settings.few_shot import FewShotSettings
 from train.settings.full import ClassifierSettings
-from train.trainer import Trainer
+from train.trainer import OwnOptimiser, Trainer
 
 _VIEWS = 3
 """A stream of random numbers: crops and flips of training episodes."""
@@ -204,10 +204,14 @@ class EpisodeTraining:
         learned = [*self._learned()]
         if not learned:
             return {}
+        how = self._optimiser_settings()
         trainer = Trainer(
-            self.network, objective, self.batches, self._optimiser_settings(), seed=self.seed,
+            self.network, objective, self.batches, how, seed=self.seed,
             loading=loading, state=self.folder / "training.safetensors",
-            optimiser=lambda parameters, settings: self._optimiser(learned, settings),
+            optimiser=OwnOptimiser(
+                lambda parameters, settings: self._optimiser(learned, settings),
+                lower_episode_rate(how.lr),
+            ),
         )  # fmt: skip
         epochs = len(self.batches) // self.batches.steps_per_epoch
         shape, device = (self.settings.way, self.settings.queries), self.network.device

@@ -75,14 +75,15 @@ class Source:
             return list(csv.DictReader(file))
 
     def group(self, kind: type[S]) -> S:
-        """The run's settings of one dataclass; fields that an older run lacks have defaults."""
+        """The run's settings of one dataclass; fields that an older run lacks have defaults, and
+        paths lead where they led."""
         hints = typing.get_type_hints(kind)
         values = {}
         for name in (field.name for field in dataclasses.fields(typing.cast(Any, kind))):
             if name in self.settings:
                 value = self.settings[name]
                 is_path = Path in typing.get_args(hints[name]) and value is not None
-                values[name] = Path(value) if is_path else value
+                values[name] = Run(self.folder).found(value) if is_path else value
         return kind(**values)
 
     @cached_property
@@ -113,7 +114,7 @@ class Source:
         if "data" not in self.settings:
             raise InputError("The run names no data set.")
         data = self.group(DataSettings)
-        videos = read_videos(Path(self.settings["data"]), data)
+        videos = read_videos(Run(self.folder).found(self.settings["data"]), data)
         videos = carve_validation(videos, data.val_share, self.settings.get("seed", 0))
         skipped = {row["video"] for row in self.table("skipped.csv")}
         kept = tuple(video for video in videos.videos if video.id not in skipped)

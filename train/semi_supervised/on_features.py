@@ -27,13 +27,14 @@ from train.batches import ClipBatch, ClipSource
 from train.distributed import alone
 from train.frozen.features import FeatureBank
 from train.frozen.head import LinearHead
+from train.memory import smaller_steps
 from train.objectives.parts import Training
 from train.objectives.table import Method
 from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
 from train.semi_supervised.learning import objective_settings
 from train.settings.full import ClassifierSettings
 from train.settings.semi import SemiSettings
-from train.trainer import Trainer, make_optimiser
+from train.trainer import OwnOptimiser, Trainer, make_optimiser
 
 RATE, MOMENTUM = 1.0, 0.9
 """Of gradient descent on features whose mean square norm is 1: the curvature of the loss is at most
@@ -208,7 +209,7 @@ def train_on_features(
     with alone():
         trainer = Trainer(
             network, objective, batches, how, seed=views.seed,
-            optimiser=partial(_sparing, network.head.bias),
+            optimiser=OwnOptimiser(partial(_sparing, network.head.bias), smaller_steps(settings)),
         )  # fmt: skip
         trainer.train()
     return _head_of(objective.final(network), start.l2), trainer.cost

@@ -44,8 +44,9 @@ class ClassifierSettings:
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "bfloat16" runs the networks in mixed precision on a GPU.
         freeze_trunk: keep the trunk as its weights are and fit the last layer alone, to its one
-            optimum, on features that are computed once; epochs, lr, momentum and weight_decay are
-            then of no use.
+            optimum, on features that are computed once; epochs are then used only by methods that
+            learn from unlabelled clips, lr only as what their lr_restart is a share of, momentum
+            and weight_decay by nothing.
         micro_batch: clips in one pass of a training; gradients of a batch are then summed up, for
             a small memory. All at once if not given. What is learned is the same up to rounding,
             but for batch normalisation, which normalises each micro-batch by itself, and for
