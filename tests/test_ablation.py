@@ -25,7 +25,7 @@ from train.ablation.plan import Plan, PlannedRun, describe, make_plan, row_arm
 from train.ablation.results import Outcome, Results, paired, read_outcome, student
 from train.ablation.running import finished, one, run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.opening import data_mark, open_videos, sources_of
 from train.settings.full import FullSettings
 

@@ -40,7 +40,7 @@ from train.advice.reward import Agreement, answer_reward, tells
 from train.advice.scenes import HeldOutScenes
 from train.advice.scores import Estimate
 from train.advice.seeing import answer_eyes, answer_scenes
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.frozen.head import STRENGTHS, HeadProblem, choose_l2, walk_l2
 from train.prepared import PreparedData
 from train.scene_test.cast import Cast, Listed

@@ -16,7 +16,7 @@ from l2a.cli import main
 from l2a.clips import ClipBank
 from l2a.files import read_json, write_json
 from train.advice.answers import QUESTIONS
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.frozen.features import FeatureBank
 
 SMALL = [

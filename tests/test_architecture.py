@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from train.commands import COMMANDS
+from train.command_table import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("l2a", "semantic_match", "compositing", "selector", "train")

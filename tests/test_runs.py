@@ -35,7 +35,7 @@ from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
 from train.chosen import _run_of
-from train.commands import ALL_GROUPS, COMMANDS, full_settings
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.report.source import Source
 from train.settings.full import ClassifierSettings, FullSettings, RunSettings
 
@@ -209,7 +209,7 @@ def test_a_finished_run_of_the_first_version_goes_on(tmp_path: Path) -> None:
     train = COMMANDS["train"]
 
     def settings(**changed: object) -> tuple[Any, ...]:
-        return full_settings(
+        return FullSettings.of(
             parse("train", "", train.groups, ["data", "--out", "o"], known=ALL_GROUPS,
                   defaults=given | changed)
         ).groups()  # fmt: skip

@@ -20,7 +20,7 @@ from l2a.options import AblationSettings, Data, Out
 from l2a.videos import VideoSet, counted
 from train.ablation.table import Row, Table
 from train.arms import PRETRAINED, plan_arms
-from train.commands import ALL_GROUPS, full_settings
+from train.command_table import ALL_GROUPS
 from train.frozen.stage_two import check_frozen
 from train.settings.full import FullSettings
 from train.two_stage import check_matches, check_networks
@@ -104,7 +104,7 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
             not there, the data set does not have a split, or has the same in two.
     """
     data, out = arguments[Data].data, arguments[Out].out
-    wanted, base = arguments[AblationSettings], full_settings(arguments)
+    wanted, base = arguments[AblationSettings], FullSettings.of(arguments)
     splits = [str(number) for number in wanted.splits or ()] or [base.data.split]
     seeds = list(wanted.seeds or (base.run.seed,))
     videos = read_splits(data, base.data, splits)
@@ -114,7 +114,7 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
     if prepare.sentence:
         say(prepare.sentence)
     arguments = arguments.replaced(prepare.settings)
-    base = full_settings(arguments)
+    base = FullSettings.of(arguments)
     if (arm := row_arm(base)) != base.stage_two.selection:
         raise InputError(
             f"The command line asks for the arm {arm}, which would be the same in every row; set "
@@ -147,12 +147,12 @@ def row_settings(arguments: Arguments, table: Table, row: Row) -> FullSettings:
         InputError: it sets what no `l2a train` knows, or what all rows must share.
     """
     if row.settings is None:
-        return full_settings(arguments)
+        return FullSettings.of(arguments)
     place = f"The row {row.name} of {table.source}"
     changed = overridden(
         arguments, "train", place, row.settings, known=ALL_GROUPS, refused=_REFUSED
     )
-    return full_settings(changed)
+    return FullSettings.of(changed)
 
 
 def row_arm(settings: FullSettings) -> str:

@@ -6,7 +6,8 @@ from l2a.arguments import Arguments, parse
 from l2a.demo import SETTINGS, generate_demo
 from l2a.logs import say
 from l2a.options import DemoSettings, OutDemo
-from train.commands import ALL_GROUPS, COMMANDS, show
+from train.command_table import ALL_GROUPS, COMMANDS
+from train.commands import show
 
 
 def run(arguments: Arguments) -> None:

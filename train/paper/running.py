@@ -19,13 +19,13 @@ from selector.settings import SelectorSettings
 from train.ablation.plan import row_settings
 from train.ablation.table import read_table
 from train.attempts import why_failed
-from train.commands import COMMANDS, full_settings
+from train.command_table import COMMANDS
 from train.paper.cells import Group, Step
 from train.paper.filling import write_table
 from train.paper.given import arguments_of
 from train.settings.few_shot import FewShotSettings, FewShotVerb
 from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
-from train.settings.full import RunSettings
+from train.settings.full import FullSettings, RunSettings
 
 SETTLED_FACTS = frozenset({
     "data", "selector", "finetune_selector", "selector_weights", "trained", "method_weights",
@@ -114,7 +114,7 @@ def _refuse_other(step: Step, runs: Sequence[Path]) -> None:
     arguments = arguments_of(step.words)
     if FewShotVerb in arguments:
         name = f"{step.words[0]} {arguments[FewShotVerb].verb}"
-        kinds = {type(group) for group in full_settings(arguments).groups()}
+        kinds = {type(group) for group in FullSettings.of(arguments).groups()}
         kinds |= {FewShotSettings, PrototypeSettings, ArnSettings, TrxSettings}
         own = [group for group in arguments.groups() if type(group) in kinds]
         _refuse(runs[0].parent, name, own, {})
@@ -127,7 +127,7 @@ def _refuse_other(step: Step, runs: Sequence[Path]) -> None:
             _refuse(path.parent, "train", row.groups(), facts, RunSettings)
         return
     reused = (SelectorSettings,) if arguments[FromSelector].selector else ()
-    own = list(full_settings(arguments).groups())
+    own = list(FullSettings.of(arguments).groups())
     _refuse(runs[0].parent, "train", own, facts, *reused)
 
 
