@@ -9,6 +9,7 @@ here, so that a trunk trained in one loads in the other.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -385,3 +386,13 @@ def _load(network: VideoNetwork, state: Mapping[str, Tensor], source: str) -> No
     head = {key.removeprefix("head."): state[key] for key in state if key.startswith("head.")}
     if own and head and head["weight"].shape == network.head.weight.shape:
         network.head.load_state_dict(head)
+
+
+def trunk_checksum(trunk: Trunk) -> str:
+    """Sixteen hexadecimal digits of all that a trunk's features depend on besides the clips: its
+    kind, its weights, its normalisation and its precision (SHA-256)."""
+    digest = hashlib.sha256(repr((type(trunk), trunk.mean, trunk.std, trunk.precision)).encode())
+    for name, value in sorted(trunk.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

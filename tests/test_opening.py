@@ -17,9 +17,9 @@ from l2a.errors import InputError, UnreadableVideo
 from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
 from l2a.media import Frames, read_frames
-from l2a.networks import build_trunk
+from l2a.networks import build_trunk, trunk_checksum
 from l2a.videos import Skipped, VideoSet
-from train.features import all_features, trunk_checksum
+from train.features import all_features
 from train.opening import BANK_RECORD, Opened, open_data, open_store, refuse_in_data
 from train.prepared import PreparedData
 from train.settings.full import RunSettings

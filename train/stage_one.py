@@ -54,7 +54,7 @@ from train.probe import exchange_labels
 from train.recipe import SelectorRecipe
 from train.tracking import Tracker, draw_curves
 from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 
 def run_stage_one(
@@ -233,12 +233,11 @@ def warm_up(
     settings, seed, epochs = recipe.classifier, recipe.seed, recipe.stage.warmup_epochs
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
     mix = TrainingMix(prepared.real, NO_PAIRS, 0)
-    trainer = Trainer(
-        network, Supervised(),
-        MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs),
-        settings, seed=seed, loading=Loading.of(recipe.workers, device),
-        state=folder / "warmup.safetensors",
-    )  # fmt: skip
+    batches = MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs)
+    trainer = Trainer(TrainingJob(
+        network, Supervised(), batches, settings, seed, Loading.of(recipe.workers, device),
+        folder / "warmup.safetensors",
+    ))  # fmt: skip
     with progress("warm up", "epochs") as report, memory_for_training(settings, device):
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))
     if not settings.sync_batchnorm:

@@ -31,7 +31,7 @@ from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 CLASSIFIER = "classifier.safetensors"
 """The classifier of a training, in its folder."""
@@ -184,10 +184,10 @@ class StageTwo:
         with memory_for_training(settings, device):
             network = make_classifier(settings, len(classes), seed, device)
             objective, batches = learns(plan, network, mix, seed)
-            trainer = Trainer(
-                network, objective, batches, settings, seed=seed,
-                loading=Loading.of(self.workers, device), state=place / "state.safetensors",
-            )  # fmt: skip
+            trainer = Trainer(TrainingJob(
+                network, objective, batches, settings, seed, Loading.of(self.workers, device),
+                place / "state.safetensors",
+            ))  # fmt: skip
             with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
 
                 def on_epoch(epoch: int, figures: dict[str, float]) -> None:
