@@ -34,6 +34,8 @@ from typing import Any
 import numpy as np
 import torch
 from choices import Rows, choose, credit_on, rank_agreement
+from draws import listed_pairs
+from heads import MeasuredStudy, Score, independent, mean_score
 from pools import RULES, settings_of
 from tables import print_header, print_table, run
 from torch import Tensor
@@ -43,9 +45,8 @@ from l2a.files import fingerprint, read_json, write_json
 from l2a.networks import build_network
 from selector.reliability import measure_reliability
 from semantic_match.settings import MatchSettings
-from train.advice.pools import listed_pairs
-from train.advice.scores import Estimate, Score, mean_score
-from train.advice.study import Fitted, Sides, Study
+from train.advice.study import Sides
+from train.estimates import Estimate
 from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds
 from train.frozen.environment import DrawnPairs, MeasuredClips
 from train.frozen.features import FeatureBank
@@ -204,7 +205,7 @@ def measure_choices(listed: Listed, given: argparse.Namespace) -> dict[str, Any]
         shares = torch.full((len(tune[0]),), 1 / len(tune[0]), dtype=torch.float64)
         return {"validation_loss": float(cross_entropy(logits(tune[0]), tune[1], shares)[0])}
 
-    study = Study(
+    study = MeasuredStudy(
         prepared, listed.bank, Sides(rows["train"], rows["val"], rows["test"]), validation
     )
     budget = min(len(rows["train"]), len(listed.drawn.rows))
@@ -219,23 +220,28 @@ def measure_choices(listed: Listed, given: argparse.Namespace) -> dict[str, Any]
     scores = {side: values.sum(1) for side, values in credit.items()}
     scores["test itself"] = scores.pop("test")
     flat = torch.zeros(len(pairs))
-    arms = found["arms"] = {NONE: figures(study.real_alone())}
-    arms[RANDOM] = figures(study.with_pairs(lots(flat, 1.0, given.draws), given.rule))
+
+    def with_pairs(draws: list[Rows]) -> dict[str, float]:
+        fitted = study.with_pairs(draws, given.rule)
+        return figures(study.scores(fitted), fitted.l2)
+
+    none = study.real_alone()
+    arms = found["arms"] = {NONE: figures(study.scores(none), none.l2)}
+    arms[RANDOM] = with_pairs(lots(flat, 1.0, given.draws))
     for side, how in CHOICES:
         sign = -1 if how == "worst" else 1
         draws = given.draws if SHARES[how] else 1
         drawn = lots(sign * scores[side], SHARES[how], draws)
-        arms[f"{side}, {how}"] = figures(study.with_pairs(drawn, given.rule))
+        arms[f"{side}, {how}"] = with_pairs(drawn)
     found["seconds"] = time.monotonic() - begun
     return found
 
 
-def figures(fitted: Fitted) -> dict[str, float]:
+def figures(scores: Sequence[Score], l2: float) -> dict[str, float]:
     """Means over draws, and the standard deviation of their accuracy."""
-    top1 = [score.top1 for score in fitted.scores]
+    top1 = [score.top1 for score in scores]
     spread = statistics.stdev(top1) if len(top1) > 1 else 0.0
-    scores: Sequence[Score] = fitted.scores
-    return {**mean_score(scores), "spread": spread, "draws": len(top1), "l2": fitted.l2}
+    return {**mean_score(scores), "spread": spread, "draws": len(top1), "l2": l2}
 
 
 def show(results: Mapping[str, Mapping[str, Any]], *, markdown: bool) -> None:
@@ -246,7 +252,7 @@ def show(results: Mapping[str, Mapping[str, Any]], *, markdown: bool) -> None:
         for arm in next(iter(results.values()))["arms"]:
             own = [times * one["arms"][arm][figure] for one in results.values()]
             base = [times * one["arms"][RANDOM][figure] for one in results.values()]
-            gain = Estimate.of([a - b for a, b in zip(own, base, strict=True)])
+            gain = independent([a - b for a, b in zip(own, base, strict=True)])
             rows.append([
                 arm, *(f"{value:.{decimals}f}" for value in own),
                 f"{statistics.fmean(own):.{decimals}f}",
@@ -259,7 +265,7 @@ def show(results: Mapping[str, Mapping[str, Any]], *, markdown: bool) -> None:
     rows = []
     for name in next(iter(results.values()))["correlations"]:
         own = [one["correlations"][name] for one in results.values()]
-        rows.append([name, *(f"{value:.2f}" for value in own), _plain(Estimate.of(own))])
+        rows.append([name, *(f"{value:.2f}" for value in own), _plain(independent(own))])
     print_table(
         "Rank correlation of pairs' credit within the foreground's class",
         ["between", *(f"split {s}" for s in results), "mean"], rows, markdown=markdown,

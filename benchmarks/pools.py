@@ -38,6 +38,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from draws import among, listed_pairs, random_draws
+from heads import MeasuredStudy, Scenes, differences, mean_score
 from numpy.typing import NDArray
 from tables import print_header, print_table, run
 from torch import Tensor
@@ -50,10 +52,9 @@ from l2a.machine import usable_cores
 from l2a.networks import build_network
 from l2a.signals import raise_on_sigterm
 from semantic_match.settings import MatchSettings
-from train.advice.pools import among, listed_pairs, random_draws
-from train.advice.scores import Estimate, differences, mean_score
-from train.advice.study import Fitted, Sides, Study
+from train.advice.study import Fitted, Sides
 from train.choosing import Chooser
+from train.estimates import Estimate
 from train.frozen.features import FeatureBank
 from train.opening import open_data
 from train.prepared import Matching, PreparedData
@@ -82,7 +83,7 @@ class Bench:
 
     prepared: PreparedData
     settings: FullSettings
-    study: Study
+    study: MeasuredStudy
     bank: FeatureBank
     folder: Path
     universe: int
@@ -179,8 +180,8 @@ def open_split(split: str, given: argparse.Namespace, *, scenes: bool = True) ->
     measured = None if clips is None else _scenes(clips, trunk)
     rows = prepared.rows
     sides = Sides(rows["train"], rows["val"], rows["test"])
-    near = Study(prepared, bank, sides).real_alone().l2
-    study = Study(prepared, bank, sides, measured, near)
+    near = MeasuredStudy(prepared, bank, sides).real_alone().l2
+    study = MeasuredStudy(prepared, bank, sides, measured, near)
     folder = given.out / f"split-{split}"
     return Bench(prepared, settings, study, bank, folder, given.universe, given.draws)
 
@@ -217,9 +218,10 @@ def one_split(split: str, given: argparse.Namespace) -> dict[str, Any]:
 
     def keep(name: str, fitted: Fitted) -> None:
         nonlocal begun
-        top1 = [score.top1 for score in fitted.scores]
+        scores = bench.study.scores(fitted)
+        top1 = [score.top1 for score in scores]
         found[name] = {
-            **mean_score(fitted.scores), "l2": fitted.l2, "draws": len(top1),
+            **mean_score(scores), "l2": fitted.l2, "draws": len(top1),
             "spread": statistics.stdev(top1) if len(top1) > 1 else 0.0,
             "seconds": time.monotonic() - begun,
         }  # fmt: skip
@@ -256,9 +258,7 @@ def side_by_side(splits: list[str], given: argparse.Namespace) -> None:
         sys.exit("A split failed; what it said stands above, and the same command goes on.")
 
 
-def _scenes(
-    clips: SceneClips, trunk: Any
-) -> Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]]:
+def _scenes(clips: SceneClips, trunk: Any) -> Scenes:
     asked = SceneFeatures(clips)
     asked.of(trunk)
     found = asked.of(trunk)  # what is asked for again is kept for later calls

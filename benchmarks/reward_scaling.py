@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 import torch
 from choices import Rows, beside_real, choose, credit_on, rank_agreement
+from heads import independent
 from reward_world import CLASSES, Seen, World, see
 from tables import print_header, print_table, run
 from torch import Tensor
@@ -56,8 +57,8 @@ from selector.reinforce import train_selector
 from selector.reliability import TARGET, measure_reliability
 from selector.settings import ReinforceSettings, SelectorSettings
 from semantic_match.embed import embed_classes, make_embedder
-from train.advice.scores import Estimate
 from train.environment import FrozenFeatures
+from train.estimates import Estimate
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips
 from train.frozen.head import HeadProblem, LinearHead, choose_l2
 
@@ -270,7 +271,7 @@ def clear_from(sizes: Sequence[int], gains: Sequence[Estimate]) -> int | None:
 def estimates(results: Sequence[Mapping[str, Any]], figure: str) -> list[Estimate]:
     """A figure at each size, over seeds."""
     sizes = list(results[0]["sizes"])
-    return [Estimate.of([one["sizes"][size][figure] for one in results]) for size in sizes]
+    return [independent([one["sizes"][size][figure] for one in results]) for size in sizes]
 
 
 def sentences(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -312,15 +313,15 @@ def show(results: Sequence[Mapping[str, Any]], *, markdown: bool) -> None:
     header = ["recordings", "halves", "whole", "needed", "test",
               *(f"{how}, points" for how in choices), *(f"{how}, nats" for how in choices),
               "wrong", "home"]  # fmt: skip
-    random = Estimate.of([one["random"]["top1"] for one in results])
+    random = independent([one["random"]["top1"] for one in results])
     title = (
         f"{len(results)} worlds; gains over random choices (top-1 {100 * random.mean:.1f} %), "
         "paired by world, with 1 s.e."
     )
     print_table(title, header, rows, markdown=markdown)
     yardsticks = [
-        [name, Estimate.of([one["yardsticks"][name]["top1"] for one in results]).points(),
-         Estimate.of([one["yardsticks"][name]["loss"] for one in results]).plain()]
+        [name, independent([one["yardsticks"][name]["top1"] for one in results]).points(),
+         independent([one["yardsticks"][name]["loss"] for one in results]).plain()]
         for name in results[0]["yardsticks"]
     ]  # fmt: skip
     print_table("Yardsticks", ["choice by", "points", "nats"], yardsticks, markdown=markdown)

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from heads import independent
 from tables import print_header, print_table, run
 
 from l2a.cli import main as l2a
 from l2a.errors import InputError
 from l2a.files import read_json
-from train.advice.scores import Estimate
 from train.arms import arm_title
 from train.semi_supervised.judged import auroc
 from train.video_table import read_videos_table
@@ -123,7 +123,7 @@ def differences(runs: list[Arms], first: str, second: str) -> dict[str, str]:
 
 def written(values: list[float], *, signed: bool = False, digits: int = 1) -> str:
     """Mean and standard error of it."""
-    one = Estimate.of(values)
+    one = independent(values)
     sign = "+" if signed else ""
     return f"{one.mean:{sign}.{digits}f} ± {one.error:.{digits}f}"
 

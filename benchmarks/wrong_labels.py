@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from draws import among
+from heads import MeasuredStudy, independent
 from numpy.typing import NDArray
 from pools import Bench, open_split
 from tables import print_header, print_table, run
@@ -33,9 +35,7 @@ from tables import print_header, print_table, run
 from l2a.files import read_json, write_json
 from selector.diagnosis import auroc
 from semantic_match.settings import MatchSettings
-from train.advice.pools import among
-from train.advice.scores import Estimate
-from train.advice.study import Sides, Study
+from train.advice.study import Sides
 from train.prepared import PreparedData
 from train.probe import exchange_labels
 from train.recipe import SelectorRecipe
@@ -83,7 +83,8 @@ def _by(values: VideoValues, column: NDArray[np.float64]) -> VideoValues:
 
 def _top1(bench: Bench, prepared: PreparedData, rows: NDArray[np.int64]) -> float:
     sides = Sides(rows, prepared.rows["val"], prepared.rows["test"])
-    return Study(prepared, bench.bank, sides).real_alone().scores[0].top1
+    study = MeasuredStudy(prepared, bench.bank, sides)
+    return study.scores(study.real_alone())[0].top1
 
 
 def main() -> None:
@@ -122,7 +123,7 @@ def main() -> None:
     print_table(title, ["by", "mean", "sd"], rows, markdown=given.markdown)
     rows = [["nothing", f"{100 * statistics.fmean(one['none'] for one in results):.1f}", "", ""]]
     for name in ARMS:
-        gain = Estimate.of([one[name] - one["none"] for one in results])
+        gain = independent([one[name] - one["none"] for one in results])
         hit = statistics.fmean(one[f"wrong among {name}"] for one in results)
         mean = 100 * statistics.fmean(one[name] for one in results)
         rows.append([name, f"{mean:.1f}", gain.points(), f"{hit:.0%}"])

@@ -22,7 +22,7 @@ from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from train.ablation.drawn import markdown, write_tables
 from train.ablation.plan import Plan, PlannedRun, describe, make_plan, row_arm
-from train.ablation.results import Outcome, Results, paired, read_outcome, student
+from train.ablation.results import Outcome, Results, paired, read_outcome
 from train.ablation.running import finished, one, run_all, share_masks
 from train.ablation.table import TABLES, Table, read_table, shipped
 from train.command_table import ALL_GROUPS, COMMANDS
@@ -291,18 +291,6 @@ def test_differences_are_paired_by_split_and_seed() -> None:
     assert not paired({("1", 0): 0.7, ("1", 1): 0.8}, base).is_sure
     assert math.isnan(paired({("1", 0): 0.9}, base).error)
     assert paired({("7", 7): 0.9}, base).n == 0
-
-
-def test_students_t_is_that_of_the_tables() -> None:
-    for freedom, value in {
-        1: 12.706,
-        2: 4.303,
-        10: 2.228,
-        11: 2.201,
-        20: 2.086,
-        120: 1.980,
-    }.items():
-        assert student(freedom) == pytest.approx(value, abs=0.003)
 
 
 def test_the_table_says_what_was_measured_and_what_the_paper_has(tmp_path: Path) -> None:

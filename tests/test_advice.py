@@ -38,9 +38,9 @@ from train.advice.paying import Payment, answer_pays, choose_arm, compare
 from train.advice.recommend import Known, recommend, settings_yaml
 from train.advice.reward import Agreement, answer_reward, tells
 from train.advice.scenes import HeldOutScenes
-from train.advice.scores import Estimate
 from train.advice.seeing import answer_eyes, answer_scenes
 from train.command_table import ALL_GROUPS, COMMANDS
+from train.estimates import Estimate
 from train.frozen.head import STRENGTHS, HeadProblem, choose_l2, walk_l2
 from train.prepared import PreparedData
 from train.scene_test.cast import Cast, Listed
@@ -154,24 +154,7 @@ def test_a_sample_has_each_class_and_many_recordings() -> None:
             assert len(groups) == (8 if split == "train" else 2)
 
 
-# Estimates
-
-
-def test_errors_are_over_recordings() -> None:
-    """Residuals of ±1 a recording: 2/1 · (1 + 1) / 4² = 1/4."""
-    found = Estimate.clustered(np.array([1.0, 1, 0, 0]), np.array([7, 7, 9, 9]))
-    assert (found.mean, found.error, found.freedom) == (0.5, 0.5, 1)
-    apart = Estimate.clustered(np.array([1.0, 1, 0, 0]), np.arange(4))
-    assert apart.error == pytest.approx(math.sqrt(4 / 3 * 4 * 0.25 / 16))
-
-
-def test_more_comparisons_ask_for_more() -> None:
-    found = Estimate(0.021, 0.01)
-    assert found.reach() == pytest.approx(1.96, abs=0.01)
-    assert found.reach(8) == pytest.approx(2.734, abs=0.01)  # Φ⁻¹(1 − 0.025 / 8)
-    assert found.sure(1) and not found.sure(8)
-    assert Estimate(0.0, 1.0, 9).reach() == pytest.approx(2.262, abs=0.01)  # Student's t
-    assert not Estimate(1.0, math.nan).sure(1)
+# Heads
 
 
 def test_a_strength_is_walked_to(planted: tuple[Bench, dict[str, HeldOut], Payment]) -> None:

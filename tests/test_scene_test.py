@@ -34,7 +34,6 @@ from train.opening import open_data
 from train.prepared import PreparedData
 from train.scene_test import (
     FORMS,
-    Estimate,
     NoSceneTest,
     SceneClips,
     SceneFeatures,
@@ -254,18 +253,6 @@ def test_a_video_that_leaves_changes_nothing_for_those_who_did_not_need_it() -> 
 
 
 # --- figures -----------------------------------------------------------------------------------
-
-
-def test_errors_are_over_recordings() -> None:
-    values = np.array([1, 1, 0, 0, np.nan])
-    # Residuals by recording +1 and −1: 2/1 · (1 + 1) / 4² = 1/4.
-    assert Estimate.of(values, np.array([0, 0, 1, 1, 2])) == Estimate(0.5, 0.5, 4)
-    # Each its own: 4/3 · 4 · 0.25 / 4² = 1/12.
-    found = Estimate.of(values, np.arange(5))
-    assert found.error == pytest.approx((1 / 12) ** 0.5)
-    one = Estimate.of(values[:2], np.zeros(2, np.int64))
-    assert one.mean == 1 and np.isnan(one.error)
-    assert Estimate.of(np.array([np.nan]), np.zeros(1, np.int64)).count == 0
 
 
 def test_scores_survive_json(clips: SceneClips) -> None:

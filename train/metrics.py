@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from l2a.files import atomic_write
 from l2a.text import shortened
-from train.scene_test.scores import Estimate
+from train.estimates import Estimate
 
 
 @dataclass(frozen=True)

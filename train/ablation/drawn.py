@@ -12,7 +12,8 @@ from typing import Any
 
 from l2a.files import atomic_write, write_json, write_text
 from l2a.videos import counted
-from train.ablation.results import Difference, Line, Results, student
+from train.ablation.results import Difference, Line, Results
+from train.estimates import student
 
 NAME = "ablation"
 """Of the files, before their endings."""

@@ -13,9 +13,7 @@ from l2a.files import read_json
 from l2a.pairs import read_pairs
 from train.ablation.plan import PlannedRun, row_arm
 from train.ablation.table import Row, Table
-
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantiles of Student's t for 1 to 10 degrees of freedom."""
+from train.estimates import student
 
 
 @dataclass(frozen=True)
@@ -148,21 +146,6 @@ def paired(
     found = [value - base[place] for place, value in own.items() if place in base]
     error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
     return Difference(len(found), mean(found), error)
-
-
-def student(freedom: int) -> float:
-    """How many standard errors a 95 % confidence interval reaches to each side.
-
-    Two, for many pairs; for three pairs it is more than four.
-
-    Args:
-        freedom: degrees of freedom, 1 or more: pairs less one.
-    """
-    if freedom <= len(_STUDENT):
-        return _STUDENT[freedom - 1]
-    z = 1.959964
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2  # Cornish and Fisher 1938
 
 
 def mean(numbers: Any) -> float:

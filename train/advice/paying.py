@@ -9,7 +9,7 @@ from train.advice.answers import Answer, Table, cannot_say
 from train.advice.arms import NONE, HeldOut
 from train.advice.looking import Folds
 from train.advice.scenes import HeldOutScenes
-from train.advice.scores import Estimate
+from train.estimates import Estimate
 from train.prepared import PreparedData
 
 FOREIGN = "mixed_rand"
@@ -64,12 +64,12 @@ def compare(
         if name == NONE:
             continue
         own = {
-            "top1": Estimate.clustered(arm.right - base.right, recordings),
-            "loss": Estimate.clustered(arm.losses - base.losses, recordings),
+            "top1": Estimate.of(arm.right - base.right, recordings),
+            "loss": Estimate.of(arm.losses - base.losses, recordings),
         }
         if scenes is not None:
             own |= {
-                figure: Estimate.clustered(values - base.scenes[figure], scenes.recordings(figure))
+                figure: Estimate.of(values - base.scenes[figure], scenes.recordings(figure))
                 for figure, values in arm.scenes.items()
             }
         found[name] = own

@@ -10,7 +10,7 @@ from train.advice.answers import Answer, Table, cannot_say
 from train.advice.arms import HeldOut
 from train.advice.looking import Folds
 from train.advice.scenes import HeldOutScenes
-from train.advice.scores import Estimate
+from train.estimates import Estimate
 from train.prepared import PreparedData
 from train.scene_test.scores import SAID
 
@@ -19,11 +19,11 @@ def answer_eyes(prepared: PreparedData, folds: Folds, held: HeldOut) -> Answer:
     """The accuracy of heads on real clips alone, against chance."""
     rows = folds.measured
     labels, recordings = prepared.source.labels[rows], prepared.recordings[rows]
-    top1 = Estimate.clustered(held.right, recordings)
-    loss = Estimate.clustered(held.losses, recordings)
+    top1 = Estimate.of(held.right, recordings)
+    loss = Estimate.of(held.losses, recordings)
     counts = np.bincount(labels)
     chance, largest = 1 / len(folds.classes), float(counts.max() / len(labels))
-    above = Estimate(top1.mean - max(chance, largest), top1.error, top1.freedom)
+    above = top1.above(max(chance, largest))
     verdict = (
         f"They name {top1.share()} of the clips of held-out recordings right; chance is "
         f"{100 * chance:.1f} %, the largest class alone {100 * largest:.1f} %"
@@ -32,7 +32,7 @@ def answer_eyes(prepared: PreparedData, folds: Folds, held: HeldOut) -> Answer:
         verdict += ": no difference to chance, so that nothing below says much"
     names = prepared.videos.classes
     by_class = [
-        (names[label], Estimate.clustered(held.right[labels == label],
+        (names[label], Estimate.of(held.right[labels == label],
                                           recordings[labels == label]), int(counts[label]))
         for label in folds.classes
     ]  # fmt: skip
@@ -73,18 +73,16 @@ def answer_scenes(folds: Folds, held: HeldOut, scenes: HeldOutScenes | None) -> 
             "at the masks.",
         )  # fmt: skip
     found = {
-        name: Estimate.clustered(values, scenes.recordings(name))
-        for name, values in held.scenes.items()
+        name: Estimate.of(values, scenes.recordings(name)) for name, values in held.scenes.items()
     }
     chances = {name: _chance(folds, scenes, name) for name in found}
     lines, verdict = [], "No video has both a fit actor and a fit scene."
     if alone := found.get("scene_alone"):
         chance = chances["scene_alone"]
-        more = Estimate(alone.mean - chance, alone.error, alone.freedom)
         verdict = f"The clean scene alone gives the class of {alone.share()} of the clips away"
         verdict += (
             f"; chance is {100 * chance:.1f} %."
-            if more.sure(1)
+            if alone.above(chance).sure(1)
             else f": no difference to chance, {100 * chance:.1f} %."
         )
     if (foreign := found.get("mixed_rand")) and (said := found.get(SAID)):

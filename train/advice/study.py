@@ -7,7 +7,7 @@ cost seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compositing.settings import LabelRule
-from train.advice.scores import Score
 from train.frozen.features import FeatureBank
-from train.frozen.head import HeadProblem, LinearHead, choose_l2, fit_heads, walk_l2
+from train.frozen.head import HeadProblem, LinearHead, Strength, fit_heads, walk_l2
 from train.prepared import PreparedData
 
 Rows = NDArray[np.int64]
-Scenes = Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]]
-"""Features ─► logits given, the accuracy in each form of the scene test."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,10 @@ class Fitted:
     """What became of an arm on one division of the clips.
 
     Attributes:
-        scores: one for each draw of pairs.
         l2: the strength that was chosen.
-        heads: theirs.
+        heads: one for each draw of pairs.
     """
 
-    scores: tuple[Score, ...]
     l2: float
     heads: tuple[LinearHead, ...]
 
@@ -60,31 +55,21 @@ class Study:
     """Heads on one division of the clips of a data set."""
 
     def __init__(
-        self,
-        prepared: PreparedData,
-        bank: FeatureBank,
-        sides: Sides,
-        scenes: Scenes | None = None,
-        near: float | None = None,
-        tried: int = 3,
+        self, prepared: PreparedData, bank: FeatureBank, sides: Sides, *, near: float, tried: int
     ) -> None:
         """
         Args:
             prepared, bank: the data set and the features of its clips.
-            sides: what is fitted to, and what is measured on.
-            scenes: measures a head in the scene test.
-            near: where the search for a strength begins, which then goes downhill from there
-                (`walk_l2`); without it all strengths are tried.
+            sides: what is fitted to; heads are measured by who asks for them.
+            near: where the search for a strength begins, which then goes downhill (`walk_l2`).
             tried: draws on which an arm's strength is chosen; the others are fitted with it.
         """
         self._near, self._tried = near, tried
-        self._source, self._bank, self._scenes = prepared.source, bank, scenes
+        self._source, self._bank = prepared.source, bank
         views = bank.real(sides.fit)
         self._real = views.flatten(0, 1)
         self._labels = self._one_hot(sides.fit).repeat_interleave(views.shape[1], dim=0)
         self._tune = bank.centre(sides.tune), self._one_hot(sides.tune)
-        self._measure = bank.centre(sides.measure)
-        self._truth = torch.from_numpy(self._source.labels[sides.measure])
 
     def real_alone(self) -> Fitted:
         """The head that has seen no composite."""
@@ -114,22 +99,14 @@ class Study:
         )
 
     def _fitted(self, problems: Sequence[HeadProblem]) -> Fitted:
-        tried, tune = problems[: self._tried], self._tune
-        if self._near is None:
-            strength = choose_l2(tried, *tune)
-        else:
-            strength = walk_l2(tried, *tune, self._near)
-        left = problems[len(tried) :]
-        starts = [strength.heads[0]] * len(left)
-        heads = (*strength.heads, *fit_heads(left, strength.l2, starts))
-        return Fitted(tuple(map(self._score, heads)), strength.l2, heads)
+        tried, left = problems[: self._tried], problems[self._tried :]
+        strength = self.choose(tried)
+        heads = fit_heads(left, strength.l2, [strength.heads[0]] * len(left))
+        return Fitted(strength.l2, (*strength.heads, *heads))
 
-    def _score(self, head: LinearHead) -> Score:
-        logits = head.logits(self._measure)
-        loss = torch.nn.functional.cross_entropy(logits, self._truth)
-        top1 = (logits.argmax(dim=1) == self._truth).double().mean()
-        scenes = self._scenes(head.logits) if self._scenes else {}
-        return Score(float(top1), float(loss), scenes)
+    def choose(self, problems: Sequence[HeadProblem]) -> Strength:
+        """The strength with the lowest loss on the clips to tune on."""
+        return walk_l2(problems, *self._tune, self._near)
 
     def _one_hot(self, rows: Rows) -> Tensor:
         return self._source.one_hot(rows).double()

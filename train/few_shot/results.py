@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError
+from train.estimates import student
 
 Interval = Literal["normal", "student-t"]
 
@@ -94,8 +95,6 @@ def accuracy(values: Sequence[float] | NDArray[Any], interval: Interval = "norma
     elif interval == "normal":
         reach = _NORMAL * float(of_each.std()) / math.sqrt(n)
     else:
-        from train.ablation.results import student  # which reports import too, as they do this file
-
         reach = student(n - 1) * float(of_each.std(ddof=1)) / math.sqrt(n)
     return Result(n, float(of_each.mean()), reach, interval)
 

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from train.arms import arm_title, baseline
+from train.estimates import Estimate
 from train.report.charts import scene_chart
 from train.report.films import picture_uri
 from train.report.source import Section, Source
-from train.scene_test.scores import FIGURES, GAP, Estimate
+from train.scene_test.scores import FIGURES, GAP
 from train.scene_test.stage import PICTURE
 from train.scene_test.tables import TITLES, Sample, in_percent
 

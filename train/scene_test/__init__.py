@@ -12,7 +12,6 @@ from train.scene_test.asking import SceneFeatures, logits_of, scene_features
 from train.scene_test.cast import FORMS, SCENES
 from train.scene_test.clips import NoSceneTest, SceneClips
 from train.scene_test.scores import (
-    Estimate,
     SceneScores,
     measure_scenes,
     measure_scenes_from_logits,
@@ -21,7 +20,6 @@ from train.scene_test.scores import (
 __all__ = [
     "FORMS",
     "SCENES",
-    "Estimate",
     "NoSceneTest",
     "SceneClips",
     "SceneFeatures",

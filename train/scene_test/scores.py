@@ -1,13 +1,11 @@
 """What a classifier comes to in each form of the test clips, with its uncertainty.
 
-Accuracies are means over actors: of an actor's scenes the share that is right counts. Clips of one
-recording look alike, so that errors are computed over recordings (a cluster-robust standard error),
-not over clips.
+Accuracies are means over actors: of an actor's scenes the share that is right counts. Errors are
+computed over recordings.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.estimates import Estimate, number, plain
 from train.scene_test.asking import Answer, answers
 from train.scene_test.cast import FORMS
 from train.scene_test.clips import SceneClips
@@ -27,48 +26,6 @@ GAP = "background_gap"
 """mixed_same − mixed_rand, over the actors that have both (Xiao et al. 2020, Sec. 3)."""
 FIGURES = (*FORMS[:3], SAID, *FORMS[3:], GAP)
 """All that is measured, in the order of the table."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over actors.
-
-    Attributes:
-        mean: share or difference of shares; NaN where there is nothing to average.
-        error: its standard error over recordings; NaN for fewer than two.
-        count: actors.
-    """
-
-    mean: float
-    error: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Values, recordings: NDArray[np.int64]) -> Estimate:
-        """Mean of values [n] that are not NaN, and its error, clusters being recordings [n].
-
-        With residuals summed by recording, e_g: error² = G / (G − 1) · Σ e_g² / n².
-        """
-        there = ~np.isnan(values)
-        found, groups = values[there], recordings[there]
-        if len(found) == 0:
-            return cls(math.nan, math.nan, 0)
-        mean = float(found.mean())
-        _, group = np.unique(groups, return_inverse=True)
-        sums = np.bincount(group, weights=found - mean)
-        if len(sums) < 2:
-            return cls(mean, math.nan, len(found))
-        spread = float(np.sum(sums**2)) * len(sums) / (len(sums) - 1)
-        return cls(mean, math.sqrt(spread) / len(found), len(found))
-
-    def to_json(self) -> dict[str, float | int | None]:
-        """Plain values; None for NaN."""
-        return {"mean": _plain(self.mean), "error": _plain(self.error), "count": self.count}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Estimate:
-        """What `to_json` gave."""
-        return cls(_number(value["mean"]), _number(value["error"]), value["count"])
 
 
 @dataclass(frozen=True)
@@ -106,21 +63,21 @@ class SceneScores:
 
     def summary(self) -> dict[str, dict[str, float | int | None]]:
         """Figure ─► mean, error and count of actors."""
-        return {figure: self.estimate(figure).to_json() for figure in FIGURES}
+        return {figure: with_count(self.estimate(figure)) for figure in FIGURES}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the summary first, for readers; then each actor's."""
         return {
             "summary": self.summary(),
             "recordings": self.recordings.tolist(),
-            "values": {key: [_plain(value) for value in row] for key, row in self.values.items()},
+            "values": {key: [plain(value) for value in row] for key, row in self.values.items()},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SceneScores:
         """What `to_json` gave."""
         values = {
-            key: np.array([_number(one) for one in row], np.float64)
+            key: np.array([number(one) for one in row], np.float64)
             for key, row in value["values"].items()
         }
         return cls(values, np.array(value["recordings"], np.int64))
@@ -160,9 +117,6 @@ def _by_actor(right: NDArray[np.bool_], actor: NDArray[np.int64], clips: SceneCl
     return np.divide(hits, total, out=np.full(count, np.nan), where=total > 0)
 
 
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 6)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def with_count(estimate: Estimate) -> dict[str, float | int | None]:
+    """An estimate as plain values, with its number of actors."""
+    return estimate.to_json() | {"count": estimate.count}

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from train.arms import baseline
+from train.estimates import Estimate
 from train.scene_test.cast import SCENES
 from train.scene_test.clips import SceneClips
-from train.scene_test.scores import FIGURES, Estimate, SceneScores
+from train.scene_test.scores import FIGURES, SceneScores, with_count
 
 TITLES: Mapping[str, str] = {
     "real": "real", "mixed_same": "mixed-same", "mixed_rand": "mixed-rand",
@@ -117,7 +118,7 @@ def metrics_of(scores: Mapping[str, Sequence[SceneScores]]) -> dict[str, dict[st
     difference to the one that others are compared to."""
     kept: dict[str, dict[str, Any]] = {}
     for name, figures, is_change in arm_rows(scores):
-        plain = {figure: estimate.to_json() for figure, estimate in figures.items()}
+        plain = {figure: with_count(estimate) for figure, estimate in figures.items()}
         if is_change:
             kept[name]["change"] = plain
         else:
