@@ -28,7 +28,7 @@ from train.batches import ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
 from train.opening import Opened
 from train.prepared import PreparedData
-from train.scene_test.cast import FORMS, Cast, Company, draw_cast
+from train.scene_test.cast import FOREIGN, FORMS, Cast, Company, draw_cast
 from train.settings.full import RunSettings
 
 FOLDER = "scene_test"
@@ -139,7 +139,7 @@ class SceneClips:
         labels = self.source.one_hot(pairs[:, 0])
         if form == "real":
             return self.source.real(pairs[:, 0])
-        if form in ("mixed_same", "mixed_rand"):
+        if form in ("mixed_same", FOREIGN):
             return ClipBatch(self.source.composites(pairs).clips, labels)
         make = self._scene if form == "scene_alone" else self._actor
         made = np.stack([make(int(row)) for row in pairs[:, 0]])
