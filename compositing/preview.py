@@ -111,7 +111,7 @@ class PairPreview:
 def pick_evenly_by_class(videos: Iterable[Video], count: int) -> list[Video]:
     """At most `count` videos, as many of each class as of any other, or as there are.
 
-    Where there are more classes than `count`, every so-manieth has one. Within a class they lie
+    Where there are more classes than `count`, every k-th has one. Within a class they lie
     evenly in the order of ids, so that they come from different recordings. The same videos give
     the same choice.
     """

@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             reason = str(error).partition("\n")[0].rstrip(". ")[:200]
             LOGGER.error(
-                f"The memory does not suffice ({reason or 'MemoryError'}); fewer --workers, and a "
-                "smaller --micro-batch or --batch-size where the command has them, take less."
+                f"Out of memory: {reason or 'MemoryError'}; fewer --workers, and a smaller "
+                "--micro-batch or --batch-size where the command has them, take less."
             )
             return 1
         finally:

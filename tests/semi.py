@@ -36,7 +36,7 @@ def micro(seed: int = 0, *, normalised: bool = False) -> VideoNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = VideoNetwork("micro", MicroTrunk(normalised), CLASSES)
-        # Some of its guesses shall be sure.
+        # Some of its guesses must be sure.
         nn.init.normal_(network.head.weight, std=3)
     return network.train()
 

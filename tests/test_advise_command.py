@@ -64,7 +64,7 @@ def test_no_test_video_is_read(advised: Path) -> None:
     assert not any(Path(test).name in id_ for id_ in ids for test in tests)
 
 
-def test_the_page_is_whole_in_itself(advised: Path) -> None:
+def test_the_page_is_self_contained(advised: Path) -> None:
     page = (advised / "out" / "advice.html").read_text(encoding="utf-8")
     for question in QUESTIONS.values():
         assert question in page

@@ -196,7 +196,7 @@ def test_a_command_that_runs_out_of_memory_says_so(
     monkeypatch.setattr("l2a.cli._run", no_memory)
     assert main(["train"]) == 1
     said = capsys.readouterr().err
-    assert "The memory does not suffice (CUDA out of memory. Tried to allocate 2 GiB)" in said
+    assert "Out of memory: CUDA out of memory. Tried to allocate 2 GiB; fewer" in said
     assert "a smaller --micro-batch or --batch-size" in said
 
 

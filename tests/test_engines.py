@@ -215,8 +215,8 @@ def test_errors_of_networks_arrive_as_themselves(
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (8, r"memory of cuda:3 .* 8 frames at once; give a smaller --frames-at-once, such as 4\.$"),
-        (1, r"memory of cuda:3 .* one frame .*--max-side, or --devices cpu\.$"),
+        (8, r"memory: cuda:3 .* 8 frames at once; give a smaller --frames-at-once, such as 4\.$"),
+        (1, r"memory: cuda:3 .* one frame .*--max-side, or --devices cpu\.$"),
     ],
 )
 def test_a_gpu_that_is_too_small_is_one_sentence(frames: int, message: str) -> None:

@@ -141,7 +141,7 @@ class Chooser:
     def draws(
         self, count: int, trained: SelectorWithTrunk | None = None
     ) -> list[NDArray[np.int64]]:
-        """Independent choices under the budget, for an evaluation that shall not hang on one.
+        """Independent choices under the budget, for an evaluation that must not hang on one.
 
         Args:
             count: how many. The first is that of `best`, or of `at_random`; each follows from the

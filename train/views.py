@@ -161,7 +161,7 @@ def predict_views(
     """Ask a network about every view of each video; views of a few videos are in memory at a time.
 
     Args:
-        network: where it shall run.
+        network: where it is to run.
         videos: in the order wanted.
         read: how their views are made.
         engine: distributes the decoding.

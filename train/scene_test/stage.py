@@ -165,7 +165,7 @@ def scene_test_of_one(
         run: gets the files.
         apart: of `open_tested`.
         composite: how the mixed forms are composited.
-        network: the classifier, where it shall run.
+        network: the classifier, where it is to run.
         card: what its file says of it: classes and clips.
 
     Returns:
