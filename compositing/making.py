@@ -8,10 +8,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compositing.engines import Engine, Infer
+from compositing.engines.base import Engine, Infer
 from compositing.engines.local import HERE
 from compositing.failures import Failure, attempt, refuse_if_all
-from compositing.inpainters import HostedInpainter, Inpainter, make_inpainter
+from compositing.inpainters import make_inpainter
+from compositing.inpainters.base import HostedInpainter, Inpainter
 from compositing.layers import DamagedLayers, LayerStore, Progress
 from compositing.networks import is_network, to_device
 from compositing.records import (

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from compositing.composite import make_composite
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.engines.local import HERE
 from compositing.layers import Layers, LayerSource, PrepareReport
 from compositing.making import LayerMaker

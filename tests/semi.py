@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch
 from train.objectives.table import DISTILLED, OBJECTIVES, Method
 from train.semi_supervised.batches import SemiBatch

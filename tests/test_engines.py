@@ -33,11 +33,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.engines import HostDied, as_network_task, local, make_engine
+from compositing.engines import local, make_engine
+from compositing.engines.base import HostDied, as_network_task
 from compositing.engines.hosts import HostClient, Hosts
 from compositing.engines.local import LocalEngine, map_in_order
 from compositing.engines.results import network_result, unpacked
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.settings import EngineSettings, PrepareSettings

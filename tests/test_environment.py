@@ -13,7 +13,8 @@ from banks import make_source
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import Trunk, VideoNetwork, build_trunk
+from l2a.networks import VideoNetwork, build_trunk
+from l2a.trunk import Trunk
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import TrainedTrunk, train_selector

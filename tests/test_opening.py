@@ -17,7 +17,8 @@ from l2a.errors import InputError, UnreadableVideo
 from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
 from l2a.media import Frames, read_frames
-from l2a.networks import build_trunk, trunk_checksum
+from l2a.networks import build_trunk
+from l2a.trunk import trunk_checksum
 from l2a.videos import Skipped, VideoSet
 from train.features import all_features
 from train.opening import BANK_RECORD, Opened, open_data, open_store, refuse_in_data

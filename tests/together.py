@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 import train.trainer
 from l2a.checkpoints import save_tensors
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch
 from train.distributed import rank, run_together, world
 from train.frozen.features import FeatureBank

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from compositing.bank import fill_bank
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.pictures import GAP, INK, LINE, PAPER, evenly, font, outlined, plain, truncated
 from compositing.preview import pick_evenly_by_class

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError

@@ -14,7 +14,8 @@ from torch import Tensor
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.errors import InputError
-from l2a.networks import Trunk, VideoNetwork, build_network
+from l2a.networks import VideoNetwork, build_network
+from l2a.trunk import Trunk
 from train.batches import ClipSource
 from train.loading import prefetch
 from train.settings.full import ClassifierSettings

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from selector.agreement import label_agreement
 from selector.network import SelectorConfig
 from train.frozen.features import FeatureBank

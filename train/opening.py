@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.layers import LayerRecord
 from compositing.making import LayerMaker
 from compositing.records import unfit_counts

@@ -20,8 +20,9 @@ from l2a.devices import pick_device
 from l2a.errors import L2AError
 from l2a.files import write_json
 from l2a.logs import say
-from l2a.networks import Trunk, VideoNetwork, build_network
+from l2a.networks import VideoNetwork, build_network
 from l2a.progress import progress
+from l2a.trunk import Trunk
 from l2a.turns import in_turns
 from selector.checkpoint import CARD_NAME, save_selector
 from selector.environment import Environment

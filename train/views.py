@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.failures import Failure, attempt, refuse_if_all
 from compositing.layers import Progress
 from l2a.errors import InputError

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from compositing.engines import Item, NetworkTask, Result, as_network_task
+from compositing.engines.base import Item, NetworkTask, Result, as_network_task
 from compositing.engines.results import network_result, packed, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError, L2AError

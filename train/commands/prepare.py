@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.preview import preview_layers, preview_lines
 from compositing.records import unfit_rows

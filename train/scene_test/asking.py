@@ -16,8 +16,9 @@ from torch import Tensor
 
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.files import fingerprint
-from l2a.networks import Trunk, VideoNetwork, trunk_checksum
+from l2a.networks import VideoNetwork
 from l2a.progress import progress
+from l2a.trunk import Trunk, trunk_checksum
 from train.classifier import ask
 from train.loading import prefetch
 from train.scene_test.clips import SceneClips

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.pair import Side, composite_pair
 from compositing.placement import Window

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch, ClipSource
 from train.distributed import alone
 from train.frozen.features import FeatureBank
