@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from selector.settings import RankSettings
 from semantic_match.listed import ListedPool
 from semantic_match.settings import MatchSettings
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.prepared import Matching, PreparedData, build_matching
 
 Rows = NDArray[np.int64]
@@ -22,7 +22,7 @@ def listed_pairs(
     """At most `size` pairs of a pool, drawn under the caps: int64 `[n, 2]`."""
     matching = build_matching(prepared, match)
     count = min(size, len(matching.pool))
-    return Chooser(prepared, matching, rank, count, seed).at_random()
+    return PairChooser(prepared, matching, rank, count, seed).at_random()
 
 
 def among(prepared: PreparedData, match: MatchSettings, pairs: Rows) -> Matching:
@@ -42,4 +42,6 @@ def random_draws(
 ) -> list[Rows]:
     """Independent draws of `budget` pairs of a pool under the caps: int64 `[budget, 2]` each."""
     budget = min(budget, len(matching.pool))
-    return [Chooser(prepared, matching, rank, budget, draw).at_random() for draw in range(draws)]
+    return [
+        PairChooser(prepared, matching, rank, budget, draw).at_random() for draw in range(draws)
+    ]

@@ -53,7 +53,7 @@ from l2a.networks import build_network
 from l2a.signals import raise_on_sigterm
 from semantic_match.settings import MatchSettings
 from train.advice.study import Fitted, Sides
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.estimates import Estimate
 from train.frozen.features import FeatureBank
 from train.opening import open_data
@@ -127,7 +127,7 @@ class Bench:
         for choice, sharpness, draws in (("half", "half", self.draws), ("selected", "best", 1)):
             if choice in choices:
                 rank = replace(settings.rank, sharpness=sharpness)
-                chooser = Chooser(prepared, matching, rank, len(prepared.rows["train"]), 0)
+                chooser = PairChooser(prepared, matching, rank, len(prepared.rows["train"]), 0)
                 pairs = chooser.draws(draws, trained)
                 yield arm_name(pool, rule, choice, folds), self.study.with_pairs(pairs, rule)
 

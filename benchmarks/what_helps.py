@@ -41,7 +41,7 @@ from l2a.formats import DataSettings
 from l2a.runs import Run
 from semantic_match.settings import MatchSettings
 from train.arms import ArmPlan, split_entry
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.opening import open_data, open_videos
 from train.prepared import PreparedData, build_matching
 from train.recipe import SelectorRecipe
@@ -120,7 +120,7 @@ def chosen_pairs(
     """The pairs of the arms with composites, the Selector trained where it is not yet."""
     budget, seed = settings.stage_two.budget or len(prepared.rows["train"]), settings.run.seed
     matched, anything = (
-        Chooser(prepared, build_matching(prepared, match), settings.rank, budget, seed)
+        PairChooser(prepared, build_matching(prepared, match), settings.rank, budget, seed)
         for match in (settings.match, MatchSettings(matches="all"))
     )
     trained = run_stage_one(

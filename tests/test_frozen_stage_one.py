@@ -24,7 +24,7 @@ from selector.checkpoint import load_selector
 from selector.reliability import Reliability
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.frozen.environment import FrozenEnvironment
 from train.opening import open_data
 from train.origin import Origin
@@ -185,9 +185,9 @@ def test_one_clip_of_each_recording_comes_before_a_second_one(world: World) -> N
 # Choosing.
 
 
-def chooser(world: World, sharpness: str, seed: int = 0) -> Chooser:
+def chooser(world: World, sharpness: str, seed: int = 0) -> PairChooser:
     rank = RankSettings(sharpness=sharpness)
-    return Chooser(*world, rank, 8, seed)
+    return PairChooser(*world, rank, 8, seed)
 
 
 def reliable(trained: SelectorWithTrunk, halves: float | None) -> SelectorWithTrunk:

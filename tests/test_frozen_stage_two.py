@@ -22,7 +22,7 @@ from l2a.errors import InputError
 from train.arms import ArmPlan
 from train.classifier import load_classifier, predict
 from train.frozen import stage_two
-from train.frozen.draws import ChosenPairs
+from train.frozen.draws import ArmPairs
 from train.frozen.features import FeatureBank
 from train.frozen.head import HEADS_FILE, load_heads
 from train.frozen.stage_two import (
@@ -170,13 +170,13 @@ def test_what_does_not_go_together_is_said(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
-    def sharp(share: float) -> ChosenPairs:
+    def sharp(share: float) -> ArmPairs:
         chooser: Any = SimpleNamespace(
             draws=lambda count, trained=None: [(trained, draw) for draw in range(count)],
             sharpness=lambda trained: SimpleNamespace(share=share),
         )
         chooser.without = lambda rows: chooser
-        return ChosenPairs(
+        return ArmPairs(
             {"selector": PAIRS[0], "random": PAIRS[1]}, chooser, {"selector": cast(Any, str)}
         )
 
@@ -185,7 +185,7 @@ def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
     assert sharp(0).draws("selector", 3)[0] is PAIRS[0]
     assert len(sharp(0).draws("selector", 3)) == 1
     assert sharp(0.5).draws("selector", 3) == [("", 0), ("", 1), ("", 2)]
-    assert ChosenPairs({}).draws("none", 3) == (NO_PAIRS,)
+    assert ArmPairs({}).draws("none", 3) == (NO_PAIRS,)
 
 
 def test_the_table_gives_spread_and_standard_error_by_hand() -> None:

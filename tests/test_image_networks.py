@@ -28,7 +28,7 @@ from l2a.settings import ClipSettings
 from selector.checkpoint import load_selector
 from train.classifier import load_classifier, save_classifier
 from train.settings.full import ClassifierSettings, StageOneSettings
-from train.two_stage import check_networks
+from train.stages import check_networks
 
 
 class Brightness(nn.Module):

@@ -21,7 +21,7 @@ from selector.card import SelectorCard
 from selector.checkpoint import load_selector, save_selector
 from selector.network import SelectorConfig, new_selector
 from semantic_match.embed import make_embedder
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.environment import CompositingEnvironment
 from train.report.choice import stage_one
 from train.transfer import Reuse, refuse_unused
@@ -97,7 +97,7 @@ def test_choosing_and_exporting_in_one_call_and_never_twice(
     def never(*args: object) -> None:
         raise AssertionError("chosen twice")
 
-    monkeypatch.setattr("train.choosing.Chooser.best", never)
+    monkeypatch.setattr("train.choosing.PairChooser.best", never)
     assert main(call) == 0
     assert "0 clips made, 3 reused" in capsys.readouterr().out
     # Another encoding of the same pairs is another export, and no other choice.
@@ -319,7 +319,7 @@ def test_the_report_says_whether_a_given_selector_was_used(
 def test_a_choice_that_drops_all_pairs_says_how_to_go_on(tmp_path: Path) -> None:
     prepared = SimpleNamespace(again="another --out and --layers L --bank B")
     matching = SimpleNamespace(without=lambda dropped, prepared: SimpleNamespace(pool=()))
-    chooser = object.__new__(Chooser)
+    chooser = object.__new__(PairChooser)
     for name, value in (("prepared", prepared), ("matching", matching), ("drop_real", 0.5)):
         object.__setattr__(chooser, name, value)
     (tmp_path / "selector").mkdir()

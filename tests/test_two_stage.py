@@ -120,7 +120,7 @@ def test_the_same_command_again_does_nothing_twice(
     def never(*given: object, **named: object) -> None:
         raise AssertionError("it is done already")
 
-    for name in ("choosing.select_drawn", "two_stage.run_stage_one", "stage_two.Trainer",
+    for name in ("choosing.select_drawn", "selecting.run_stage_one", "stage_two.Trainer",
                  "stage_one.Trainer", "frozen.features.FeatureBank.of"):  # fmt: skip
         monkeypatch.setattr(f"train.{name}", never)
     before, pairs = result(run), (run / "pairs.parquet").stat().st_mtime_ns

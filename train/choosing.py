@@ -23,7 +23,7 @@ from selector.score import StoredScorer
 from selector.settings import RankSettings
 from selector.sharpness import Sharpness, resolve_sharpness, score_all, select_drawn
 from train.prepared import Matching, PreparedData
-from train.records import Choice
+from train.records import ScoredChoice
 from train.trained_selector import SelectorWithTrunk
 from train.video_values import keep_values
 
@@ -36,7 +36,7 @@ _AT_RANDOM, _OF_SELECTOR = 3, 7
 
 
 @dataclass(frozen=True)
-class Chooser:
+class PairChooser:
     """Chooses pairs of one pool under one budget.
 
     Attributes:
@@ -61,7 +61,7 @@ class Chooser:
     def __post_init__(self) -> None:
         self.prepared.refuse_others(self.matching.rows)
 
-    def valued(self, path: Path, trained: SelectorWithTrunk, probe: float) -> Chooser:
+    def valued(self, path: Path, trained: SelectorWithTrunk, probe: float) -> PairChooser:
         """Value the training videos, write the table of it to `path`, and leave out those worth
         least, if asked to.
 
@@ -81,7 +81,7 @@ class Chooser:
         )
         return self.without(dropped, path.with_name("selector"))
 
-    def without(self, dropped: NDArray[np.int64], selector: Path | None = None) -> Chooser:
+    def without(self, dropped: NDArray[np.int64], selector: Path | None = None) -> PairChooser:
         """What chooses from the other videos, as many pairs as their pool allows.
 
         Args:
@@ -103,7 +103,7 @@ class Chooser:
             )
         return replace(self, matching=kept, budget=min(self.budget, len(kept.pool)))
 
-    def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> Choice:
+    def best(self, trained: SelectorWithTrunk, engine: EngineSettings) -> ScoredChoice:
         """The best pairs of the pool, or some drawn from the better ones, and some to spare.
 
         Besides them some pairs of the whole pool, so that one sees what the chosen ones stand out
@@ -127,7 +127,7 @@ class Chooser:
             )
         say(describe(selection, self.prepared.videos.classes))
         sample, logits = self._sample(trained, features, labels)
-        return Choice(selection, sample, logits, sharpness)
+        return ScoredChoice(selection, sample, logits, sharpness)
 
     def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
         """How sharp a choice by this Selector is."""

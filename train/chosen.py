@@ -22,7 +22,7 @@ from train.settings.full import RunSettings
 
 
 @dataclass(frozen=True)
-class Chosen:
+class OpenedPairs:
     """The pairs of a file, and what compositing them takes.
 
     Attributes:
@@ -93,7 +93,7 @@ def open_chosen(
     prepare: PrepareSettings,
     engine: EngineSettings,
     run: RunSettings,
-) -> Chosen:
+) -> OpenedPairs:
     """Read a pairs file and the data set that it was chosen from, and find the layers.
 
     Args:
@@ -123,7 +123,7 @@ def open_chosen(
     places = *stores, out.with_name(out.name + "-layers")
     store = open_store(found, run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
     meta = {**meta, "seed": run.seed}
-    return Chosen(rows, meta, videos, found.classes, store, make_engine(engine))
+    return OpenedPairs(rows, meta, videos, found.classes, store, make_engine(engine))
 
 
 def _run_of(pairs: Path) -> tuple[Path, list[Path]]:

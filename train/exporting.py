@@ -19,9 +19,9 @@ from l2a.progress import progress
 from l2a.runs import Run
 from l2a.settings import about, speed_only
 from l2a.videos import Video
-from train.chosen import Chosen, open_chosen
+from train.chosen import OpenedPairs, open_chosen
 from train.opening import open_store
-from train.reuse import select
+from train.selecting import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
 from train.video_table import VIDEOS, dropped_videos
@@ -123,7 +123,7 @@ def check_out(data: Path, out: Path) -> None:
     refuse_foreign(out)
 
 
-def _opened(data: Path, pairs: Path, out: Path, settings: FullSettings) -> Chosen:
+def _opened(data: Path, pairs: Path, out: Path, settings: FullSettings) -> OpenedPairs:
     return open_chosen(
         data, pairs, out, settings.data, settings.prepare, settings.engine, settings.run
     )
@@ -171,7 +171,7 @@ def chooser(pairs: Path) -> str:
 class _Preparing:
     """Makes layers for an export, each video once; knows which can have none."""
 
-    chosen: Chosen
+    chosen: OpenedPairs
     seen: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
 

@@ -36,7 +36,7 @@ POOL_SAMPLE = "pool_sample.parquet"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ScoredChoice:
     """What a Selector chose, and what it chose from.
 
     Attributes:
@@ -52,7 +52,9 @@ class Choice:
     sharpness: Sharpness
 
 
-def write_selection(path: Path, choice: Choice, prepared: PreparedData, origin: Origin) -> None:
+def write_selection(
+    path: Path, choice: ScoredChoice, prepared: PreparedData, origin: Origin
+) -> None:
     """Write chosen pairs and spare ones, best first, with the settings that an export needs.
 
     Beside them goes `POOL_SAMPLE`, a file of the same kind with the sample of the pool.

@@ -21,8 +21,9 @@ from train.opening import hold_to_data
 from train.scene_test.clips import NoSceneTest, SceneClips, open_apart
 from train.scene_test.stage import wants_scene_test
 from train.settings.full import FullSettings
+from train.stages import prepare_run
 from train.transfer import NOT_REUSED
-from train.two_stage import open_training, prepare_run
+from train.two_stage import open_training
 
 
 def sharing(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:

@@ -23,7 +23,7 @@ from train.arms import PRETRAINED, plan_arms
 from train.command_table import ALL_GROUPS
 from train.frozen.stage_two import check_frozen
 from train.settings.full import FullSettings
-from train.two_stage import check_matches, check_networks
+from train.stages import check_matches, check_networks
 
 COMMAND = "ablate"
 LAYERS, BANK, MASKS = "layers", "bank", "masks"

@@ -37,7 +37,7 @@ from train.scene_test.clips import SceneClips
 from train.settings.advice import AdviceSettings, EyesSettings
 from train.settings.frozen import FrozenSettings
 from train.settings.full import RunSettings
-from train.two_stage import prepare_run
+from train.stages import prepare_run
 
 NAME = "advice"
 COMMAND = "advise"

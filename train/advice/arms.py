@@ -27,7 +27,7 @@ from semantic_match.settings import MatchSettings
 from train.advice.looking import Folds
 from train.advice.scenes import HeldOutScenes
 from train.advice.study import Fitted, Study
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.frozen.features import FeatureBank
 from train.prepared import Matching, PreparedData, build_matching
 
@@ -115,7 +115,7 @@ def _of_any_classes(name: str) -> bool:
 
 def _drawn(prepared: PreparedData, matching: Matching, size: int, seed: int) -> Rows:
     count = min(size, len(matching.pool))
-    return Chooser(prepared, matching, RankSettings(), count, seed).at_random()
+    return PairChooser(prepared, matching, RankSettings(), count, seed).at_random()
 
 
 def _allowed(prepared: PreparedData, matching: Matching, pairs: Rows) -> Rows:
@@ -235,7 +235,7 @@ class Bench:
             return study.real_alone()
         matching = arm.pool.within(fit)
         budget = min(len(fit), _MOST, math.ceil(_SPARED * len(matching.pool)))
-        chooser = Chooser(self.prepared, matching, RankSettings(), budget, self.seed)
+        chooser = PairChooser(self.prepared, matching, RankSettings(), budget, self.seed)
         return study.with_pairs(chooser.draws(self.draws), arm.rule)
 
     def _measured(self, fitted: Fitted, fold: int) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from l2a.arguments import Arguments
 from l2a.options import Data, FromClassifier, Out
 from train.commands import show
-from train.reuse import evaluate
+from train.evaluating import evaluate
 from train.settings.full import FullSettings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from l2a.arguments import Arguments
 from l2a.options import Data, NeedsSelector, Out
 from train.commands import show
-from train.reuse import select
+from train.selecting import select
 from train.settings.full import FullSettings
 from train.transfer import Reuse
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from train.choosing import Chooser
+from train.choosing import PairChooser
 from train.mix import NO_PAIRS
 from train.trained_selector import SelectorWithTrunk
 
 
 @dataclass(frozen=True)
-class ChosenPairs:
+class ArmPairs:
     """The pairs of a run's arms.
 
     Attributes:
@@ -25,7 +25,7 @@ class ChosenPairs:
     """
 
     first: Mapping[str, NDArray[np.int64]]
-    chooser: Chooser | None = None
+    chooser: PairChooser | None = None
     trained: Mapping[str, Callable[[], SelectorWithTrunk]] = field(default_factory=dict)
     dropped: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
 

@@ -1,4 +1,4 @@
-"""What is done with what `l2a train` left: a Selector on other data, a classifier measured."""
+"""`l2a evaluate`: a classifier that `l2a train` left, measured on one split of a data set."""
 
 from __future__ import annotations
 
@@ -18,63 +18,12 @@ from l2a.networks import VideoNetwork
 from l2a.options import FromClassifier
 from l2a.progress import progress
 from l2a.runs import Run
-from semantic_match.embed import make_embedder
-from train.choosing import Chooser, resolve_budget
 from train.classifier import load_classifier, predict
-from train.frozen.crossfit import refuse_few_recordings
 from train.metrics import Metrics, draw_confusion, measure
-from train.opening import Opened, hold_to_data, open_data
-from train.origin import Origin
-from train.recipe import SelectorRecipe
+from train.opening import Opened, open_data
 from train.scene_test.stage import open_tested, refuse_other_split, scene_test_of_one
 from train.settings.full import FullSettings
-from train.transfer import Reuse, open_selector
-from train.two_stage import check_matches, check_networks, choose_run, match_run, prepare_run
 from train.views import ReadViews, Viewed, Views, predict_views
-
-
-def select(data: Path, out: Path, reuse: Reuse, settings: FullSettings) -> Path:
-    """Choose the best pairs of a data set with a Selector that was trained before.
-
-    The data set may have other classes, and another number of them. What an earlier call with the
-    same settings has chosen is not chosen again.
-
-    Args:
-        data: the data set's folder.
-        out: the run folder; it gets pairs.parquet and pictures, and with fine-tuning selector/.
-        reuse: the Selector, and whether to train it further before it chooses.
-        settings: clip geometry and embedder must be the Selector's.
-
-    Returns:
-        The path of pairs.parquet.
-
-    Raises:
-        InputError: the settings, the data or the Selector are wrong, or do not go together.
-        L2AError: the work failed.
-    """
-    pick_device(settings.classifier.device)
-    if reuse.finetune:
-        check_networks(settings.classifier, settings.stage_one)
-    make_embedder(settings.match.embedder)
-    opened = open_data(data, out, settings.data, settings.prepare, settings.engine, settings.run)
-    recipe = SelectorRecipe.of(settings)
-    reused = open_selector(
-        reuse, recipe, settings.clips, settings.match.embedder, opened.videos.classes
-    )
-    settings = replace(settings, selector=reused.settings, prepare=opened.store.settings)
-    check_matches(opened.videos, settings.match)
-    if reuse.finetune:
-        refuse_few_recordings(opened.videos, settings.stage_one.reward_folds)
-    run = Run.open(out, "select", settings.groups(), {"data": data, **reused.facts})
-    hold_to_data(run, opened)
-    prepared = prepare_run(run, opened, settings.clips, settings.composite)
-    matching = match_run(run, prepared, settings.match)
-    budget = resolve_budget(settings.stage_two.budget, prepared, matching)
-    run.fix_settings()
-    chooser = Chooser(prepared, matching, settings.rank, budget, settings.run.seed)
-    further = SelectorRecipe.of(settings) if reuse.finetune else None
-    choose_run(run, chooser, Origin.of(settings, data), settings.engine, reused.trained, further)
-    return run.path("pairs.parquet")
 
 
 @dataclass(frozen=True)
