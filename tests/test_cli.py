@@ -385,6 +385,7 @@ def test_the_demo_is_a_training_on_generated_videos_and_one_seed_decides_both(
     "words",
     [
         "train",
+        "ablate",
         "prepare",
         "advise --network tiny3d --weights null",
         "preview --augment videomix",

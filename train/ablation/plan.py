@@ -22,6 +22,7 @@ from train.ablation.table import Row, Table
 from train.arms import PRETRAINED, plan_arms
 from train.command_table import ALL_GROUPS
 from train.frozen.stage_two import check_frozen
+from train.opening import refuse_in_data
 from train.settings.full import FullSettings
 from train.stages import check_matches, check_networks
 
@@ -101,13 +102,15 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
 
     Raises:
         InputError: a row sets what it cannot, two rows are the same, a back end or its weights are
-            not there, the data set does not have a split, or has the same in two.
+            not there, the data set does not have a split, or has the same in two, or would be
+            written to.
     """
     data, out = arguments[Data].data, arguments[Out].out
     wanted, base = arguments[AblationSettings], FullSettings.of(arguments)
     splits = [str(number) for number in wanted.splits or ()] or [base.data.split]
     seeds = list(wanted.seeds or (base.run.seed,))
     videos = read_splits(data, base.data, splits)
+    refuse_in_data(videos[0], out=out, layers=base.run.layers, bank=base.run.bank)
     prepare = resolve_segmenter(
         base.prepare, videos[0].of_split("train"), base.engine, _made_before(base, out)
     )  # fmt: skip
