@@ -19,6 +19,7 @@ from compositing.layers import LayerStore
 from l2a.augment import make_augmentation
 from l2a.cli import main
 from l2a.errors import InputError
+from train.accuracy import Arm, table
 from train.arms import ArmPlan
 from train.classifier import load_classifier, predict
 from train.frozen import stage_two
@@ -36,7 +37,6 @@ from train.mix import NO_PAIRS
 from train.prepared import PreparedData
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, table_of_draws
 
 PAIRS = [np.array([[0, 1], [3, 4], [6, 2]]), np.array([[1, 0], [5, 4], [8, 2]])]
 
@@ -191,7 +191,7 @@ def test_pairs_are_drawn_anew_where_the_choice_draws() -> None:
 def test_the_table_gives_spread_and_standard_error_by_hand() -> None:
     draws = tuple({"top1": top1, "loss": 2.0} for top1 in (0.5, 0.7, 0.5, 0.7))
     arms = [Arm("random", draws, 0.1), Arm("none", ({"top1": 0.4, "loss": 1.5},), 0.1)]
-    lines = table_of_draws(arms, clips=100).splitlines()
+    lines = table(arms, clips=100).splitlines()
     assert lines[0].split() == ["top-1", "sd", "se", "gain", "loss", "draws"]
     assert lines[1].split() == ["random", "pairs", "60.0%", "11.5", "5.8", "+20.0", "2.000", "4"]
     assert lines[2].split() == ["no", "composites", "40.0%", "-", "-", "1.500", "1"]
@@ -199,7 +199,7 @@ def test_the_table_gives_spread_and_standard_error_by_hand() -> None:
     assert lines[4].endswith("±5.0 points (1 s.e. if clips were independent)")
     of_recordings = [Arm(arm.name, tuple(one | {"top1_error": 0.08} for one in arm.results), 0.1)
                      for arm in arms]  # fmt: skip
-    last = table_of_draws(of_recordings, clips=100).splitlines()[-1]
+    last = table(of_recordings, clips=100).splitlines()[-1]
     assert last.endswith("one accuracy is uncertain by ±8.0 points (1 s.e. over recordings)")
 
 

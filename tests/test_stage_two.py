@@ -16,13 +16,14 @@ from banks import make_source
 from compositing.layers import LayerStore
 from l2a.errors import L2AError
 from train import stage_two
+from train.accuracy import Arm, table, uncertainty
 from train.arms import ArmPlan
 from train.metrics import measure
 from train.mix import NO_PAIRS
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import Arm, StageTwo, costs_of, table, uncertainty
+from train.stage_two import StageTwo, costs_of
 
 
 def stage_of(folder: Path, **settings: Any) -> StageTwo:

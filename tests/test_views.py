@@ -22,10 +22,11 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.media import sample_indices
+from l2a.pairs import write_pairs
 from l2a.runs import Run
 from l2a.settings import ClipSettings
 from l2a.videos import Video, VideoSet, carve_validation
-from train.as_trained import settings_as_trained
+from train.as_trained import settings_as_trained, settings_of_pairs
 from train.classifier import make_classifier, predict, save_classifier
 from train.opening import data_mark, open_data, sources_of
 from train.settings.full import ClassifierSettings, EngineSettings, RunSettings
@@ -373,6 +374,13 @@ def test_a_list_that_a_run_named_relatively_is_found_again_or_said_to_be_gone(
     typed = {"data": "tiny", "annotations": "lists", "labelled": None}
     own = run_with(classifier, tmp_path / "work" / "run", typed)
     assert settings_as_trained(own, data, {})["annotations"] == str(lists)
+    chosen = own.with_name("pairs.parquet")
+    write_pairs(chosen, [], {"seed": 3, "settings": {"split": "2", "annotations": "lists"}})
+    found = {"split": "2", "annotations": str(lists), "seed": 3}
+    assert settings_of_pairs(chosen) == found
+    assert settings_of_pairs(Path(shutil.copy(chosen, Path.cwd()))) == found | {
+        "annotations": "lists"
+    }
     shutil.rmtree(lists)
     assert "annotations" not in settings_as_trained(own, data, {})
     assert said == [

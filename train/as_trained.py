@@ -1,4 +1,4 @@
-"""The settings that what was trained is tested with, unless others are given: its run's.
+"""The settings that are in force where a run's results are used, unless others are given: its own.
 
 A run's split and seed say which videos its classifier has seen. They are taken for the same data
 set alone, which is told by its place, or by what the run keeps of its lists and files.
@@ -16,6 +16,7 @@ from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.logs import say
+from l2a.pairs import read_pairs
 from l2a.runs import Run, is_run
 from l2a.videos import carve_validation
 from train.opening import data_mark, sources_of
@@ -47,11 +48,12 @@ def settings_as_trained(classifier: Path, data: Path, asked: Mapping[str, Any]) 
     shared = _of(kept, PrepareSettings, CompositeSettings)
     of_data = _of(kept, DataSettings)
     of_data |= {"seed": kept["seed"]} if "seed" in kept else {}
+    lists = _lists(run, of_data)
+    of_data |= lists
     of_data.pop(_UNTESTED, None)
-    lists = {name: run.found(str(kept[name])) for name in _LISTS if kept.get(name)}
-    of_data |= {name: str(path) for name, path in lists.items()}
     if _is_same(run, data, kept):
-        lost = {name: of_data.pop(name) for name, path in lists.items() if not path.exists()}
+        gone = [name for name in _LISTS if name in lists and not Path(lists[name]).exists()]
+        lost = {name: of_data.pop(name) for name in gone}
         if lost:
             say(f"note: {folder} was made with {_listed(lost)}, which is not there and not used")
         return shared | of_data
@@ -87,6 +89,29 @@ def settings_of_method(folder: Path, kinds: Iterable[type]) -> dict[str, Any]:
     }
 
 
+def settings_of_pairs(pairs: Path) -> dict[str, Any]:
+    """The settings and the seed that pairs were chosen under, by name; lists of the data set are
+    found from where the run was called.
+
+    Args:
+        pairs: the file, in a run's folder, in that of a round, or elsewhere.
+    """
+    meta = read_pairs(pairs)[1]
+    settings = dict(meta.get("settings", {}))
+    if meta.get("seed") is not None:
+        settings["seed"] = meta["seed"]
+    folder = next(filter(is_run, list(pairs.parents)[:3]), None)
+    if folder is not None:
+        settings |= _lists(Run(folder), settings)
+    return settings
+
+
+def _lists(run: Run, kept: Mapping[str, Any]) -> dict[str, str]:
+    """The lists of a data set that a run was given, where they lie now."""
+    names = [name for name in (*_LISTS, _UNTESTED) if kept.get(name)]
+    return {name: str(run.found(str(kept[name]))) for name in names}
+
+
 def _is_same(run: Run, data: Path, kept: Mapping[str, Any]) -> bool:
     """Whether a run was made of this data set, wherever either lies now."""
     if "data" in kept and run.found(str(kept["data"])).resolve() == data.resolve():
@@ -95,7 +120,7 @@ def _is_same(run: Run, data: Path, kept: Mapping[str, Any]) -> bool:
     if mark is None:
         return False
     own = _of(kept, DataSettings)
-    own |= {name: run.found(own[name]) for name in (*_LISTS, _UNTESTED) if own.get(name)}
+    own |= {name: Path(path) for name, path in _lists(run, kept).items()}
     try:
         settings = DataSettings(**own)
         videos = carve_validation(read_videos(data, settings), settings.val_share, kept["seed"])

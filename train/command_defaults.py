@@ -37,13 +37,9 @@ def of_previewed_pairs(arguments: Arguments) -> dict[str, Any]:
 
 
 def _chosen_under(pairs: Path | None) -> dict[str, Any]:
-    from l2a.pairs import read_pairs
+    from train.as_trained import settings_of_pairs
 
-    if not pairs:
-        return {}
-    meta = read_pairs(pairs)[1]
-    seed = {"seed": meta["seed"]} if meta.get("seed") is not None else {}
-    return {**meta.get("settings", {}), **seed}
+    return settings_of_pairs(pairs) if pairs else {}
 
 
 def of_classifier(arguments: Arguments) -> dict[str, Any]:

@@ -8,11 +8,9 @@ the real clips that `--drop-real` leaves out of selected arms, for as many steps
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 from l2a.devices import pick_device
 from l2a.files import read_json, write_json
 from l2a.progress import Report, progress
-from train.arms import ArmPlan, arm_title, baseline
+from train.accuracy import Arm
+from train.arms import ArmPlan
 from train.classifier import make_classifier, predict, save_classifier
 from train.learning import Learns, Supervises, real_rows
 from train.loading import Loading
@@ -38,43 +37,6 @@ CLASSIFIER = "classifier.safetensors"
 
 COST = "cost.json"
 """What a training took: steps, clips that went through the network, seconds."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train the classifier, and what came of it.
-
-    Attributes:
-        name: as in `train.arms.ArmPlan`.
-        results: metrics on the test split, one a repeat, or with a frozen trunk one a draw of
-            pairs, as `Metrics.to_json` gives them.
-        l2: with a frozen trunk, the strength of the head's penalty; else None.
-    """
-
-    name: str
-    results: tuple[dict[str, Any], ...]
-    l2: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean top-1 over the repeats, 0..1."""
-        return statistics.fmean(result["top1"] for result in self.results)
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of top-1 over the repeats; 0 for one."""
-        top1 = [result["top1"] for result in self.results]
-        return statistics.stdev(top1) if len(top1) > 1 else 0.0
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean top-1 over the repeats; 0 for one."""
-        return float(self.spread / len(self.results) ** 0.5)
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy on the test split over the repeats, in nats."""
-        return statistics.fmean(result["loss"] for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -226,131 +188,7 @@ class StageTwo:
         return Arm(name, tuple(read_json(self._done(training)) for training in own))
 
 
-def table(arms: list[Arm], clips: int) -> str:
-    """Arms as a table for the terminal: top-1 on the test split, and the gain over no composites.
-
-    Args:
-        clips: test clips, on which each accuracy was measured.
-    """
-    named = baseline(arm.name for arm in arms)
-    base = next((arm.mean for arm in arms if arm.name == named), None)
-    titles = [arm_title(arm.name) for arm in arms]
-    width = max(16, *(len(title) + 2 for title in titles))
-    lines = [f"{'':<{width}}{'top-1':>8}{'sd':>8}{'gain':>8}   seeds"]
-    for arm, title in zip(arms, titles, strict=True):
-        gain = "" if base is None or arm.name == named else f"{100 * (arm.mean - base):+.1f}"
-        top1s = " ".join(f"{100 * result['top1']:.1f}" for result in arm.results)
-        lines.append(
-            f"{title:<{width}}{100 * arm.mean:>7.1f}%{100 * arm.spread:>8.1f}{gain:>8}   {top1s}"
-        )
-    lines.append(_uncertainty(arms, clips))
-    return "\n".join(lines)
-
-
 def costs_of(folders: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, float]]:
     """Arm ─► steps, clips and seconds of its first training; arms without such a file left out."""
     files = {name: place[0] / COST for name, place in folders.items()}
     return {name: read_json(path) for name, path in files.items() if path.is_file()}
-
-
-def table_of_costs(costs: Mapping[str, Mapping[str, float]]) -> str:
-    """What one training of each arm took, for the terminal."""
-    titles = [arm_title(name) for name in costs]
-    width = max(16, *(len(title) + 2 for title in titles))
-    lines = [f"{'one training':<{width}}{'steps':>8}{'clips':>10}{'seconds':>10}"]
-    for title, cost in zip(titles, costs.values(), strict=True):
-        lines.append(
-            f"{title:<{width}}{cost['steps']:>8}{cost['clips']:>10}{cost['seconds']:>10.1f}"
-        )
-    return "\n".join(lines)
-
-
-def table_of_draws(arms: Sequence[Arm], clips: int) -> str:
-    """The same for a frozen trunk: spread and standard error are over draws of pairs.
-
-    Args:
-        arms, clips: as `table` takes them.
-    """
-    named = baseline(arm.name for arm in arms)
-    base = next((arm.mean for arm in arms if arm.name == named), None)
-    titles = [arm_title(arm.name) for arm in arms]
-    width = max(16, *(len(title) + 2 for title in titles))
-    heads = "".join(f"{head:>8}" for head in ("top-1", "sd", "se", "gain", "loss", "draws"))
-    lines = [f"{'':<{width}}{heads}"]
-    for arm, title in zip(arms, titles, strict=True):
-        several = len(arm.results) > 1
-        sd, se = (f"{100 * value:.1f}" if several else "-" for value in (arm.spread, arm.error))
-        gain = "" if base is None or arm.name == named else f"{100 * (arm.mean - base):+.1f}"
-        lines.append(
-            f"{title:<{width}}{100 * arm.mean:>7.1f}%{sd:>8}{se:>8}{gain:>8}{arm.loss:>8.3f}"
-            f"{len(arm.results):>8}"
-        )
-    lines += [
-        "frozen trunk: a head has one optimum; sd and se (of the mean) are over draws of pairs",
-        _uncertainty(arms, clips),
-    ]
-    return "\n".join(lines)
-
-
-def _uncertainty(arms: Sequence[Arm], clips: int) -> str:
-    return uncertainty([arm.results for arm in arms], clips).sentence
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """How uncertain one accuracy is.
-
-    Attributes:
-        clips: of the test split.
-        error: its standard error, 0..1; 0 where all clips are right, or all wrong.
-        over: what that takes for independent, for a person.
-    """
-
-    clips: int
-    error: float
-    over: str
-
-    @property
-    def sentence(self) -> str:
-        """For a person, without a full stop."""
-        if self.error == 0:
-            return f"{self.clips} test clips, all of them right or all wrong"
-        return (
-            f"{self.clips} test clips: one accuracy is uncertain by ±{100 * self.error:.1f} points "
-            f"(1 s.e. {self.over})"
-        )
-
-
-def uncertainty(arms: Sequence[Sequence[Mapping[str, Any]]], clips: int) -> Uncertainty:
-    """How uncertain one accuracy on `clips` test clips is, on average over arms.
-
-    Clips of one recording are right or wrong together, so that the error is over recordings; what
-    earlier versions measured does not hold it, and only that of independent clips can be given. So
-    it is where every recording is equally right: from a few of them no spread can be told.
-
-    Args:
-        arms: the results of each, as `Metrics.to_json` gives them.
-        clips: of the test split.
-    """
-    results = [result for arm in arms for result in arm]
-    if all(result["top1"] in (0, 1) for result in results):  # there is no spread to tell it from
-        return Uncertainty(clips, 0.0, "")
-    if any(result.get("top1_error") is None for result in results):
-        mean = statistics.fmean(statistics.fmean(one["top1"] for one in arm) for arm in arms)
-        return Uncertainty(clips, _if_independent(mean, clips), "if clips were independent")
-    alike = [result["top1_error"] == 0 and 0 < result["top1"] < 1 for result in results]
-    errors = [
-        _if_independent(result["top1"], clips) if same else float(result["top1_error"])
-        for result, same in zip(results, alike, strict=True)
-    ]
-    over = "over recordings"
-    if any(alike):
-        over = "if clips were independent, as recordings are equally right"
-        if not all(alike):
-            over = "over recordings, or if clips were independent where these are equally right"
-    return Uncertainty(clips, statistics.fmean(errors), over)
-
-
-def _if_independent(share: float, clips: int) -> float:
-    """The standard error of a share of independent clips."""
-    return math.sqrt(share * (1 - share) / clips)

@@ -20,6 +20,7 @@ from l2a.formats import require_folder
 from l2a.locks import locked_meanwhile
 from l2a.runs import Run
 from semantic_match.embed import make_embedder
+from train.accuracy import Arm, table, table_of_costs
 from train.arms import PRETRAINED, SUPERVISED, ArmPlan, check_arms, plan_arms
 from train.distributed import refuse_pieces_in_sync, refuse_shared_gpus
 from train.frozen.crossfit import refuse_few_recordings
@@ -44,15 +45,7 @@ from train.semi_supervised.learning import SemiLearns
 from train.semi_supervised.opening import semi_learns
 from train.semi_supervised.rounds import label_in_rounds
 from train.settings.full import FullSettings
-from train.stage_two import (
-    CLASSIFIER,
-    Arm,
-    StageTwo,
-    costs_of,
-    table,
-    table_of_costs,
-    table_of_draws,
-)
+from train.stage_two import CLASSIFIER, StageTwo, costs_of
 from train.stages import check_matches, check_networks, export_run, prepare_run
 from train.transfer import NOT_REUSED, Reuse, Reused, open_selector, refuse_unused
 
@@ -255,15 +248,14 @@ def summarise(
         shutil.copyfile(main / "classifier.safetensors", aside)
     first = Metrics.from_json(arms[0].results[0])
     draw_confusion(run.path("confusion.png"), first, prepared.videos.classes)
-    frozen = arms[0].l2 is not None
     content: dict[str, Any] = {
         "classes": list(prepared.videos.classes),
         "test_clips": first.n,
         "arms": {arm.name: _figures(arm) for arm in arms},
     }
-    if frozen:
+    if arms[0].l2 is not None:
         content["repeats_are"] = "draws of pairs"
-    text = table_of_draws(arms, first.n) if frozen else table(list(arms), first.n)
+    text = table(arms, first.n)
     if folders is not None and (costs := costs_of(folders)):
         for name, cost in costs.items():
             content["arms"][name]["cost"] = cost

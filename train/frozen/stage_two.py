@@ -22,6 +22,7 @@ from l2a.files import read_json, write_json
 from l2a.logs import LOGGER, say
 from l2a.networks import VideoNetwork
 from l2a.progress import progress
+from train.accuracy import Arm
 from train.arms import SUPERVISED, ArmPlan
 from train.batches import ClipBatch
 from train.classifier import make_classifier, save_classifier
@@ -46,7 +47,7 @@ from train.semi_supervised.learning import SemiLearns
 from train.semi_supervised.on_features import FeatureViews, train_on_features
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, StageTwoSettings
-from train.stage_two import COST, Arm, Training
+from train.stage_two import COST, Training
 from train.tracking import Tracker
 
 DRAWS_FILE = "draws.json"

@@ -12,6 +12,7 @@ from compositing.settings import CompositeSettings
 from l2a.clips import ClipBank, ClipSettings, RowState
 from l2a.devices import pick_device
 from l2a.errors import InputError
+from train.accuracy import Arm, gains, uncertainty
 from train.arms import arm_title, baseline
 from train.batches import ClipSource
 from train.classifier import load_classifier
@@ -19,7 +20,6 @@ from train.report.activation import activations
 from train.report.charts import arms_chart
 from train.report.source import Section, Source
 from train.settings.full import ClassifierSettings
-from train.stage_two import uncertainty
 
 _MATRIX = 24
 """Classes up to which a matrix of them is readable."""
@@ -31,31 +31,32 @@ def accuracy(source: Source) -> Section:
     metrics = source.metrics
     if metrics is None:
         return None if source.command != "train" else "Stage two has not finished yet."
-    arms = {name: arm["repeats"] for name, arm in metrics["arms"].items()}
-    top1s = {name: [result["top1"] for result in results] for name, results in arms.items()}
-    means = {name: statistics.fmean(values) for name, values in top1s.items()}
-    main, named = next(iter(arms)), baseline(arms)
-    base = None if named is None else means[named]
-    compared = named is not None and main != named
+    arms = [
+        Arm(name, tuple(arm["repeats"]), arm.get("l2")) for name, arm in metrics["arms"].items()
+    ]
+    repeats = {arm.name: arm.results for arm in arms}
+    top1s = [[result["top1"] for result in arm.results] for arm in arms]
+    main, named = arms[0], baseline(repeats)
+    compared = named if named != main.name else None
     return {
         "arms": [
             {
-                "title": arm_title(name),
-                "mean": means[name],
-                "sd": statistics.stdev(values) if len(values) > 1 else None,
-                "gain": None if base is None or name == named else means[name] - base,
+                "title": arm.title,
+                "mean": arm.mean,
+                "sd": arm.spread if len(values) > 1 else None,
+                "gain": gain,
                 "top1s": values,
             }
-            for name, values in top1s.items()
+            for arm, values, gain in zip(arms, top1s, gains(arms), strict=True)
         ],
         "clips": metrics["test_clips"],
-        "uncertain": uncertainty(list(arms.values()), metrics["test_clips"]),
-        "repeats": len(top1s[main]),
+        "uncertain": uncertainty(list(repeats.values()), metrics["test_clips"]),
+        "repeats": len(main.results),
         "drawn": "repeats_are" in metrics,
-        "chart": arms_chart({arm_title(name): values for name, values in top1s.items()}),
-        "titles": [arm_title(name) for name in arms],
-        "classes": _by_class(metrics["classes"], arms, main, named if compared else None),
-        "compared": arm_title(named) if compared and named else "",
+        "chart": arms_chart({arm.title: values for arm, values in zip(arms, top1s, strict=True)}),
+        "titles": [arm.title for arm in arms],
+        "classes": _by_class(metrics["classes"], repeats, main.name, compared),
+        "compared": arm_title(compared) if compared else "",
     }
 
 
