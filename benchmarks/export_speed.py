@@ -27,7 +27,8 @@ from tables import print_header, print_table, run
 
 from compositing.clipmaking import CODECS
 from compositing.composite import make_composite
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.engines.local import HERE
 from compositing.export import Material, PairList, export_pairs
 from compositing.making import LayerMaker

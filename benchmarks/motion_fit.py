@@ -218,7 +218,7 @@ def main() -> None:
     """Measure all clips, or read what was measured, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, default=CLIPS, help="videos/CLASS/ and masks/")
-    parser.add_argument("--every", type=int, default=1, help="take every so-manieth clip")
+    parser.add_argument("--every", type=int, default=1, help="take every k-th clip")
     parser.add_argument("--rows", type=Path, help="JSON file: written, or read where it is there")
     parser.add_argument("--fit", action="store_true", help="fit the rules to the first half")
     parser.add_argument("--wanted", type=float, default=0.85, help="share of good ones, for --fit")

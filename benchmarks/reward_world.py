@@ -37,8 +37,7 @@ from l2a.demo import RenderedClip, render_clip, stage_recording
 from l2a.demo.motions import MOTIONS
 from l2a.demo.scenes import SCENES
 from l2a.files import fingerprint
-from l2a.networks import Trunk
-from train.features import trunk_checksum
+from l2a.trunk import Trunk, trunk_checksum
 
 Rows = NDArray[np.int64]
 Clip = NDArray[np.uint8]

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from l2a.progress import say
+from l2a.logs import say
 from selector.agreement import label_agreement
 from selector.diagnosis import Probe, auroc
 from selector.environment import PairBatch

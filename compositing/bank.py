@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.engines.local import HERE
 from compositing.failures import Failure, attempt, refuse_if_all
 from compositing.layers import LayerSource, Progress

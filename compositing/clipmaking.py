@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compositing.clipfolder import ClipRecord, SkippedPair, read_record, video_path, write_record
 from compositing.composite import make_composite, steady
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.failures import Failure, attempt
 from compositing.layers import Background, Foreground, LayerSource
 from compositing.placement import placement_of_pair

@@ -122,7 +122,7 @@ def _statistics(
     """Mean and standard deviation in Lab, float64 [3] each, of pixels uint8 [N, 3].
 
     `where` holds the indices of those that count, at least one; without it all do. Of many, every
-    so-manieth is looked at.
+    k-th is looked at.
     """
     step = max(1, (len(pixels) if where is None else len(where)) // _ENOUGH)
     every = slice(step // 2, None, step)

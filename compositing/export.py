@@ -34,7 +34,7 @@ from compositing.clipfolder import (
 )
 from compositing.clipmaking import Clip, ClipMaker, make_clips, reuse_clip, skipped_pair
 from compositing.datacard import write_card
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.engines.local import HERE
 from compositing.layers import LayerSource
 from compositing.layouts import ExportedSet, layouts_named

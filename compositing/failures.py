@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from compositing.engines import HostDied
+from compositing.engines.base import HostDied
 from l2a.errors import L2AError, UnreadableVideo, in_one_line
 from l2a.logs import LOGGER
 

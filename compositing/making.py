@@ -7,10 +7,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compositing.engines import Engine, Infer
+from compositing.engines.base import Engine, Infer
 from compositing.engines.local import HERE
 from compositing.failures import Failure, attempt, refuse_if_all
-from compositing.inpainters import HostedInpainter, Inpainter, make_inpainter
+from compositing.inpainters import make_inpainter
+from compositing.inpainters.base import HostedInpainter, Inpainter
 from compositing.layers import DamagedLayers, LayerStore, Progress
 from compositing.networks import is_network, to_device
 from compositing.records import (
@@ -31,7 +32,7 @@ from compositing.settings import PrepareSettings
 from compositing.writing import LayerWriter, remove
 from l2a.errors import UnreadableVideo
 from l2a.locks import filling, sweep_filling
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import Skipped, Video
 
 Loaded = TypeVar("Loaded")

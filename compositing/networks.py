@@ -69,13 +69,13 @@ def frames_per_pass(device: torch.device, frames_at_once: int) -> int:
 
 
 def out_of_memory(device: str, frames_at_once: int) -> L2AError:
-    """The sentence for a GPU whose memory did not suffice."""
+    """The sentence for a GPU that ran out of memory."""
     if frames_at_once > 1:
         return L2AError(
-            f"The memory of {device} does not suffice for {frames_at_once} frames at once; give a"
+            f"Out of memory: {device} cannot hold {frames_at_once} frames at once; give a"
             f" smaller --frames-at-once, such as {frames_at_once // 2}."
         )
     return L2AError(
-        f"The memory of {device} does not suffice for one frame (--frames-at-once 1); give a"
+        f"Out of memory: {device} cannot hold one frame (--frames-at-once 1); give a"
         " smaller --max-side, or --devices cpu."
     )

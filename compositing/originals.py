@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compositing.clipfolder import COLUMNS, SkippedPair, is_own, one_hot, word
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.failures import Failure, attempt
 from l2a.files import atomic_write, fingerprint, replace_atomically, source_mark
 from l2a.media import read_frames

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from compositing.composite import make_composite, steady
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.engines.local import HERE
 from compositing.layers import Layers, LayerSource, PrepareReport
 from compositing.making import LayerMaker
@@ -53,6 +54,7 @@ from l2a.files import atomic_write
 from l2a.media import write_video
 from l2a.pairs import ScoredPair
 from l2a.progress import in_words
+from l2a.turns import in_turns
 from l2a.videos import Video
 
 Report = Callable[[int, int], None]
@@ -109,7 +111,7 @@ class PairPreview:
 def pick_evenly_by_class(videos: Iterable[Video], count: int) -> list[Video]:
     """At most `count` videos, as many of each class as of any other, or as there are.
 
-    Where there are more classes than `count`, every so-manieth has one. Within a class they lie
+    Where there are more classes than `count`, every k-th has one. Within a class they lie
     evenly in the order of ids, so that they come from different recordings. The same videos give
     the same choice.
     """
@@ -213,12 +215,7 @@ def best_pairs(rows: Sequence[ScoredPair], count: int) -> list[ScoredPair]:
         rows: best first, as a pairs file has them.
         count: how many at most.
     """
-    met: dict[str, int] = {}
-    ranked = []
-    for place, row in enumerate(rows):
-        met[row.foreground_class] = met.get(row.foreground_class, 0) + 1
-        ranked.append((met[row.foreground_class], place, row))
-    return [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])[:count]]
+    return in_turns(rows, attrgetter("foreground_class"))[:count]
 
 
 def every_blend(settings: CompositeSettings) -> dict[str, CompositeSettings]:

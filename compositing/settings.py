@@ -241,8 +241,8 @@ class EngineSettings:
             alone.
         devices: where the networks of preparation run: auto (every GPU, else the CPU), cpu, or a
             list such as cuda:0,cuda:1; with the engine ray, auto or cpu.
-        frames_at_once: frames in one pass through such a network; lower it when a GPU's memory
-            does not suffice.
+        frames_at_once: frames in one pass through such a network; lower it when a GPU runs
+            out of memory.
         ray_address: an existing cluster of the engine ray, such as ray://head:10001, or auto; if
             not given, Ray is started on this machine.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.inpainters import Inpainter
+from compositing.inpainters.base import Inpainter
 from compositing.layers import LayerStore, mask_digest
 from compositing.masks import Instance, VideoMasks, dilate_masks, encode, no_masks, to_json
 from compositing.records import DAMAGED, LayerRecord, unfit_reasons

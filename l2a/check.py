@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from l2a.errors import UnreadableVideo, in_one_line
-from l2a.files import file_sha256, printable
+from l2a.files import file_sha256
 from l2a.formats import DataSettings, read_any
 from l2a.formats.tree import DANGLING, LISTED, MISSING
 from l2a.machine import usable_cores
 from l2a.media import read_frames
+from l2a.text import printable
 from l2a.videos import SPLITS, Video, VideoSet, counted, shared_groups
 
 KINDS = {

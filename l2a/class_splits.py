@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import fingerprint, nfc, write_text
+from l2a.files import fingerprint, write_text
 from l2a.formats.class_lists import NamedSplit, read_named
 from l2a.formats.groups import plain
 from l2a.formats.listing import examples
 from l2a.formats.tree import strip_suffix
+from l2a.text import nfc
 from l2a.videos import Video, counted
 
 SIDES = ("base", "validation", "novel")
@@ -62,10 +63,6 @@ class ClassSplit:
     def of(self, side: str) -> tuple[str, ...]:
         """The classes of a side, one of `SIDES`."""
         return {"base": self.base, "validation": self.validation, "novel": self.novel}[side]
-
-    def side_of(self, label: str) -> str | None:
-        """The side of a class; None for a class that the split leaves out."""
-        return next((side for side in SIDES if label in self.of(side)), None)
 
     def videos_of(self, side: str, videos: Iterable[Video]) -> tuple[Video, ...]:
         """The videos of a side, in the order given: of its classes, and listed where clips are.

@@ -1,4 +1,4 @@
-"""The command line: dispatches to `train.commands`, says what went wrong, ends cleanly.
+"""The command line: dispatches to `train.command_table`, says what went wrong, ends cleanly.
 
 This is the only file of the ground floor that imports the rooms above.
 """
@@ -13,21 +13,18 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from l2a import __version__
 from l2a.allocation import keep_freed_memory
-from l2a.arguments import COMMON, Arguments, parse
+from l2a.arguments import COMMON, parse
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
 from l2a.files import final_name
 from l2a.locks import unlock_folders
 from l2a.logs import LOGGER, listening
 from l2a.machine import ran_out_of_memory
-from l2a.options import Data, FromClassifier, FromPairs, PreviewSettings
 from l2a.signals import Terminated, exit_code, raise_on_sigterm
-from train.commands import ALL_GROUPS, COMMANDS, Command
-from train.settings.few_shot import FewShotVerb, OfData
+from train.command_table import ALL_GROUPS, COMMANDS, Command
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -63,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             reason = str(error).partition("\n")[0].rstrip(". ")[:200]
             LOGGER.error(
-                f"The memory does not suffice ({reason or 'MemoryError'}); fewer --workers, and a "
-                "smaller --micro-batch or --batch-size where the command has them, take less."
+                f"Out of memory: {reason or 'MemoryError'}; fewer --workers, and a smaller "
+                "--micro-batch or --batch-size where the command has them, take less."
             )
             return 1
         finally:
@@ -119,52 +116,11 @@ def _run(words: list[str]) -> int:
     LOGGER.debug(f"l2a {shlex.join(words)} (version {__version__})")
     parsed = partial(parse, name, command.about, command.groups, rest, known=ALL_GROUPS)
     arguments = parsed()
-    if defaults := (
-        _defaults_from_pairs(arguments)
-        | _defaults_from_classifier(arguments)
-        | _defaults_from_episodes(arguments)
-    ):
+    if defaults := command.defaults(arguments):
         arguments = parsed(defaults=defaults)
     command.run(arguments)
     LOGGER.debug(f"{name} took {time.monotonic() - began:.1f} s")
     return 0
-
-
-def _defaults_from_pairs(arguments: Arguments) -> dict[str, Any]:
-    """Those that pairs were chosen under, so that nothing silently uses others."""
-    pairs = None
-    if FromPairs in arguments:
-        pairs = arguments[FromPairs].pairs
-    elif PreviewSettings in arguments:
-        pairs = arguments[PreviewSettings].pairs
-    if not pairs:
-        return {}
-    from train.as_trained import settings_of_pairs
-
-    return settings_of_pairs(pairs)
-
-
-def _defaults_from_classifier(arguments: Arguments) -> dict[str, Any]:
-    """Those of the run that left a classifier; see `train.as_trained`."""
-    if FromClassifier not in arguments:
-        return {}
-    from train.as_trained import settings_as_trained
-
-    return settings_as_trained(
-        arguments[FromClassifier].classifier, arguments[Data].data, arguments.flat()
-    )
-
-
-def _defaults_from_episodes(arguments: Arguments) -> dict[str, Any]:
-    """The settings that a method was trained under, for its evaluation."""
-    if FewShotVerb not in arguments or arguments[FewShotVerb].verb != "evaluate":
-        return {}
-    from train.as_trained import settings_of_method
-
-    folder = arguments[OfData].data
-    if not (folder / "run.yaml").is_file():
-        return {}
-    return settings_of_method(folder, arguments)
 
 
 def _overview() -> str:

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Literal
 
 from l2a.errors import InputError
-from l2a.progress import say
+from l2a.logs import say
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def list_gpus(names: str) -> tuple[str, ...]:
     """The GPUs that a setting names: "auto" is all there are, "cpu" none, else a comma list.
 
     Returns:
-        Names such as ("cuda:0", "cuda:1"); () when networks shall run on the CPU.
+        Names such as ("cuda:0", "cuda:1"); () when networks are to run on the CPU.
 
     Raises:
         InputError: there is no such device here.

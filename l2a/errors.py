@@ -2,32 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-
-# Control characters but for tab and line feed, marks that turn the direction of writing, and the
-# halves of characters by which Python carries bytes that are no UTF-8.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def for_terminal(text: str) -> str:
-    r"""A message or a result as it may be shown: names of files and classes can hold anything.
-
-    Returns:
-        The same with `\x1b` in place of an escape character, and so on: nothing in it moves
-        the cursor, recolours a terminal or fails to be encoded as UTF-8. A byte that is not UTF-8,
-        which Python carries as a lone surrogate, is shown as that byte.
-    """
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def in_one_line(error: Exception) -> str:

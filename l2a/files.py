@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -254,42 +253,3 @@ def safe_name(video_id: str) -> str:
     """A file name for any id: readable, short, unique, and never a path."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(video_id).stem)[:40]
     return f"{stem}-{hashlib.sha256(video_id.encode()).hexdigest()[:16]}"
-
-
-# Control characters, halves of characters (bytes that are not UTF-8), line and paragraph
-# separators, and what turns the direction of writing: a terminal obeys them, a list breaks at them.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """The text for a terminal, a list or a picture: what is not a character is written `\\xNN`.
-
-    A byte that is not UTF-8, which Python passes as a lone surrogate, is shown as that byte.
-    """
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def shortened(name: str, most: int = 40) -> str:
-    """A name as a picture shows it: printable, and cut with "…" after `most` characters."""
-    text = printable(name)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def is_printable(text: str) -> bool:
-    """Whether `printable` would leave the text as it is."""
-    return (text.isascii() and text.isprintable()) or _UNPRINTABLE.search(text) is None
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def nfc(text: str) -> str:
-    """The text in Unicode's composed form, in which names are compared.
-
-    Macs write `é` as two characters and lists as one: both are the same name.
-    """
-    return text if text.isascii() else unicodedata.normalize("NFC", text)

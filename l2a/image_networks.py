@@ -27,8 +27,8 @@ from torch.nn import functional as F
 from l2a.devices import Precision
 from l2a.errors import InputError
 from l2a.folding import fold_batch_norms
-from l2a.networks import Trunk
-from l2a.progress import say
+from l2a.logs import say
+from l2a.trunk import Trunk
 from l2a.weights import package_state, torchvision_state
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2a.errors import for_terminal
+from l2a.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ class _OnStderr(logging.Handler):
     """Lines on stderr: through rich on a terminal, where a bar may be drawn, else plain."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = for_terminal(record.getMessage())
+        text = printable(record.getMessage(), lines=True)
         if record.levelno >= logging.ERROR:
             text = f"l2a: {text}"
         if not sys.stderr.isatty():
@@ -104,7 +104,7 @@ class _OnStderr(logging.Handler):
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return for_terminal(super().format(record))
+        return printable(super().format(record), lines=True)
 
 
 class _LogFile(logging.FileHandler):

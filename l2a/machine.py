@@ -1,4 +1,4 @@
-"""What this process may use of its machine, and how it ends where the memory does not suffice."""
+"""What this process may use of its machine, and how it ends where it runs out of memory."""
 
 from __future__ import annotations
 
@@ -75,18 +75,18 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def memory_for(what: str, remedy: str) -> Iterator[None]:
-    """Work in this block; where the memory does not suffice, say so, and what to do.
+    """Work in this block; where it runs out of memory, say so, and what to do.
 
     Args:
         what: the work and its size: "a training in batches of 8 clips (batch_size)".
         remedy: what to do: "give a smaller --batch-size".
 
     Raises:
-        L2AError: the memory does not suffice.
+        L2AError: there is too little memory.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        raise L2AError(f"The memory does not suffice for {what}; {remedy}.") from error
+        raise L2AError(f"Out of memory: there is too little for {what}; {remedy}.") from error

@@ -70,7 +70,7 @@ def write_pairs(
 
     Args:
         path: the Parquet file.
-        rows: the pairs, in the order that readers shall see.
+        rows: the pairs, in the order that readers are to see.
         meta: about the choice as a whole, as JSON can hold it: budget, threshold (on ω), seed,
             fingerprint (of the settings), data_set (its name).
         spares: the next best pairs, in the order in which they stand in for chosen ones.

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 
 from l2a.logs import console, is_quiet, say
 
-__all__ = ["Report", "announced", "in_words", "progress", "say"]
-
 Report = Callable[[int, int], None]
 """Called as `report(done, total)`."""
 
@@ -74,7 +72,11 @@ def _lines(title: str, unit: str) -> Report:
         line = f"{title}: {done}/{total} {unit}"
         if rate:
             line += f", {_spoken(rate)}"
-            line += f", {_duration((total - done) / rate)} left" if done < total else ""
+            line += (
+                f", {_in_units((total - done) / rate, 'h', 'min', 's')} left"
+                if done < total
+                else ""
+            )
         say(line)
 
     return report
@@ -134,10 +136,7 @@ class _Pace:
 
 def in_words(seconds: float) -> str:
     """About how long, for a sentence: `90 seconds`, `20 minutes`, `33 hours`."""
-    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
+    return "1 second" if seconds < 1.5 else _in_units(seconds, "hours", "minutes", "seconds")
 
 
 def _spoken(rate: float) -> str:
@@ -145,8 +144,9 @@ def _spoken(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
+def _in_units(seconds: float, hours: str, minutes: str, under: str) -> str:
+    """The number in the largest unit of which there are two, and that unit."""
+    for unit, length in ((hours, 3600.0), (minutes, 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} {under}"

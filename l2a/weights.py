@@ -27,7 +27,7 @@ from torch import Tensor
 from l2a.disks import is_full
 from l2a.errors import InputError
 from l2a.files import atomic_write, file_sha256
-from l2a.progress import say
+from l2a.logs import say
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -24,7 +24,7 @@ from selector.model_card import model_card
 from selector.network import Selector
 
 if TYPE_CHECKING:
-    from l2a.networks import Trunk
+    from l2a.trunk import Trunk
 
 WEIGHTS_NAME, CARD_NAME, README_NAME = "selector.safetensors", "selector.json", "README.md"
 _TRUNK = "trunk."

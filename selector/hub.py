@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, errors
 
 from l2a.disks import is_full
 from l2a.errors import InputError, L2AError
-from l2a.progress import say
+from l2a.logs import say
 from selector.checkpoint import (
     CARD_NAME,
     WEIGHTS_NAME,

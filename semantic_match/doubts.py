@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from l2a.files import printable
+from l2a.text import printable
 from semantic_match.match import ClassMatch
 from semantic_match.partners import (
     Above,

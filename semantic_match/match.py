@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.errors import InputError
-from l2a.files import printable, write_text
+from l2a.files import write_text
+from l2a.text import printable
 from semantic_match.partners import parse_matches
 from semantic_match.vectors import similarities
 from semantic_match.weights import Weighing

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import atomic_write, shortened
+from l2a.files import atomic_write
+from l2a.text import shortened
 from semantic_match.match import ClassMatch
 from semantic_match.vectors import similarities
 

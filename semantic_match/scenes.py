@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import printable
+from l2a.text import printable
 from l2a.videos import counted
 from semantic_match.match import ClassMatch
 

@@ -14,7 +14,7 @@ from train.loading import Loading
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 GEOMETRY = ClipSettings(num_frames=4, height=24, width=30, crop=20)
 
@@ -60,5 +60,5 @@ def trainer_of(
     """A supervised training on a mix."""
     batches = MixedBatches(source, mix, settings.batch_size, settings.flip, seed, epochs)
     return Trainer(
-        network, Supervised(), batches, settings, seed=seed, loading=Loading(workers), state=state
+        TrainingJob(network, Supervised(), batches, settings, seed, Loading(workers), state)
     )

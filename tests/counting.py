@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.settings import PrepareSettings

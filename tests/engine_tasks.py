@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compositing.engines import Infer
+from compositing.engines.base import Infer
 from l2a.errors import InputError, UnreadableVideo
 
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch
 from train.objectives.table import DISTILLED, OBJECTIVES, Method
 from train.semi_supervised.batches import SemiBatch
@@ -36,7 +37,7 @@ def micro(seed: int = 0, *, normalised: bool = False) -> VideoNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = VideoNetwork("micro", MicroTrunk(normalised), CLASSES)
-        # Some of its guesses shall be sure.
+        # Some of its guesses must be sure.
         nn.init.normal_(network.head.weight, std=3)
     return network.train()
 

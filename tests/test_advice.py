@@ -21,7 +21,7 @@ from l2a.errors import InputError
 from l2a.videos import Video, VideoSet
 from selector.reliability import Reliability, class_rank_correlation
 from train.advice.advise import _Questions
-from train.advice.arms import NONE, Bench, HeldOut, drawable_pools
+from train.advice.arms import NONE, Arm, Bench, Drawable, HeldOut, drawable_pools
 from train.advice.chance import chance_of_agreement
 from train.advice.doubts import (
     Doubts,
@@ -39,7 +39,7 @@ from train.advice.recommend import Known, recommend, settings_yaml
 from train.advice.reward import Agreement, answer_reward, tells
 from train.advice.scenes import HeldOutScenes
 from train.advice.seeing import answer_eyes, answer_scenes
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.estimates import Estimate
 from train.frozen.head import STRENGTHS, HeadProblem, choose_l2, walk_l2
 from train.prepared import PreparedData
@@ -206,7 +206,7 @@ def test_planted_scenes_make_composites_pay(
 ) -> None:
     """Scenes of few recordings drown the actor; on any scene it is seen for what it is."""
     _, held, payment = planted
-    assert payment.pays == "any | actor"
+    assert payment.pays is not None and payment.pays.name == "any | actor"
     assert payment.differences["any | actor"]["top1"].mean > 0.1
     said = answer_pays(payment, held, {"3": "too few"}, 2)
     assert said.verdict.startswith("Yes, with any | actor: accuracy +")
@@ -329,7 +329,7 @@ def test_a_reward_of_few_recordings_is_said_to_be_unknown(tmp_path: Path) -> Non
     assert validation is None and crossfit is not None
     assert said.verdict == f"That is not known: {few}."
     assert said.figures["validation"] == {"recordings": 4}
-    known = Known(EyesSettings(), payment("any | actor"), None, None, recordings=4)
+    known = Known(EyesSettings(), payment(ANY), None, None, recordings=4)
     assert [(one.value, one.why) for one in recommend(known) if one.name == "selection"] == [
         ("random", few)
     ]
@@ -459,8 +459,11 @@ def test_masks_are_counted_by_kind_of_reason() -> None:
 # Settings
 
 
-def payment(pays: str | None, by: str = "top1") -> Payment:
-    return Payment({"any | actor": own(0.05, -0.1, 0.1)}, pays, by if pays else "", "any | actor")
+ANY = Arm(Drawable("any", cast(Any, None), cast(Any, None)), "actor")
+
+
+def payment(pays: Arm | None, by: str = "top1") -> Payment:
+    return Payment({ANY.name: own(0.05, -0.1, 0.1)}, pays, by if pays else "", ANY)
 
 
 RELIABLE, CHANCE = Reliability(0.3, 0.1, 40), Reliability(0.02, 0.1, 40)
@@ -473,21 +476,21 @@ WRONG = Doubts((cast(Any, None),) * 30, Noise(1.0, 0.1, 0.02), 200)
         (Known(), {"selection": "none"}),
         (Known(EyesSettings(), payment(None)),
          {"selection": "none", "matches": "any", "label_rule": "actor", "freeze_trunk": True}),
-        (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5),
+        (Known(EyesSettings(), payment(ANY), CHANCE, None, 5),
          {"selection": "random", "matches": "any", "network": "tsn_efficientnet_lite0",
           "weights": "imagenet"}),
-        (Known(EyesSettings(), payment("any | actor"), None, None),
+        (Known(EyesSettings(), payment(ANY), None, None),
          {"selection": "random"}),
-        (Known(EyesSettings(flip=False), payment("any | actor"), RELIABLE,
+        (Known(EyesSettings(flip=False), payment(ANY), RELIABLE,
                Agreement(0.07, 0.04, 99), 5, None, 80),
          {"selection": "selector", "sharpness": "auto", "validation_clips": 80, "flip": False}),
-        (Known(EyesSettings("tiny3d", None), payment("any | actor", "mixed_rand"), CHANCE,
+        (Known(EyesSettings("tiny3d", None), payment(ANY, "mixed_rand"), CHANCE,
                Agreement(0.12, 0.04, 99), 5),
          {"selection": "selector", "reward_folds": 5, "sharpness": "half", "network": "tiny3d",
           "weights": None}),
-        (Known(EyesSettings(), payment("any | actor"), CHANCE, None, 5, WRONG),
+        (Known(EyesSettings(), payment(ANY), CHANCE, None, 5, WRONG),
          {"selection": "selector", "drop_real": 0.1}),
-        (Known(EyesSettings(), payment("any | actor"), None, None, 5, WRONG, 0, 3),
+        (Known(EyesSettings(), payment(ANY), None, None, 5, WRONG, 0, 3),
          {"selection": "selector", "drop_real": 0.1}),
     ],
 )  # fmt: skip
@@ -529,7 +532,7 @@ def test_the_settings_are_those_that_a_training_takes(
 def test_the_reason_for_a_selection_speaks_for_it(
     own: Reliability | None, folds: Agreement | None, doubts: Doubts | None, why: str
 ) -> None:
-    known = Known(EyesSettings(), payment("any | actor"), own, folds, 5, doubts)
+    known = Known(EyesSettings(), payment(ANY), own, folds, 5, doubts)
     [selection] = [one for one in recommend(known) if one.name == "selection"]
     assert selection.why == why
 

@@ -16,7 +16,7 @@ from l2a.cli import main
 from l2a.clips import ClipBank
 from l2a.files import read_json, write_json
 from train.advice.answers import QUESTIONS
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.frozen.features import FeatureBank
 
 SMALL = [
@@ -64,7 +64,7 @@ def test_no_test_video_is_read(advised: Path) -> None:
     assert not any(Path(test).name in id_ for id_ in ids for test in tests)
 
 
-def test_the_page_is_whole_in_itself(advised: Path) -> None:
+def test_the_page_is_self_contained(advised: Path) -> None:
     page = (advised / "out" / "advice.html").read_text(encoding="utf-8")
     for question in QUESTIONS.values():
         assert question in page

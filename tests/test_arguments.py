@@ -20,7 +20,7 @@ from l2a.errors import InputError
 from l2a.settings import ClipSettings, setting
 from l2a.values import ConversionError, convert, in_words
 from selector.settings import ReinforceSettings, SelectorSettings
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.settings.full import ClassifierSettings, FullSettings, StageTwoSettings
 
 ROOT = Path(__file__).resolve().parents[1]

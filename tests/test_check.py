@@ -12,9 +12,10 @@ import pytest
 from l2a.check import KINDS, CheckReport, Finding, check_videos, report_lines
 from l2a.cli import main
 from l2a.errors import InputError
-from l2a.files import is_printable, read_json
+from l2a.files import read_json
 from l2a.formats import DataSettings
 from l2a.media import write_video
+from l2a.text import is_printable
 from l2a.videos import Video
 
 

@@ -12,6 +12,7 @@ import yaml
 from tiny_data import CLASSES, write_tiny
 
 from l2a.cli import COMMANDS, main
+from l2a.pairs import ScoredPair, write_pairs
 from selector.card import SelectorCard
 from selector.checkpoint import save_selector
 from selector.network import SelectorConfig, new_selector
@@ -208,7 +209,7 @@ def test_a_command_that_runs_out_of_memory_says_so(
     monkeypatch.setattr("l2a.cli._run", no_memory)
     assert main(["train"]) == 1
     said = capsys.readouterr().err
-    assert "The memory does not suffice (CUDA out of memory. Tried to allocate 2 GiB)" in said
+    assert "Out of memory: CUDA out of memory. Tried to allocate 2 GiB; fewer" in said
     assert "a smaller --micro-batch or --batch-size" in said
 
 
@@ -391,3 +392,34 @@ def test_the_demo_is_a_training_on_generated_videos_and_one_seed_decides_both(
     assert (seen["data"], seen["out"]) == (tmp_path / "data", tmp_path / "run")
     assert seen["settings"].stage_two.compare
     assert seen["settings"].classifier.network == "tiny3d"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train",
+        "ablate",
+        "prepare",
+        "advise --network tiny3d --weights null",
+        "preview --augment videomix",
+        "preview --pairs PAIRS",
+        "export --pairs PAIRS",
+        "export --pairs PAIRS --dry-run",
+        "export --selector unread --dry-run",
+    ],
+)
+@pytest.mark.parametrize("option", ["--out", "--layers", "--bank"])
+def test_no_command_writes_among_the_files_of_the_data_set(
+    words: str, option: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (f"videos/JumpRope/v_JumpRope_g01_c0{n}.mp4" for n in (1, 2))
+    pairs = [ScoredPair(first, second, 0.5, 0.5, "JumpRope", "JumpRope")]
+    write_pairs(tmp_path / "pairs.parquet", pairs, {})
+    command = words.replace("PAIRS", str(tmp_path / "pairs.parquet")).split()
+    command.insert(1, str(data))
+    if option != "--out":
+        command += ["--out", str(tmp_path / "out")]
+    folder = data / "videos" if option == "--bank" else data
+    before = sorted(data.rglob("*"))
+    assert "the data set" in refused([*command, option, str(folder)], capsys)
+    assert sorted(data.rglob("*")) == before

@@ -29,11 +29,11 @@ from counting import (
 from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
-from compositing.engines import HostDied
+from compositing.engines.base import HostDied
 from compositing.engines.local import LocalEngine
 from compositing.export import Material, PairList, export_pairs
 from compositing.failures import Failure, attempt, refuse_if_all
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.layers import DamagedLayers, LayerStore
 from compositing.making import LayerMaker
 from compositing.masks import VideoMasks

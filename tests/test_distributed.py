@@ -28,8 +28,6 @@ from train import distributed
 from train.arms import plan_arms
 from train.batches import ClipBatch
 from train.distributed import (
-    Part,
-    Parts,
     average,
     average_gradients,
     own_device,
@@ -41,10 +39,11 @@ from train.distributed import (
 )  # fmt: skip
 from train.mix import MixedBatches, TrainingMix
 from train.objectives.supervised import Supervised
+from train.parts import Part, Parts
 from train.semi_supervised.checks import check_processes
 from train.settings.full import ClassifierSettings, FullSettings
 from train.settings.semi import SemiSettings
-from train.trainer import OwnOptimiser, Trainer, make_optimiser, weighed
+from train.trainer import OwnOptimiser, Trainer, TrainingJob, make_optimiser, weighed
 
 FIVE = (5, 5)
 NO_PAIRS = np.empty((0, 2), np.int64)
@@ -118,7 +117,7 @@ def test_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 clips, 2 processes: 3 and 2 clips, whose mean losses weigh 3/5 and 2/5 of the sum."""
     assert [w for _, w in Part(batch_of(5), 5, FIVE).pieces(None)] == [(1.0, 1.0)]
     assert [w.others for _, w in Part(batch_of(5), 5, FIVE).pieces(2)] == [2 / 5, 2 / 5, 1 / 5]
-    monkeypatch.setattr("train.distributed.world", lambda: 2)
+    monkeypatch.setattr("train.parts.world", lambda: 2)
     parts = [Part(batch_of(5).part(number, 2), 5, FIVE) for number in (0, 1)]
     weights = [[w.others for _, w in part.pieces(None)] for part in parts]
     assert weights == [[6 / 5], [4 / 5]]  # of which the mean is taken
@@ -324,9 +323,9 @@ def test_an_optimiser_of_its_own_is_not_for_several_processes(
     monkeypatch.setattr("train.trainer.world", lambda: 2)
     with pytest.raises(ValueError, match="an optimiser of its own is not sent"):
         Trainer(
-            plain_network(), Supervised(), batches, ClassifierSettings(), seed=7,
-            optimiser=OwnOptimiser(make_optimiser, ""),
-        )  # fmt: skip
+            TrainingJob(plain_network(), Supervised(), batches, ClassifierSettings(), 7),
+            OwnOptimiser(make_optimiser, ""),
+        )
 
 
 @pytest.mark.slow

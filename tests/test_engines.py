@@ -33,11 +33,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.engines import HostDied, as_network_task, local, make_engine
+from compositing.engines import local, make_engine
+from compositing.engines.base import HostDied, as_network_task
 from compositing.engines.hosts import HostClient, Hosts
 from compositing.engines.local import LocalEngine, map_in_order
 from compositing.engines.results import network_result, unpacked
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.settings import EngineSettings, PrepareSettings
@@ -215,8 +216,8 @@ def test_errors_of_networks_arrive_as_themselves(
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (8, r"memory of cuda:3 .* 8 frames at once; give a smaller --frames-at-once, such as 4\.$"),
-        (1, r"memory of cuda:3 .* one frame .*--max-side, or --devices cpu\.$"),
+        (8, r"memory: cuda:3 .* 8 frames at once; give a smaller --frames-at-once, such as 4\.$"),
+        (1, r"memory: cuda:3 .* one frame .*--max-side, or --devices cpu\.$"),
     ],
 )
 def test_a_gpu_that_is_too_small_is_one_sentence(frames: int, message: str) -> None:

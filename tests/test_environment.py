@@ -13,7 +13,8 @@ from banks import make_source
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import Trunk, VideoNetwork, build_trunk
+from l2a.networks import VideoNetwork, build_trunk
+from l2a.trunk import Trunk
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import TrainedTrunk, train_selector
@@ -22,7 +23,7 @@ from selector.settings import ReinforceSettings
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
-from train.classifier import make_classifier, trunk_features
+from train.classifier import ask, make_classifier
 from train.environment import (
     CompositingEnvironment,
     Features,
@@ -397,7 +398,8 @@ def test_trained_features_are_the_trunks_with_agreement_behind_them(source: Clip
     trunk, features, table = trained(source)
     rows = torch.tensor([7, 2, 7, 0])
     found = features(rows)
-    expected = torch.from_numpy(trunk_features(trunk, source, np.arange(12)))
+    with torch.no_grad():
+        expected = ask(trunk.eval(), source.clips(np.arange(12)))
     assert found.shape == (4, 129)
     assert torch.allclose(found[:, :128], expected[rows], atol=1e-5)
     assert torch.equal(found[:, 128], table[rows, 128])

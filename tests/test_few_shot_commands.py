@@ -284,3 +284,18 @@ def test_without_a_folder_nothing_is_done(place: Path, capsys: pytest.CaptureFix
         assert "needs --out" in capsys.readouterr().err
     assert main(["few-shot", "measure", str(place / "data")]) == 2
     assert "train, evaluate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+@pytest.mark.parametrize("option", ["--out", "--layers", "--bank"])
+def test_nothing_is_written_among_the_files_of_the_data_set(
+    place: Path, tmp_path: Path, verb: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = place / "data"
+    folder = data / "videos" if option == "--bank" else data
+    out = () if option == "--out" else ("--out", str(tmp_path / "out"))
+    before = sorted(data.rglob("*"))
+    few = ("--train-queries", "2")
+    assert main(words(place, verb, "data", *few, *out, option, str(folder))) == 2
+    assert "the data set" in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(data.rglob("*")) == before

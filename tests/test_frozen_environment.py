@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from l2a.errors import InputError
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from selector.environment import Measurements, PairBatch
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import train_selector

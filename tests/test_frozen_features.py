@@ -20,7 +20,8 @@ from compositing.settings import CompositeSettings
 from l2a.checkpoints import save_tensors
 from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError
-from l2a.networks import Trunk, build_network
+from l2a.networks import build_network
+from l2a.trunk import Trunk
 from train.batches import ClipSource
 from train.frozen import features, shards
 from train.frozen.features import FeatureBank

@@ -22,7 +22,8 @@ from compositing.alignment import (
     find_shots,
     masked_median,
 )
-from compositing.inpainters import INPAINTERS, Inpainted, make_inpainter, temporal
+from compositing.inpainters import INPAINTERS, make_inpainter, temporal
+from compositing.inpainters.base import Inpainted
 from compositing.inpainters.spatial import fill_smoothly
 from compositing.inpainters.temporal import MAX_TINT, TemporalInpainter
 from compositing.networks import is_network

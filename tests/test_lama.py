@@ -359,7 +359,7 @@ def test_too_little_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     inpainter = lama(tmp_path, Mix())
     inpainter._network = full  # type: ignore[assignment]
     holes = np.ones((2, 8, 16), np.bool_)
-    wanted = r"memory of cpu .* 2 frames at once; give a smaller --frames-at-once, such as 1\."
+    wanted = r"memory: cpu .* 2 frames at once; give a smaller --frames-at-once, such as 1\."
     with pytest.raises(L2AError, match=wanted):
         inpainter(np.zeros((2, 8, 16, 3), np.uint8), holes)
 

@@ -63,7 +63,7 @@ def test_errors_of_memory_are_told_from_others() -> None:
 
 
 def test_memory_that_pytorch_really_lacks_is_recognised() -> None:
-    said = r"^The memory does not suffice for this; do that\.$"
+    said = r"^Out of memory: there is too little for this; do that\.$"
     with pytest.raises(L2AError, match=said), memory_for("this", "do that"):
         torch.empty(2**60, dtype=torch.uint8)
 

@@ -243,7 +243,7 @@ def test_a_gpu_too_small_is_told_what_to_lower(
         return network
 
     monkeypatch.setattr(mask_rcnn, "frames_per_pass", lambda device, frames_at_once: frames_at_once)
-    with pytest.raises(L2AError, match=r"memory of cpu .* 4 frames at once; give a smaller"):
+    with pytest.raises(L2AError, match=r"memory: cpu .* 4 frames at once; give a smaller"):
         to_device(MaskRCNN(state, build), "cpu", 4)(VIDEO, clip())
 
 

@@ -12,7 +12,8 @@ import torch
 from l2a import devices
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.errors import InputError
-from l2a.networks import MEAN, NETWORKS, STD, Trunk, build_network, build_trunk
+from l2a.networks import NETWORKS, build_network, build_trunk
+from l2a.trunk import MEAN, STD, Trunk
 
 
 @pytest.mark.parametrize("name", [*sorted(set(NETWORKS) - {"tsn_timm"}), "tsn_timm:test_resnet"])

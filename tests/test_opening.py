@@ -18,9 +18,10 @@ from l2a.files import fingerprint, read_json
 from l2a.formats import DataSettings
 from l2a.media import Frames, read_frames
 from l2a.networks import build_trunk
-from l2a.videos import Skipped
-from train.features import all_features, trunk_checksum
-from train.opening import BANK_RECORD, Opened, open_data, open_store
+from l2a.trunk import trunk_checksum
+from l2a.videos import Skipped, VideoSet
+from train.features import all_features
+from train.opening import BANK_RECORD, Opened, open_data, open_store, refuse_in_data
 from train.prepared import PreparedData
 from train.settings.full import RunSettings
 
@@ -203,7 +204,8 @@ def test_the_store_is_the_one_named_or_the_first_that_is_there(tmp_path: Path) -
     def opened(*places: Path, run: RunSettings | None = None, segmenter: str = "auto") -> Path:
         prepare = PrepareSettings(segmenter=segmenter)
         engine = EngineSettings(devices="cpu")
-        return open_store(run or RunSettings(), prepare, engine, (), tmp_path, *places).folder
+        data = VideoSet(tmp_path / "data", "folder", (), ())
+        return open_store(data, run or RunSettings(), prepare, engine, (), tmp_path, *places).folder
 
     assert opened(*places) == there
     assert opened(places[0], places[2]) == places[2]
@@ -212,3 +214,20 @@ def test_the_store_is_the_one_named_or_the_first_that_is_there(tmp_path: Path) -
     assert opened(*places, run=named) == tmp_path / "named"
     with pytest.raises(InputError, match="'nobody'"):
         opened(there, segmenter="nobody")
+
+
+def test_a_folder_inside_the_data_set_is_let_pass_unless_it_holds_videos(data: Path) -> None:
+    videos = open_data(
+        data, data.parent / "out", DataSettings(), PrepareSettings(), EngineSettings(workers=1),
+        RunSettings(),
+    ).videos  # fmt: skip
+    for fine in (None, data.parent, data / "runs", data / "video", data / "splits"):
+        refuse_in_data(videos, layers=fine)
+    for harmful, sentence in {
+        data: "--bank is .*, the data set itself, whose files",
+        data / "videos" / "..": "the data set itself",
+        data / "videos": "a folder of the data set .* that holds videos",
+        data / "videos" / "JumpRope": "that holds videos",
+    }.items():
+        with pytest.raises(InputError, match=sentence):
+            refuse_in_data(videos, layers=None, bank=harmful)

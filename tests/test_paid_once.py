@@ -27,7 +27,7 @@ from compositing.bank import fill_bank
 from compositing.composite import make_composite
 from compositing.engines.local import HERE, LocalEngine
 from compositing.export import Material, PairList, export_pairs
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.making import LayerMaker
 from compositing.masks import Instance, VideoMasks, encode
 from compositing.pictures import draw_contact_sheet

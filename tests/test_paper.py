@@ -12,7 +12,7 @@ from l2a.errors import InputError
 from l2a.options import PaperSettings
 from l2a.runs import Run
 from l2a.settings import ClipSettings
-from train.commands import ALL_GROUPS, COMMANDS, full_settings
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.paper import few_shot, semi
 from train.paper.ablated import ABLATED
 from train.paper.cells import Group
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def preset(name: str) -> FullSettings:
     words = ["DATA", "--out", "OUT", "--config", str(PRESETS / f"{name}.yaml")]
-    return full_settings(parse("train", "", COMMANDS["train"].groups, words, known=ALL_GROUPS))
+    return FullSettings.of(parse("train", "", COMMANDS["train"].groups, words, known=ALL_GROUPS))
 
 
 def wanted(tmp_path: Path, cells: str, **more: object) -> PaperSettings:
@@ -206,7 +206,7 @@ def test_a_finished_ablation_of_other_settings_is_refused(tmp_path: Path) -> Non
     for path, selection in zip(step.runs, ("none", "selector"), strict=True):
         words = ["train", str(tmp_path / "data/ucf101"), "--config", str(PRESETS / "ucf101.yaml"),
                  "--selection", selection, "--out", str(path.parent)]  # fmt: skip
-        groups = full_settings(arguments_of(words)).groups()
+        groups = FullSettings.of(arguments_of(words)).groups()
         run = Run.open(path.parent, "train", groups, {"data": tmp_path / "data/ucf101"})
         run.fix_settings()
         path.touch()

@@ -13,7 +13,6 @@ from l2a.cli import main
 from l2a.errors import InputError
 from l2a.options import Data, Out, PaperSettings
 from l2a.runs import Run
-from train.commands import full_settings
 from train.objectives.table import OBJECTIVES
 from train.paper.cells import Cell, Place
 from train.paper.cost import (
@@ -114,7 +113,7 @@ def test_presets_of_table_three_are_the_papers_training_settings(tmp_path: Path)
         name = group.title.removesuffix(", few labels")
         seen = set()
         for step in group.steps:
-            settings = full_settings(arguments_of(step.words))
+            settings = FullSettings.of(arguments_of(step.words))
             one = settings.classifier
             assert (one.network, one.epochs, one.batch_size) == ("r3d_18", epochs[name], 8)
             assert (one.lr, one.momentum, one.weight_decay) == (0.1, 0.9, 0.001)
@@ -135,7 +134,7 @@ def test_presets_of_table_four_are_five_way_with_ten_thousand_episodes(tmp_path:
     for group in plan_table(wanted(tmp_path, "4", seeds=(7,))):
         for step in group.steps:
             arguments = arguments_of(step.words)
-            few, full = arguments[FewShotSettings], full_settings(arguments)
+            few, full = arguments[FewShotSettings], FullSettings.of(arguments)
             assert (few.way, few.shots, few.episodes) == (5, (1, 2, 3, 4, 5), 10_000)
             assert few.compare
             assert full.classifier.network == networks[few.method]
@@ -276,10 +275,10 @@ def trains(arms: dict[str, float], started: list[Path]) -> Any:
         if "hmdb51" in str(out):
             raise InputError("There is no such clip.")
         folder = Run.open(
-            out, "train", full_settings(arguments).groups(), {"data": arguments[Data].data}
+            out, "train", FullSettings.of(arguments).groups(), {"data": arguments[Data].data}
         )
         folder.fix_settings()
-        seed = full_settings(arguments).run.seed
+        seed = FullSettings.of(arguments).run.seed
         said = {name: {"top1_mean": top1 + 0.02 * seed} for name, top1 in arms.items()}
         folder.path("metrics.json").write_text(json.dumps({"arms": said}))
         folder.path("table.txt").touch()

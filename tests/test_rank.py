@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compositing.engines import Engine, as_network_task
+from compositing.engines.base import Engine, as_network_task
 from compositing.engines.local import LocalEngine
 from l2a.errors import InputError, L2AError
 from selector import candidates, rank

@@ -20,7 +20,8 @@ from side_by_side import Noting, tries_of
 from test_side_by_side import ablate, table_in
 from tiny_data import CLASSES, write_tiny
 
-from compositing.engines import Engine, make_engine, on_ray
+from compositing.engines import make_engine, on_ray
+from compositing.engines.base import Engine
 from compositing.engines.local import LocalEngine
 from compositing.engines.on_ray import RayEngine
 from compositing.engines.results import unpacked

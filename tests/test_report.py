@@ -19,8 +19,9 @@ from torch import nn
 
 from l2a.cli import main
 from l2a.media import read_frames
-from l2a.networks import Trunk, VideoNetwork, build_network
+from l2a.networks import VideoNetwork, build_network
 from l2a.pairs import read_pairs
+from l2a.trunk import Trunk
 from train.report import write_report
 from train.report.activation import MODES, _heats, activation_maps, activations
 from train.report.charts import arms_chart, curve_charts

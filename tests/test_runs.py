@@ -19,7 +19,7 @@ import yaml
 from compositing.settings import EngineSettings
 from l2a import files, locks
 from l2a.arguments import parse
-from l2a.errors import InputError, UnreadableVideo, for_terminal
+from l2a.errors import InputError, UnreadableVideo
 from l2a.files import (
     atomic_write,
     final_name,
@@ -35,7 +35,7 @@ from l2a.runs import Run
 from l2a.settings import setting, speed_only
 from l2a.videos import Skipped
 from train.chosen import _run_of
-from train.commands import ALL_GROUPS, COMMANDS, full_settings
+from train.command_table import ALL_GROUPS, COMMANDS
 from train.report.source import Source
 from train.settings.full import ClassifierSettings, FullSettings, RunSettings
 
@@ -209,7 +209,7 @@ def test_a_finished_run_of_the_first_version_goes_on(tmp_path: Path) -> None:
     train = COMMANDS["train"]
 
     def settings(**changed: object) -> tuple[Any, ...]:
-        return full_settings(
+        return FullSettings.of(
             parse("train", "", train.groups, ["data", "--out", "o"], known=ALL_GROUPS,
                   defaults=given | changed)
         ).groups()  # fmt: skip
@@ -565,12 +565,6 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(InputError, match="pipe is not a file"):
             read_json(tmp_path / "pipe")
-
-
-def test_what_is_shown_moves_no_cursor_and_can_be_encoded() -> None:
-    assert for_terminal("Bögen → 走\ttab\n") == "Bögen → 走\ttab\n"
-    assert for_terminal("a\x1b[2Jb\rc\x00\x9b") == r"a\x1b[2Jb\x0dc\x00\x9b"
-    assert for_terminal("gro\udcdf.avi \u202e \ud800") == r"gro\xdf.avi \u202e \ud800"
 
 
 def test_an_unreadable_video_travels_between_processes() -> None:

@@ -13,16 +13,16 @@ from torch import Tensor
 from l2a.errors import InputError
 from l2a.networks import VideoNetwork
 from train.arms import ArmPlan
-from train.distributed import Part
 from train.objectives import Objective
 from train.objectives.confidence import masked_cross_entropy, pseudo_labels
 from train.objectives.parts import ObjectiveSettings, Training
 from train.objectives.supervised import Supervised, soft_cross_entropy
-from train.objectives.table import DISTILLED, OBJECTIVES, find_method
+from train.objectives.table import OBJECTIVES, find_method
 from train.objectives.tcl import TCL
+from train.parts import Part
 from train.semi_supervised.batches import SemiBatch
 from train.settings.full import ClassifierSettings
-from train.trainer import Trainer, weighed
+from train.trainer import Trainer, TrainingJob, weighed
 
 STEPS = 40
 LATE = STEPS - 1
@@ -156,7 +156,7 @@ def test_weights_of_labelled_and_unlabelled_clips_by_hand(monkeypatch: pytest.Mo
     batch = semi_batch(count=8)
     seven = batch.labelled._each(lambda rows: torch.cat([rows, rows])[:7])
     batch = replace(batch, labelled=seven, partners=None, cut=None)
-    monkeypatch.setattr("train.distributed.world", lambda: 2)
+    monkeypatch.setattr("train.parts.world", lambda: 2)
     weights = [
         [tuple(found) for _, found in Part(batch.part(i, 2), 15, batch.terms).pieces(None)]
         for i in range(2)
@@ -196,7 +196,8 @@ def test_the_statistics_of_a_teachers_own_passes_are_averaged_over_processes(
         network = micro(normalised=True)
         objective = made(name, network)
         batches = Batches(needed(name, semi_batch()))
-        Trainer(network, objective, batches, ClassifierSettings(epochs=1), seed=0).train()
+        job = TrainingJob(network, objective, batches, ClassifierSettings(epochs=1), 0)
+        Trainer(job).train()
         teacher = [id(one) for one in objective.final(network).buffers() if one.is_floating_point()]
         assert len(teacher) == 2
         assert set(teacher) <= set(averaged) if own else not set(teacher) & set(averaged)
@@ -398,10 +399,11 @@ def test_heads_follow_from_the_seed_alone() -> None:
 def test_the_table_names_all_peers() -> None:
     names = "pseudo-label mean-teacher fixmatch s4l actorcut actorcut-id videossl tcl"
     assert list(OBJECTIVES) == names.split()
-    assert find_method("distilled") is DISTILLED
     assert {name for name, method in METHODS.items() if method.trunk_only} == {"s4l", "distilled"}
     with pytest.raises(InputError, match="no method 'mixmatch'; choose some of: pseudo-label"):
         find_method("mixmatch")
+    with pytest.raises(InputError, match="no method 'distilled'"):
+        find_method("distilled")  # what our own arms learn by is not to be chosen
 
 
 def test_an_arm_without_composites_has_layers_where_it_cuts_actors() -> None:

@@ -90,10 +90,10 @@ def test_a_training_whose_memory_does_not_suffice_says_what_takes_less(
     monkeypatch.setattr("train.objectives.supervised.Supervised.loss", no_memory)
     with pytest.raises(
         L2AError,
-        match=r"^The memory does not suffice for a training on cpu in batches of 4 clips, all at "
-        r"once; give a smaller --micro-batch \(such as 2\) or --batch-size, with another --out "
-        r"and the same --layers and --bank \(RUN/layers and RUN/bank where none were given\), "
-        r"which keep what is made\.$",
+        match=r"^Out of memory: there is too little for a training on cpu in batches of 4 clips, "
+        r"all at once; give a smaller --micro-batch \(such as 2\) or --batch-size, with another "
+        r"--out and the same --layers and --bank \(RUN/layers and RUN/bank where none were "
+        r"given\), which keep what is made\.$",
     ):
         stage_of(tmp_path).run([ArmPlan("none", "none")], {"none": NO_PAIRS})
 

@@ -17,7 +17,7 @@ from l2a import image_classifiers, weights
 from l2a.clips import ClipBank
 from l2a.errors import InputError
 from l2a.image_classifiers import ImageClassifier, Kind, Preset, make_image_classifier
-from train.semi_supervised.teacher import Teacher, TeacherTable, rows_of_training, soften
+from train.semi_supervised.teacher import Teacher, TeacherTable, rows_of_training
 
 ROWS = np.array([0, 1, 2, 5])
 
@@ -92,14 +92,6 @@ def test_probabilities_by_hand() -> None:
     found = Teacher(classifier, torch.device("cpu")).probabilities(frames)
     # Logits (0, 0) and (1, 0).
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.5], [0.731059, 0.268941]]))
-
-
-def test_a_temperature_is_of_the_logits() -> None:
-    logits = torch.tensor([[3.0, 1.0, -9.0]])
-    soft = soften(logits.softmax(dim=1), 4.0)
-    torch.testing.assert_close(soft, (logits / 4).softmax(dim=1))
-    assert soften(soft, 1) is soft
-    assert bool(soften(torch.tensor([[1.0, 0.0]]), 2.0).isfinite().all())
 
 
 # Which network, and its weights

@@ -23,7 +23,7 @@ from train.objectives import Loss
 from train.objectives.supervised import soft_cross_entropy
 from train.settings.full import ClassifierSettings
 from train.tracking import Tracker
-from train.trainer import Trainer, cosine, rate_at
+from train.trainer import Trainer, TrainingJob, cosine, rate_at
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierSettings(
@@ -271,7 +271,7 @@ def test_an_objective_brings_its_own_head_figures_and_state(
     def trainer(
         objective: Averaged, network: VideoNetwork, state: Path | None
     ) -> Trainer[ClipBatch]:
-        return Trainer(network, objective, batches, SETTINGS, seed=1, state=state)
+        return Trainer(TrainingJob(network, objective, batches, SETTINGS, 1, state=state))
 
     whole, figures = Averaged(), dict[str, float]()
     begun = whole.head.weight.detach().clone()

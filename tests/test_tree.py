@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from l2a.files import is_printable, nfc, printable, shortened
 from l2a.formats import DataSettings, read_any, read_videos
 from l2a.formats.groups import plain
 from l2a.formats.tree import Tree
+from l2a.text import is_printable
 from l2a.videos import VideoSet
 
 
@@ -270,20 +268,11 @@ def test_vowel_signs_tell_names_apart() -> None:
     assert plain("cafe\u0301") == plain("Caf\u00e9")
 
 
-@given(st.text())
-def test_printable_text_has_no_control_characters_and_is_utf8(text: str) -> None:
-    shown = printable(text)
-    shown.encode()
-    assert len(shown.splitlines()) <= 1
-    assert is_printable(shown) and printable(shown) == shown
-    assert is_printable(text) == (shown == text)
-    assert len(shortened(text, 10)) <= 10
-
-
-def test_printable_by_hand() -> None:
-    assert printable("a\x1b[31mé\n\udce9\u2028") == "a\\x1b[31mé\\x0a\\xe9\\u2028"
-    assert shortened("x" * 41) == "x" * 39 + "…"
-    assert nfc("e\u0301") == "\u00e9"
+def test_a_mark_of_direction_in_a_name_makes_it_no_less_a_video(tmp_path: Path) -> None:
+    touch(tmp_path, "a/\u200eclip.mp4", "b/2.mp4", "b/\u202ecod.mp4")
+    videos = read_videos(tmp_path, DataSettings())
+    assert [video.id for video in videos.videos] == ["a/\u200eclip.mp4", "b/2.mp4"]
+    assert [row.id for row in videos.skipped] == ["b/\\u202ecod.mp4"]
 
 
 # --- what it costs ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,7 +25,6 @@ from semantic_match.pool import Pool
 from train.arms import plan_arms
 from train.mix import NO_PAIRS, MixedBatches, TrainingMix
 from train.prepared import Matching, PreparedData
-from train.report.worst import worst_of_each
 from train.settings.full import StageTwoSettings
 from train.video_table import VIDEOS, VideoRow, dropped_videos, read_videos_table, write_videos
 from train.video_values import (
@@ -370,9 +369,3 @@ def test_the_report_plays_the_worst(run: Path) -> None:
     assert worst.video in clip and f"value {worst.value:.2f}".replace("-", "−") in clip
     assert "4 of them were left out" in section and "AUROC" in section
     assert "scene classes come with the actors of one class only" in text
-
-
-def test_the_worst_of_each_class_come_first() -> None:
-    row = VideoRow("a", "x", "", "train", *[0.0] * 7, "", "", False)  # type: ignore[arg-type]
-    rows = [replace(row, video=video, label=label) for video, label in ("ax", "bx", "cy", "dx")]
-    assert [each.video for each in worst_of_each(rows)] == ["a", "c", "b", "d"]

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 import train.trainer
 from l2a.checkpoints import save_tensors
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch
 from train.distributed import rank, run_together, world
 from train.frozen.features import FeatureBank
@@ -33,7 +34,7 @@ from train.semi_supervised.batches import Unlabelled
 from train.semi_supervised.on_features import FeatureViews, train_on_features
 from train.settings.full import ClassifierSettings
 from train.settings.semi import SemiSettings
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 
 class PlainTrunk(Trunk):
@@ -76,9 +77,8 @@ def train_plain(
     mix = TrainingMix(np.arange(9), np.array([[0, 1], [3, 4], [6, 2]]), 2)
     batches = MixedBatches(make_source(folder / "bank"), mix, 3, True, 7, 3)
     network = plain_network()
-    trainer = Trainer(
-        network, Mortal(dies_at), batches, settings, seed=7, state=folder / "state.safetensors"
-    )
+    state = folder / "state.safetensors"
+    trainer = Trainer(TrainingJob(network, Mortal(dies_at), batches, settings, 7, state=state))
     figures: list[dict[str, float]] = []
     trainer.train(lambda epoch, found: figures.append(found))
     (folder / "figures.json").write_text(json.dumps(figures))

@@ -28,9 +28,6 @@ PRETRAINED = "pretrained"
 METHODS = tuple(OBJECTIVES)
 """Other ways to learn from unlabelled videos."""
 
-TRUNK_ONLY = ("s4l", "actorcut-id")
-"""Those that a frozen trunk leaves nothing of, or that are another one with it."""
-
 TABLE_3 = ("cutmix", "mixup", "cutout", "videomix:spatio-temporal")
 """The augmentations of the paper's Table 3."""
 
@@ -126,7 +123,10 @@ def method_names(semi: SemiSettings, compare: bool, frozen: bool) -> tuple[str, 
         InputError: one is not known, or named twice.
     """
     given = semi.methods
-    every = tuple(name for name in METHODS if not (frozen and name in TRUNK_ONLY))
+    every = tuple(
+        name for name, method in OBJECTIVES.items()
+        if not (frozen and (method.trunk_only or method.frozen_as))
+    )  # fmt: skip
     if given is None:
         return every if compare else ()
     words = given.split() if isinstance(given, str) else list(given)

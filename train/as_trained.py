@@ -15,8 +15,8 @@ from typing import Any
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.pairs import read_pairs
-from l2a.progress import say
 from l2a.runs import Run, is_run
 from l2a.videos import carve_validation
 from train.opening import data_mark, sources_of

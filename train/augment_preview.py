@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from compositing.bank import fill_bank
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.pictures import GAP, INK, LINE, PAPER, evenly, font, outlined, plain, truncated
 from compositing.preview import pick_evenly_by_class
@@ -22,13 +23,14 @@ from l2a.clips import ClipBank, ClipSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import atomic_write
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.media import write_video
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.videos import Video, VideoSet
 from train.arms import ArmPlan, augmentation_entries, check_arms, split_entry
 from train.batches import ClipBatch, ClipSource
 from train.mix import augmented
-from train.opening import open_store, prepare_layers
+from train.opening import open_store, prepare_layers, refuse_in_data, require_splits
 from train.settings.full import RunSettings
 
 Frames = NDArray[np.uint8]
@@ -52,15 +54,20 @@ class AugmentPreview:
 
     Attributes:
         augmentations: name ─► what is drawn; of `selector+videomix` only videomix.
+        data: the data set.
         videos: a few training videos, spread over the classes.
-        classes: of the data set.
         count: how many of the videos are shown; mixing takes one more where only one is.
     """
 
     augmentations: Mapping[str, Augmentation]
+    data: VideoSet
     videos: Sequence[Video]
-    classes: tuple[str, ...]
     count: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the data set."""
+        return self.data.classes
 
     @property
     def needs_masks(self) -> bool:
@@ -69,7 +76,7 @@ class AugmentPreview:
 
 
 def open_augment_preview(
-    data: Path, augment: Sequence[str] | str, settings: DataSettings, count: int
+    data: Path, augment: Sequence[str] | str, settings: DataSettings, count: int, out: Path
 ) -> AugmentPreview:
     """Read the names and the data set.
 
@@ -78,21 +85,22 @@ def open_augment_preview(
         augment: as `l2a train --augment` takes it.
         settings: of the data.
         count: how many clips to show.
+        out: where they will be drawn; nothing is written yet.
 
     Raises:
-        InputError: an augmentation or the data are wrong, there is no training video, or none is
-            to be shown.
+        InputError: an augmentation or the data are wrong, there is no training video, none is to be
+            shown, or the data set itself would be written to.
     """
     if count < 1:
         raise InputError(f"count is {count}; it must be at least 1.")
     specs = [split_entry(entry)[1] for entry in augmentation_entries(augment)]
     named = {spec: make_augmentation(spec) for spec in specs}
-    videos: VideoSet = read_videos(data, settings)
+    videos = read_videos(data, settings)
+    refuse_in_data(videos, out=out)
     check_arms([ArmPlan(name, "none", each) for name, each in named.items()], len(videos.classes))
+    require_splits(videos, ["train"])
     few = pick_evenly_by_class(videos.of_split("train"), max(count, 2))
-    if not few:
-        raise InputError(f"{data} has no train videos; check --split and --annotations.")
-    return AugmentPreview(named, few, videos.classes, count)
+    return AugmentPreview(named, videos, few, count)
 
 
 def draw_augmentations(
@@ -117,7 +125,7 @@ def draw_augmentations(
     place = out.with_name(out.name + "-layers")
     if not preview.needs_masks:  # a back end that is there on every machine stands for none
         prepare = replace(prepare, segmenter="motion")
-    store = open_store(run, prepare, engine, preview.videos, out, place)
+    store = open_store(preview.data, run, prepare, engine, preview.videos, out, place)
     videos, batch = _read(preview, store, make_engine(engine))
     names = ["as it is", *preview.augmentations]
     made = [batch] + [

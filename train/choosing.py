@@ -14,7 +14,8 @@ from torch import Tensor
 from compositing.engines import make_engine
 from compositing.settings import EngineSettings
 from l2a.errors import InputError
-from l2a.progress import progress, say
+from l2a.logs import say
+from l2a.progress import progress
 from selector.caps import SelectionLimits, even_caps
 from selector.protocols import Scorer
 from selector.rank import describe, select_random
@@ -140,7 +141,7 @@ class PairChooser:
     def draws(
         self, count: int, trained: SelectorWithTrunk | None = None
     ) -> list[NDArray[np.int64]]:
-        """Independent choices under the budget, for an evaluation that shall not hang on one.
+        """Independent choices under the budget, for an evaluation that must not hang on one.
 
         Args:
             count: how many. The first is that of `best`, or of `at_random`; each follows from the

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.settings import EngineSettings, PrepareSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.pairs import ScoredPair, read_pairs, read_spares
-from l2a.progress import say
 from l2a.runs import Run, is_run
 from l2a.videos import TRAIN_SIDE, Skipped, Video
-from train.opening import open_store, prepare_layers
+from train.opening import open_store, prepare_layers, refuse_in_data
 from train.settings.full import RunSettings
 
 
@@ -105,10 +106,11 @@ def open_chosen(
 
     Raises:
         InputError: a file is not there or wrong, the pairs are of another data set, or a back end
-            cannot be made; nothing is written.
+            cannot be made, or the data set itself would be written to; nothing is written.
     """
     rows, meta = read_pairs(pairs)
     found = read_videos(data, settings)
+    refuse_in_data(found, out=out)
     videos = {video.id: video for video in found.of_split(*TRAIN_SIDE)}
     used = sorted({id_ for row in rows for id_ in (row.foreground, row.background)})
     if strange := [id_ for id_ in used if id_ not in videos]:
@@ -119,7 +121,7 @@ def open_chosen(
     videos |= with_classes([*rows, *read_spares(pairs)], videos)
     folder, stores = _run_of(pairs)
     places = *stores, out.with_name(out.name + "-layers")
-    store = open_store(run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
+    store = open_store(found, run, prepare, engine, [videos[id_] for id_ in used], folder, *places)
     meta = {**meta, "seed": run.seed}
     return OpenedPairs(rows, meta, videos, found.classes, store, make_engine(engine))
 

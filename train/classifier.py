@@ -14,7 +14,8 @@ from torch import Tensor
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.errors import InputError
-from l2a.networks import Trunk, VideoNetwork, build_network
+from l2a.networks import VideoNetwork, build_network
+from l2a.trunk import Trunk
 from train.batches import ClipSource
 from train.loading import prefetch
 from train.settings.full import ClassifierSettings
@@ -33,28 +34,16 @@ def make_classifier(
     return network.move_to(device, settings.precision)
 
 
+@torch.inference_mode()
 def predict(
     network: VideoNetwork, source: ClipSource, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Logits float32 `[n, num_classes]` of real clips, one centre crop a clip."""
-    return _over_clips(network, source, rows)
-
-
-def trunk_features(
-    trunk: Trunk, source: ClipSource, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Trunk features float32 `[n, feature_dim]` of real clips, one centre crop a clip."""
-    return _over_clips(trunk, source, rows)
-
-
-@torch.inference_mode()
-def _over_clips(
-    model: Trunk | VideoNetwork, source: ClipSource, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    model.eval()
+    network.eval()
     parts = [rows[i : i + EVALUATION_BATCH] for i in range(0, len(rows), EVALUATION_BATCH)]
     outputs = [
-        ask(model, clips).cpu().numpy() for clips in prefetch(source.clips(part) for part in parts)
+        ask(network, clips).cpu().numpy()
+        for clips in prefetch(source.clips(part) for part in parts)
     ]
     return np.concatenate(outputs)
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from l2a.errors import L2AError
-from l2a.networks import Features, VideoNetwork
-from l2a.progress import say
+from l2a.logs import say
+from l2a.networks import VideoNetwork
+from l2a.trunk import Features
 
 BACKEND = "inductor"
 """PyTorch's own. It writes kernels, for which it needs a C++ compiler, and on a GPU Triton."""

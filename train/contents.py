@@ -60,7 +60,7 @@ class Contents:
     def fill_from_others(self, bank: ClipBank) -> int:
         """Copy pending rows from the banks that lie beside this one; returns how many.
 
-        A row is copied with its layers where this bank shall have them, and else without: they are
+        A row is copied with its layers where this bank is to have them, and else without: they are
         of the same file, read in the same way.
         """
         before = len(bank.pending())

@@ -21,9 +21,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,10 +30,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from l2a.errors import InputError, L2AError
-from l2a.progress import say
-from train.loading import StepBatches, TensorBatch
-
-B = TypeVar("B", bound=TensorBatch)
+from l2a.logs import say
 
 Job = Callable[[torch.device], None]
 """What the other processes are called for: picklable; it is given the device to work on."""
@@ -141,7 +137,7 @@ def refuse_other_gpu(device: torch.device) -> None:
 
 
 def refuse_pieces_in_sync(micro_batch: int | None, device: torch.device, *, sync: bool) -> None:
-    """Raise `InputError` where several GPUs shall normalise clips together of which each sees some
+    """Raise `InputError` where several GPUs are to normalise clips together of which each sees some
     after the others: with another number of passes they would wait for each other for ever."""
     if sync and micro_batch is not None and world() > 1 and device.type == "cuda":
         raise InputError(
@@ -190,91 +186,6 @@ def average_gradients(parameters: Sequence[nn.Parameter], *others: Tensor) -> No
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)
     average([*gradients, *others])
-
-
-class Weights(NamedTuple):
-    """Of the loss of a part, in the loss of the whole batch.
-
-    Attributes:
-        labelled: of its term that is a mean over labelled clips; see `train.objectives.Loss`.
-        others: of all its other terms.
-    """
-
-    labelled: float
-    others: float
-
-
-@dataclass(frozen=True)
-class Part(TensorBatch, Generic[B]):
-    """A process's part of a batch.
-
-    Attributes:
-        batch: clips r, r + n, r + 2 n, … of the global batch.
-        total: clips in the global batch.
-        whole: the `TensorBatch.terms` of the global batch.
-    """
-
-    batch: B
-    total: int
-    whole: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def pieces(self, most: int | None) -> Iterator[tuple[B, Weights]]:
-        """The part in pieces of at most `most` clips (all at once, if None), or in as many as it
-        can be divided into.
-
-        Yields:
-            (piece, weights). The loss of a batch, where its terms are means over clips, is the mean
-            over processes of the sum over pieces of weights times the piece's terms; the weights of
-            a whole batch are exactly 1.
-        """
-        count = len(self.batch)
-        pieces = 1 if most is None else min(-(-count // most), max(1, self.batch.most_parts))
-        for index in range(pieces):
-            piece = self.batch.part(index, pieces)
-            shares = (
-                own * world() / max(1, all_)
-                for own, all_ in zip(piece.terms, self.whole, strict=True)
-            )
-            yield piece, Weights(*shares)
-
-
-@dataclass(frozen=True)
-class Parts(Generic[B]):
-    """A process's part of every batch, as `train.loading.StepBatches`.
-
-    Attributes:
-        batches: the global ones; each is made in every process, and most of it let go.
-        rank, world: of this process. Fields, because worker processes make parts too.
-    """
-
-    batches: StepBatches[B]
-    rank: int
-    world: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """As in one process."""
-        return self.batches.steps_per_epoch
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> Part[B]:
-        """The part of a step.
-
-        Raises:
-            InputError: there are fewer clips than processes.
-        """
-        whole = self.batches[step]
-        if len(whole) < self.world:
-            raise InputError(
-                f"A batch has {len(whole)} clips, and {self.world} processes share it; give a "
-                "larger batch_size, or start fewer processes."
-            )
-        return Part(whole.part(self.rank, self.world), len(whole), whole.terms)
 
 
 def asked_for() -> int:

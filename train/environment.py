@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from l2a.checkpoints import with_prefix, without_prefix
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import credit_by_recording, last_layer_credit
 from semantic_match.listed import ListedPool

@@ -87,10 +87,11 @@ def forecast(data: Path, out: Path, source: Path | Reuse, settings: FullSettings
     chosen_before = source if isinstance(source, Path) else None
     pairs = chosen_before or selection_folder(out, budget) / "pairs.parquet"
     if chosen_before is None and not pairs.is_file():
-        videos = {video.id: video for video in read_videos(data, settings.data).of_split("train")}
-        used = list(videos.values())
+        found = read_videos(data, settings.data)
+        used = list(found.of_split("train"))
+        videos = {video.id: video for video in used}
         store = open_store(
-            settings.run, settings.prepare, settings.engine, used, _first_selection(out)
+            found, settings.run, settings.prepare, settings.engine, used, _first_selection(out)
         )
         rows, count, originals = _stand_ins(used), budget or len(videos), tuple(used)
     else:

@@ -6,15 +6,14 @@ all find them by the checksum of the trunk's weights.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from selector.agreement import label_agreement
 from selector.network import SelectorConfig
+from train.frozen.features import FeatureBank
 from train.prepared import Matching, PreparedData, unlabelled_rows
 from train.settings.frozen import FrozenSettings
 
@@ -26,24 +25,12 @@ def all_features(trunk: Trunk, prepared: PreparedData) -> Tensor:
     Kept with all other features of the trunk (`train.frozen.features`), and found there the next
     time; a classifier with a frozen trunk has asked for most of them before.
     """
-    from train.frozen.features import FeatureBank  # which needs the checksum of this module
-
     # Unlabelled videos may join training later.
     rows = np.union1d(prepared.rows["train"], unlabelled_rows(prepared, "rest"))
     bank = FeatureBank(trunk, prepared, FrozenSettings(), flip=False, seed=0)
     features = torch.zeros(len(prepared.bank), bank.dim)
     features[torch.from_numpy(rows)] = bank.centre(rows)
     return features
-
-
-def trunk_checksum(trunk: Trunk) -> str:
-    """Sixteen hexadecimal digits of all that a trunk's features depend on besides the clips: its
-    kind, its weights, its normalisation and its precision (SHA-256)."""
-    digest = hashlib.sha256(repr((type(trunk), trunk.mean, trunk.std, trunk.precision)).encode())
-    for name, value in sorted(trunk.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def selector_inputs(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2a.files import atomic_write, shortened
+from l2a.files import atomic_write
+from l2a.text import shortened
 from train.estimates import Estimate
 
 

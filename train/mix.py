@@ -16,6 +16,10 @@ from train.batches import Augment, ClipBatch, ClipSource, join
 
 NO_PAIRS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
+SEED_STRIDE = 1_000
+"""Between the seeds of a training's repeats: far apart, so that those of neighbouring seeds share
+no stream of random numbers."""
+
 _PAIRS, _REAL = 3, 4  # streams of random numbers for endless passes
 
 

@@ -1,13 +1,15 @@
 """The one way in: data set, layers, engine and bank are opened here, for every command.
 
 `open_data` says what is wrong with a command before anything is computed or written;
-`Opened.prepare` then gives both stages what they work on.
+`Opened.prepare` then gives both stages what they work on. Commands that see other videos than
+training does (few shots, advice, previews, exports) read them themselves, and come here with them:
+`announce` says what was found, `open_store` refuses what would be written among their files.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.bank import fill_bank
-from compositing.engines import Engine, make_engine
+from compositing.engines import make_engine
+from compositing.engines.base import Engine
 from compositing.layers import LayerRecord
 from compositing.making import LayerMaker
 from compositing.records import unfit_counts
@@ -27,8 +30,8 @@ from l2a.errors import InputError
 from l2a.files import fingerprint, read_json, source_mark, write_json
 from l2a.formats import DataSettings, read_videos
 from l2a.locks import filling, is_empty
-from l2a.logs import LOGGER
-from l2a.progress import announced, progress, say
+from l2a.logs import LOGGER, say
+from l2a.progress import announced, progress
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Skipped, Video, VideoSet, carve_validation, counted
 from train.batches import UNLABELLED, ClipSource
@@ -206,21 +209,50 @@ def open_data(
 
     Raises:
         InputError: it is not a data set, has no video of a split that is needed, a back end is
-            unknown, or its files are not there, or the data set itself shall be written to.
+            unknown, or its files are not there, or the data set itself would be written to.
     """
-    for option, folder in (("out", out), ("layers", run.layers), ("bank", run.bank)):
-        if folder is not None and folder.resolve() == data.resolve():
-            raise InputError(
-                f"--{option} is {folder}, the data set itself, whose files it would be among; name "
-                "another folder."
-            )
     worker = make_engine(engine)
     videos = open_videos(data, settings, run.seed, needed)
-    store = open_store(run, prepare, engine, videos.of_split(*TRAIN_SIDE), out)
+    refuse_in_data(videos, out=out)
+    store = open_store(videos, run, prepare, engine, videos.of_split(*TRAIN_SIDE), out)
     return Opened(out, videos, store, worker, run.bank, needed)
 
 
+def refuse_in_data(videos: VideoSet, **folders: Path | None) -> None:
+    """Refuse folders in which a command's files would lie among those of the data set.
+
+    A folder of its own inside the data set is let pass: what reads data sets knows the folders that
+    commands write, and leaves them out. For the same reason a folder that holds videos may not
+    become one: they would be left out too.
+
+    Args:
+        videos: the data set.
+        folders: name of the option ─► the folder that it names; None is none.
+
+    Raises:
+        InputError: one is the data set's folder, or lies in it and holds videos of it.
+    """
+    root = videos.root.resolve()
+    for option, folder in folders.items():
+        if folder is None or not (place := folder.resolve()).is_relative_to(root):
+            continue
+        if place == root:
+            what = "the data set itself"
+        elif place.is_dir() and _holds_videos(f"{place.relative_to(root).as_posix()}/", videos):
+            what = f"a folder of the data set {videos.root} that holds videos"
+        else:
+            continue
+        raise InputError(
+            f"--{option} is {folder}, {what}, whose files it would be among; name another folder."
+        )
+
+
+def _holds_videos(prefix: str, videos: VideoSet) -> bool:
+    return any(video.id.startswith(prefix) for video in videos.videos)
+
+
 def open_store(
+    data: VideoSet,
     run: RunSettings,
     prepare: PrepareSettings,
     engine: EngineSettings,
@@ -231,21 +263,24 @@ def open_store(
     """A layer store and its back ends; says what the segmenter `auto` became, and what it costs.
 
     Args:
-        run: may name the store.
+        data: the data set, among whose files nothing may be written.
+        run: may name the store and a bank.
         prepare: how videos become layers; the store's own settings name a segmenter.
         engine: how the work is spread, on which the choice of a segmenter depends.
-        videos: those that shall get layers.
+        videos: those that are to get layers.
         out: the command's folder: what its `run.yaml` settled before holds.
         places: without a named store, the first of these that is there is taken, or the last of
             them, to be made; by default `out` / "layers".
 
     Raises:
-        InputError: a back end is unknown, or its files are not there.
+        InputError: a back end is unknown, or its files are not there, or layers or clips would lie
+            among the data set's files.
     """
-    _warn_of_new_layers(run.layers)
     places = places or (out / "layers",)
     there = (place for place in places if place.is_dir())
     place = run.layers or next(there, places[-1])
+    refuse_in_data(data, layers=place, bank=run.bank)
+    _warn_of_new_layers(run.layers)
     resolved = resolve_segmenter(prepare, videos, engine, (out, place))
     if resolved.sentence:
         say(resolved.sentence)
@@ -320,13 +355,35 @@ def open_videos(
         videos = carve_validation(videos, settings.val_share, seed)
     found = {split: len(videos.of_split(split)) for split in BANKED}
     counts = ", ".join(f"{n} {split}" for split, n in found.items() if n or split != "unlabelled")
-    say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts}")
-    for note in videos.notes:
+    announce(videos, f"{len(videos.classes)} classes, {counts}", videos.notes)
+    require_splits(videos, needed)
+    return videos
+
+
+def announce(videos: VideoSet, found: str, notes: Iterable[str]) -> None:
+    """Say what a data set was found to be, and what there is to note about it.
+
+    Args:
+        videos: the data set.
+        found: its classes and counts, as the command uses them.
+        notes: a sentence each.
+    """
+    say(f"{videos.root}: {videos.format}, {found}")
+    for note in notes:
         say(f"note: {note}")
+
+
+def require_splits(videos: VideoSet, needed: Iterable[str]) -> None:
+    """Refuse a data set that lacks videos of a split.
+
+    Raises:
+        InputError: of one of these splits it has none.
+    """
     for split in needed:
         if not videos.of_split(split):
-            raise InputError(f"{data} has no {split} videos; check --split and --annotations.")
-    return videos
+            raise InputError(
+                f"{videos.root} has no {split} videos; check --split and --annotations."
+            )
 
 
 def prepare_layers(

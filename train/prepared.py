@@ -15,7 +15,7 @@ from compositing.layers import LayerRecord
 from compositing.making import LayerMaker
 from l2a.clips import ClipBank
 from l2a.errors import InputError
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import Video, VideoSet
 from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder

@@ -19,8 +19,8 @@ from compositing.settings import CompositeSettings
 from compositing.strips import Composited, draw_strip
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
+from l2a.logs import say
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
-from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Video, VideoSet
 from selector.rank import Selection

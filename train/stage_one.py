@@ -7,7 +7,6 @@ one step on them, and the loss on a fixed validation subset says what they were 
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +19,11 @@ from l2a.checkpoints import load_tensors, save_tensors
 from l2a.devices import pick_device
 from l2a.errors import L2AError
 from l2a.files import write_json
-from l2a.networks import Trunk, VideoNetwork, build_network
-from l2a.progress import progress, say
+from l2a.logs import say
+from l2a.networks import VideoNetwork, build_network
+from l2a.progress import progress
+from l2a.trunk import Trunk
+from l2a.turns import in_turns
 from selector.checkpoint import CARD_NAME, save_selector
 from selector.environment import Environment
 from selector.model_card import curves_of
@@ -53,7 +55,7 @@ from train.probe import exchange_labels
 from train.recipe import SelectorRecipe
 from train.tracking import Tracker, draw_curves
 from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 
 def run_stage_one(
@@ -232,12 +234,11 @@ def warm_up(
     settings, seed, epochs = recipe.classifier, recipe.seed, recipe.stage.warmup_epochs
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
     mix = TrainingMix(prepared.real, NO_PAIRS, 0)
-    trainer = Trainer(
-        network, Supervised(),
-        MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs),
-        settings, seed=seed, loading=Loading.of(recipe.workers, device),
-        state=folder / "warmup.safetensors",
-    )  # fmt: skip
+    batches = MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs)
+    trainer = Trainer(TrainingJob(
+        network, Supervised(), batches, settings, seed, Loading.of(recipe.workers, device),
+        folder / "warmup.safetensors",
+    ))  # fmt: skip
     with progress("warm up", "epochs") as report, memory_for_training(settings, device):
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))
     if not settings.sync_batchnorm:
@@ -270,23 +271,13 @@ def validation_subset(prepared: PreparedData, count: int, seed: int) -> NDArray[
     """
     rng = np.random.default_rng([seed, 2])
     piles = [
-        _recordings_first(rng.permutation(rows), prepared.recordings)
+        in_turns(rng.permutation(rows).tolist(), lambda row: int(prepared.recordings[row]))[::-1]
         for rows in prepared.rows_by_class(prepared.rows["val"])
     ]
     rows: list[int] = []
     while len(rows) < count and any(piles):
-        rows += [int(pile.pop()) for pile in piles if pile][: count - len(rows)]
+        rows += [pile.pop() for pile in piles if pile][: count - len(rows)]
     return np.sort(np.array(rows, dtype=np.int64))
-
-
-def _recordings_first(rows: NDArray[np.int64], recordings: NDArray[np.int64]) -> list[np.int64]:
-    """Rows as a pile to take from the end: the first of each recording, then the second ones."""
-    turns: Counter[int] = Counter()
-    turn = []
-    for row in rows:
-        turn.append(turns[int(recordings[row])])
-        turns[int(recordings[row])] += 1
-    return list(rows[np.argsort(turn, kind="stable")][::-1])
 
 
 @torch.inference_mode()

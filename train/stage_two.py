@@ -25,21 +25,18 @@ from train.learning import Learns, Supervises, real_rows
 from train.loading import Loading
 from train.memory import memory_for_training
 from train.metrics import measure
-from train.mix import NO_PAIRS, TrainingMix
+from train.mix import NO_PAIRS, SEED_STRIDE, TrainingMix
 from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.tracking import Tracker
-from train.trainer import Trainer
+from train.trainer import Trainer, TrainingJob
 
 CLASSIFIER = "classifier.safetensors"
 """The classifier of a training, in its folder."""
 
 COST = "cost.json"
 """What a training took: steps, clips that went through the network, seconds."""
-
-# Far apart, so that the repeats of neighbouring seeds share no stream of random numbers.
-_SEED_STRIDE = 1_000
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ class StageTwo:
     def train(self, training: Training, report: Report) -> None:
         """Train and test once, and write the results; `report` is called after each epoch."""
         settings, prepared, plan = self.classifier, self.prepared, training.plan
-        place, seed = self.folder / training.folder, self.seed + _SEED_STRIDE * training.repeat
+        place, seed = self.folder / training.folder, self.seed + SEED_STRIDE * training.repeat
         device, classes = pick_device(settings.device), prepared.videos.classes
         rows = real_rows(prepared, plan, self.dropped)
         composites = self.stage.composites_per_batch or settings.batch_size
@@ -149,10 +146,10 @@ class StageTwo:
         with memory_for_training(settings, device):
             network = make_classifier(settings, len(classes), seed, device)
             objective, batches = learns(plan, network, mix, seed)
-            trainer = Trainer(
-                network, objective, batches, settings, seed=seed,
-                loading=Loading.of(self.workers, device), state=place / "state.safetensors",
-            )  # fmt: skip
+            trainer = Trainer(TrainingJob(
+                network, objective, batches, settings, seed, Loading.of(self.workers, device),
+                place / "state.safetensors",
+            ))  # fmt: skip
             with Tracker(place / "tensorboard", purge_step=trainer.epoch) as tracker:
 
                 def on_epoch(epoch: int, figures: dict[str, float]) -> None:

@@ -13,9 +13,10 @@ from compositing.records import unfit_rows
 from compositing.settings import CompositeSettings, EngineSettings, ExportSettings
 from l2a.clips import ClipSettings
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.networks import build_network
 from l2a.pairs import read_pairs, read_spares
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.runs import Run
 from l2a.videos import Video, VideoSet
 from semantic_match.embed import embed_classes, make_embedder

@@ -13,7 +13,7 @@ from torch import Tensor
 from l2a.clips import ClipSettings
 from l2a.devices import Precision
 from l2a.errors import InputError
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from selector.card import SelectorCard, package_versions
 from selector.checkpoint import check_classes, check_embedder, load_selector
 from selector.network import Selector, SelectorConfig

@@ -29,13 +29,10 @@ from l2a.checkpoints import (
     without_prefix,
 )
 from l2a.errors import L2AError
+from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.progress import say
 from train.compiling import compiled
 from train.distributed import (
-    Part,
-    Parts,
-    Weights,
     average,
     average_gradients,
     call_all,
@@ -48,6 +45,7 @@ from train.distributed import (
 from train.loading import Loading, StepBatches, TensorBatch, load_steps
 from train.memory import lower_rate, memory_for_training
 from train.objectives import Loss, Objective
+from train.parts import Part, Parts, Weights
 from train.settings.full import ClassifierSettings
 
 SECONDS_BETWEEN_STATES = 20.0
@@ -80,55 +78,76 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 objective's own figures, the learning rate of the last step, and clips a second."""
 
 
+@dataclass(frozen=True)
+class TrainingJob(Generic[B]):
+    """One training, whole: process 0 sends it to those that train together with it.
+
+    Attributes:
+        network: on the device to train on; it is trained in place.
+        objective: what is minimised.
+        batches: of every step of the training.
+        settings: of optimiser and schedule.
+        seed: what dropout and stochastic depth hide follows from it, and from the step.
+        loading: who makes the batches; a thread by default.
+        state: where to keep the state while the training runs. What an earlier call left there is
+            restored; the state of an earlier version only where its training was finished, else
+            the training starts over and says so.
+    """
+
+    network: VideoNetwork
+    objective: Objective[B]
+    batches: StepBatches[B]
+    settings: ClassifierSettings
+    seed: int
+    loading: Loading = field(default_factory=Loading)
+    state: Path | None = None
+
+    def __call__(self, device: torch.device) -> None:
+        """Take part; `device` is where the tensors lie already."""
+        trainer = Trainer(self)
+        with memory_for_training(self.settings, device):
+            trainer.train()
+
+
 class Trainer(Generic[B]):
     """One training: make it, which restores its state, then `train`.
 
     Attributes:
+        job: what is done.
+        network, objective: of the job.
         step: the next one, from 0 over all epochs; above 0 where the training resumes.
     """
 
-    def __init__(
-        self, network: VideoNetwork, objective: Objective[B], batches: StepBatches[B],
-        settings: ClassifierSettings, *, seed: int, loading: Loading | None = None,
-        state: Path | None = None, optimiser: OwnOptimiser | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, job: TrainingJob[B], optimiser: OwnOptimiser | None = None) -> None:
         """
         Args:
-            network: on the device to train on; it is trained in place.
-            objective: what is minimised.
-            batches: of every step of the training.
-            settings: of optimiser and schedule.
-            seed: what dropout and stochastic depth hide follows from it, and from the step.
-            loading: who makes the batches; a thread, if not given.
-            state: where to keep the state while the training runs. What an earlier call left
-                there is restored; the state of an earlier version only where its training was
-                finished, else the training starts over and says so.
+            job: what is to be done.
             optimiser: what takes the steps; `make_optimiser` if not given.
 
         Raises:
+            InputError: pieces of a batch would have to be normalised together.
             ValueError: an optimiser is given, and several processes train together.
         """
         if optimiser is not None and world() > 1:
             # It may hold other parameters, or in another order, than those of the others would.
             raise ValueError("an optimiser of its own is not sent to other processes")
-        self.network, self.objective, self._batches = network, objective, batches
-        self._settings, self._seed, self._state = settings, seed, state
-        self._loading = loading or Loading()
+        self.job, self.network, self.objective = job, job.network, job.objective
+        network, settings = job.network, job.settings
         refuse_pieces_in_sync(settings.micro_batch, network.device, sync=settings.sync_batchnorm)
         if settings.sync_batchnorm and world() > 1 and network.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self._tally = _Tally(torch.zeros((), device=network.device))
         self._seconds, self._clips = 0.0, 0  # of earlier tries, and of this one
-        parameters = [*network.parameters(), *objective.parameters()]
+        parameters = [*network.parameters(), *job.objective.parameters()]
         own = optimiser or OwnOptimiser(make_optimiser, lower_rate(settings))
         self._optimiser, self._remedy = own.make(parameters, settings), own.remedy
         self.step = self._restore()
-        self._schedule = make_schedule(self._optimiser, settings, len(batches), self.step)
+        self._schedule = make_schedule(self._optimiser, settings, len(job.batches), self.step)
 
     @property
     def epoch(self) -> int:
         """The next epoch to be reported."""
-        return self.step // max(1, self._batches.steps_per_epoch)
+        return self.step // max(1, self.job.batches.steps_per_epoch)
 
     @property
     def cost(self) -> dict[str, float]:
@@ -141,20 +160,21 @@ class Trainer(Generic[B]):
         Raises:
             L2AError: the loss is no longer a number.
         """
-        device, per_epoch = self.network.device, self._batches.steps_per_epoch
+        job, device = self.job, self.network.device
+        per_epoch = job.batches.steps_per_epoch
         refuse_other_gpu(device)
-        call_all(self._joining(), device)
+        call_all(job, device)
         meet()  # all have read the state by now: process 0 may write another one
-        parts = Parts(self._batches, rank(), world())
+        parts = Parts(job.batches, rank(), world())
         self.network.train()
         saved = counted = self._tally.started = time.monotonic()
         # Dropout and stochastic depth draw from the global generators, which others use too.
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-            compiled(self.network, wanted=self._settings.compile),
+            compiled(self.network, wanted=job.settings.compile),
         ):
-            for part in load_steps(parts, self._loading, self.step):
-                torch.manual_seed(_mixed(self._seed, self.step, rank()))
+            for part in load_steps(parts, job.loading, self.step):
+                torch.manual_seed(_mixed(job.seed, self.step, rank()))
                 rate = float(self._schedule.get_last_lr()[0])
                 self._tally.add(self._learn(part.to(device)), part.total)
                 self.step += 1
@@ -165,7 +185,7 @@ class Trainer(Generic[B]):
                     if rank() == 0:
                         on_epoch(self.epoch - 1, self._figures(rate))
                     self._tally = _Tally(torch.zeros((), device=device))
-                done = self.step == len(self._batches)
+                done = self.step == len(job.batches)
                 if done or time.monotonic() - saved > SECONDS_BETWEEN_STATES:
                     self._save()
                     saved = time.monotonic()
@@ -174,7 +194,7 @@ class Trainer(Generic[B]):
         """One step of gradient descent; returns the figures of the whole batch."""
         self._optimiser.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
-        for piece, weights in part.pieces(self._settings.micro_batch):
+        for piece, weights in part.pieces(self.job.settings.micro_batch):
             loss = self.objective.loss(self.network, piece, self.step)
             total = weighed(loss, weights)
             total.backward()
@@ -187,9 +207,9 @@ class Trainer(Generic[B]):
                 figures[name] = figures[name] + value if name in figures else value
         parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
         average_gradients(parameters, *figures.values())
-        if self._settings.clip_gradients:
+        if self.job.settings.clip_gradients:
             # After the mean over processes: the norm is that of the whole batch.
-            nn.utils.clip_grad_norm_(parameters, self._settings.clip_gradients)
+            nn.utils.clip_grad_norm_(parameters, self.job.settings.clip_gradients)
         self._optimiser.step()
         self._schedule.step()
         # Each process has seen its own part: with the mean, all keep the same statistics.
@@ -197,13 +217,6 @@ class Trainer(Generic[B]):
         average([one for one in buffers if one.is_floating_point()])
         self.objective.after_step(self.network, self.step)
         return figures
-
-    def _joining(self) -> Joining[B]:
-        """What other processes need to take part."""
-        return Joining(
-            self.network, self.objective, self._batches, self._settings, self._seed, self._loading,
-            self._state,
-        )  # fmt: skip
 
     def _figures(self, rate: float) -> dict[str, float]:
         means = self._tally.means()
@@ -214,7 +227,7 @@ class Trainer(Generic[B]):
         return means | {"lr": rate, "clips_per_second": self._tally.clips_per_second()}
 
     def _save(self) -> None:
-        if self._state is None or rank():
+        if self.job.state is None or rank():
             return
         tensors = (
             with_prefix("network.", self.network.state_dict())
@@ -226,13 +239,13 @@ class Trainer(Generic[B]):
             "layout": _LAYOUT, "step": self.step, "steps_in_tally": self._tally.steps,
             "seconds": self._seconds, "clips": self._clips,
         }  # fmt: skip
-        save_tensors(self._state, tensors, values)
+        save_tensors(self.job.state, tensors, values)
 
     def _restore(self) -> int:
         """Put back the state that `_save` kept; returns the next step."""
-        if self._state is None or not self._state.is_file():
+        if self.job.state is None or not self.job.state.is_file():
             return 0
-        tensors, values = load_tensors(self._state)
+        tensors, values = load_tensors(self.job.state)
         if values.get("layout") != _LAYOUT:
             return self._restore_first_layout(tensors, values)
         self.network.load_state_dict(without_prefix("network.", tensors))
@@ -247,36 +260,15 @@ class Trainer(Generic[B]):
 
     def _restore_first_layout(self, tensors: Mapping[str, Tensor], values: Any) -> int:
         """A finished training of an earlier version is kept; an unfinished one starts over."""
-        if values.get("epochs_done", 0) * self._batches.steps_per_epoch < len(self._batches):
+        batches = self.job.batches
+        if values.get("epochs_done", 0) * batches.steps_per_epoch < len(batches):
             say(
-                f"note: {self._state} was left by an earlier version in the middle of a training, "
-                "which starts over"
+                f"note: {self.job.state} was left by an earlier version in the middle of a "
+                "training, which starts over"
             )
             return 0
         self.network.load_state_dict(without_prefix("network.", tensors))
-        return len(self._batches)
-
-
-@dataclass(frozen=True)
-class Joining(Generic[B]):
-    """A training, as process 0 sends it to those that train it together with it."""
-
-    network: VideoNetwork
-    objective: Objective[B]
-    batches: StepBatches[B]
-    settings: ClassifierSettings
-    seed: int
-    loading: Loading
-    state: Path | None
-
-    def __call__(self, device: torch.device) -> None:
-        """Take part; `device` is where the tensors lie already."""
-        trainer = Trainer(
-            self.network, self.objective, self.batches, self.settings, seed=self.seed,
-            loading=self.loading, state=self.state,
-        )  # fmt: skip
-        with memory_for_training(self.settings, device):
-            trainer.train()
+        return len(batches)
 
 
 def weighed(loss: Loss, weights: Weights) -> Tensor:

@@ -11,7 +11,7 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import file_sha256
-from l2a.progress import say
+from l2a.logs import say
 from l2a.runs import Run
 from selector.checkpoint import WEIGHTS_NAME, selector_folder
 from selector.hub import find_selector

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import counted
 from selector.agreement import label_agreement
 from selector.diagnosis import auroc

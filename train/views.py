@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.failures import Failure, attempt, refuse_if_all
 from compositing.layers import Progress
 from l2a.errors import InputError
@@ -161,7 +161,7 @@ def predict_views(
     """Ask a network about every view of each video; views of a few videos are in memory at a time.
 
     Args:
-        network: where it shall run.
+        network: where it is to run.
         videos: in the order wanted.
         read: how their views are made.
         engine: distributes the decoding.

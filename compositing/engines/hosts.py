@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Self
 
-from compositing.engines import HostDied, NetworkTask
+from compositing.engines.base import HostDied, NetworkTask
 from compositing.engines.process import prepare_child
 from compositing.engines.results import CallResult, network_result, packed, result_of, unpacked
 from l2a.errors import L2AError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from typing import Any, Self
 
-from compositing.engines import HostDied, Item, Result, as_network_task
+from compositing.engines.base import HostDied, Item, Result, as_network_task
 from compositing.engines.hosts import Hosts
 from compositing.engines.process import prepare_child
 from compositing.settings import EngineSettings

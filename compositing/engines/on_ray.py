@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from compositing.engines import Item, NetworkTask, Result, as_network_task
+from compositing.engines.base import Item, NetworkTask, Result, as_network_task
 from compositing.engines.results import network_result, packed, unpacked
 from compositing.settings import EngineSettings
 from l2a.errors import InputError, L2AError
@@ -273,7 +273,7 @@ def _through_ray_data(
 
 
 def _data_set(job: _Job, items: Sequence[bytes], crew: _Crew) -> Any:
-    """What Ray Data shall do: nothing is done before its rows are asked for."""
+    """What Ray Data is to do: nothing is done before its rows are asked for."""
     ray = _import_ray()
     with _own_context():
         rows = [{"number": number, "item": item} for number, item in enumerate(items)]
@@ -298,7 +298,7 @@ def _restarted_but_not_retried() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _own_context() -> Iterator[None]:
-    """What Ray Data shall keep to, in data sets that are made meanwhile."""
+    """What Ray Data must keep to, in data sets that are made meanwhile."""
     ray = _import_ray()
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False

@@ -42,7 +42,7 @@ def result_of(function: Callable[..., Any], *arguments: Any) -> CallResult:
 def network_result(
     function: Callable[..., Any], *arguments: Any, device: str, frames_at_once: int
 ) -> CallResult:
-    """As `result_of`; where a GPU's memory does not suffice, the error says what to do."""
+    """As `result_of`; where a GPU runs out of memory, the error says what to do."""
     result = result_of(function, *arguments)
     torch = sys.modules.get("torch")  # what is not loaded has raised nothing
     if torch is not None and isinstance(result.error, torch.OutOfMemoryError):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from compositing.networks import frames_per_pass, one_thread, out_of_memory
 from l2a.weights import find_file
 

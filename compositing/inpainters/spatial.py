@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from compositing.inpainters import Inpainted
+from compositing.inpainters.base import Inpainted
 from l2a.errors import InputError
 
 RADIUS = 3

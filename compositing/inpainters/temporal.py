@@ -9,14 +9,13 @@ a slow spatial inpainter is asked once per shot and not in every frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from compositing.alignment import Shot, find_shots, masked_median
-from compositing.inpainters import Inpainted, Inpainter, make_spatial_inpainter
+from compositing.inpainters.base import Inpainted, Inpainter
 from compositing.inpainters.spatial import box_around, fill_smoothly
 from compositing.networks import is_network, to_device
 
@@ -48,11 +47,6 @@ class TemporalInpainter:
 
     def __init__(self, spatial: Inpainter | None = None) -> None:
         self.spatial = spatial
-
-    @classmethod
-    def from_argument(cls, argument: str) -> Self:
-        """The inpainter of `temporal` or `temporal:SPATIAL`."""
-        return cls(make_spatial_inpainter(argument) if argument else None)
 
     @property
     def identity(self) -> str:

@@ -64,7 +64,7 @@ def resolve_segmenter(
 
     Args:
         settings: how videos become layers.
-        videos: those that shall get layers.
+        videos: those that are to get layers.
         engine: how the work is spread: devices and workers count.
         folders: of the run and of its layer store, whether they are there or not; the first in
             which something was settled before decides.

@@ -101,7 +101,7 @@ class Detectron:
         """All that the model detects above `FLOOR`; `video` itself is not needed.
 
         Raises:
-            L2AError: the GPU's memory does not suffice.
+            L2AError: the GPU runs out of memory.
         """
         return detect_and_track(frames.frames, self.detect, self.name)
 

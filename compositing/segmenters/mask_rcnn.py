@@ -116,7 +116,7 @@ class MaskRCNN:
 
         Raises:
             InputError: the weights are not there or do not fit; `check` says so before.
-            L2AError: the GPU's memory does not suffice.
+            L2AError: the GPU runs out of memory.
         """
         return detect_and_track(frames.frames, self.detect, self.name)
 

@@ -21,11 +21,11 @@ from pathlib import Path
 import yaml
 
 from l2a.errors import InputError
-from l2a.files import nfc
 from l2a.formats.listing import lines_of
 from l2a.formats.lists import SPLIT_IN_NAME
 from l2a.formats.tree import is_video, strip_suffix
 from l2a.settings_file import key_of, read_tree
+from l2a.text import nfc
 
 SIDE_OF = {"train": "base", "val": "validation", "test": "novel"}
 """What a list's name says ─► the side of a class split."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from unicodedata import category
 
-from l2a.files import nfc
+from l2a.text import nfc
 
 _UCF = re.compile(r"^v_.+_g(\d+)_c\d+$")
 _UCF_CLASS = re.compile(r"^v_(.+)_g\d+_c\d+$")

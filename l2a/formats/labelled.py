@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from l2a.errors import InputError
-from l2a.files import printable
 from l2a.formats.listing import examples
 from l2a.formats.named import Line, Names, key_of, lines_named
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING
+from l2a.text import printable
 from l2a.videos import Skipped, Video, VideoSet, choose_groups, counted
 
 _ENOUGH = 0.5

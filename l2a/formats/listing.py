@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.files import nfc, printable
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import LISTED, SPLIT_WORDS, Found, Tree, is_plain_file
+from l2a.text import nfc, printable
 from l2a.videos import Skipped, Video, VideoSet
 
 ANNOTATION_FOLDERS = (

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.files import nfc
 from l2a.formats import numbering
 from l2a.formats.groups import guessed_group
 from l2a.formats.listing import (
@@ -30,6 +29,7 @@ from l2a.formats.listing import (
 from l2a.formats.rows import holds_rows, rows_of
 from l2a.formats.settings import DataSettings
 from l2a.formats.tree import MISSING, SPLIT_FOLDERS, Found, Tree, is_video, strip_suffix
+from l2a.text import nfc
 from l2a.videos import Skipped, VideoSet
 
 SPLIT_IN_NAME = re.compile(

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from l2a.files import nfc
 from l2a.formats.groups import plain
 from l2a.formats.listing import lines_of
 from l2a.formats.lists import below, parts_of
 from l2a.formats.rows import class_number, names_columns, rows_of
 from l2a.formats.tree import strip_suffix
+from l2a.text import nfc
 from l2a.videos import Video
 
 _NUMBER_LAST = re.compile(r"^(.*\S)[\s,;]+[\"']?([-+]?\d+(?:\.\d*)?)[\"']?$")

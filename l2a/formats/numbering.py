@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2a.errors import InputError
-from l2a.files import nfc, printable
 from l2a.formats.groups import plain
 from l2a.formats.listing import bad_line, lines_of
+from l2a.text import nfc, printable
 
 _NUMBERED = re.compile(r"^(\d{1,9})[\s,;:]+(.+)$")
 _LAST_NUMBER = re.compile(r"^(.+?)\s*[,;:\t]\s*(\d{1,9})$")

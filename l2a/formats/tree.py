@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from l2a.files import is_printable, nfc, printable
 from l2a.formats.groups import plain
+from l2a.text import is_printable, nfc, printable
 from l2a.videos import Skipped
 
 SUFFIXES = frozenset(
@@ -189,7 +189,7 @@ class Tree:
                 continue
             kind, video = _kind(entry), is_video(name)
             if kind == _FILE:
-                if not is_printable(name):
+                if not _is_usable(name):
                     if video:
                         self._skip(folder, name, ODD_NAME)
                 elif video:
@@ -203,7 +203,7 @@ class Tree:
 
     def _below(self, folder: _Folder, entry: os.DirEntry[str]) -> Iterator[_Folder]:
         """The folder of an entry, unless it leads in a circle or its name cannot be used."""
-        if not is_printable(entry.name):
+        if not _is_usable(entry.name):
             self._skip(folder, entry.name, ODD_NAME)
             return
         if self._without is not None and os.path.realpath(entry.path) == self._without:
@@ -262,6 +262,15 @@ TEXTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json", ".jsonl", ".xlsx", ".
 def is_video(name: str) -> bool:
     """Whether a file name is that of a video. Hidden files are not: `._x.avi` is a Mac's note."""
     return name[:1] != "." and name.rpartition(".")[2].lower() in SUFFIXES and "." in name
+
+
+_MARKS = dict.fromkeys(map(ord, "\u061c\u200e\u200f"))
+
+
+def _is_usable(name: str) -> bool:
+    """Whether a name can be a video's id. One with a mark of its language's direction can, which
+    phones write into names: it is escaped where it is shown."""
+    return is_printable(name) or is_printable(name.translate(_MARKS))
 
 
 def strip_suffix(name: str) -> str:

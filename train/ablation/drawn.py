@@ -14,6 +14,7 @@ from l2a.files import atomic_write, write_json, write_text
 from l2a.videos import counted
 from train.ablation.results import Difference, Line, Results
 from train.estimates import student
+from train.scene_test.cast import FOREIGN
 
 NAME = "ablation"
 """Of the files, before their endings."""
@@ -105,7 +106,7 @@ def _count(value: float | None) -> str:
 _FIGURES: Mapping[str, tuple[str, Show]] = {
     "top1": ("top-1 %", _percent),
     "loss": ("test loss", _nats),
-    "mixed_rand": ("mixed-rand %", _percent),
+    FOREIGN: ("mixed-rand %", _percent),
 }
 """What is compared: its title, and how a value of it is shown."""
 

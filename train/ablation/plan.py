@@ -15,13 +15,14 @@ from l2a.arguments import Arguments, overridden
 from l2a.errors import InputError
 from l2a.files import fingerprint
 from l2a.formats import DataSettings, read_videos
+from l2a.logs import say
 from l2a.options import AblationSettings, Data, Out
-from l2a.progress import say
 from l2a.videos import VideoSet, counted
 from train.ablation.table import Row, Table
 from train.arms import PRETRAINED, plan_arms
-from train.commands import ALL_GROUPS, full_settings
+from train.command_table import ALL_GROUPS
 from train.frozen.stage_two import check_frozen
+from train.opening import refuse_in_data
 from train.settings.full import FullSettings
 from train.stages import check_matches, check_networks
 
@@ -101,20 +102,22 @@ def make_plan(arguments: Arguments, table: Table) -> Plan:
 
     Raises:
         InputError: a row sets what it cannot, two rows are the same, a back end or its weights are
-            not there, the data set does not have a split, or has the same in two.
+            not there, the data set does not have a split, or has the same in two, or would be
+            written to.
     """
     data, out = arguments[Data].data, arguments[Out].out
-    wanted, base = arguments[AblationSettings], full_settings(arguments)
+    wanted, base = arguments[AblationSettings], FullSettings.of(arguments)
     splits = [str(number) for number in wanted.splits or ()] or [base.data.split]
     seeds = list(wanted.seeds or (base.run.seed,))
     videos = read_splits(data, base.data, splits)
+    refuse_in_data(videos[0], out=out, layers=base.run.layers, bank=base.run.bank)
     prepare = resolve_segmenter(
         base.prepare, videos[0].of_split("train"), base.engine, _made_before(base, out)
     )  # fmt: skip
     if prepare.sentence:
         say(prepare.sentence)
     arguments = arguments.replaced(prepare.settings)
-    base = full_settings(arguments)
+    base = FullSettings.of(arguments)
     if (arm := row_arm(base)) != base.stage_two.selection:
         raise InputError(
             f"The command line asks for the arm {arm}, which would be the same in every row; set "
@@ -147,12 +150,12 @@ def row_settings(arguments: Arguments, table: Table, row: Row) -> FullSettings:
         InputError: it sets what no `l2a train` knows, or what all rows must share.
     """
     if row.settings is None:
-        return full_settings(arguments)
+        return FullSettings.of(arguments)
     place = f"The row {row.name} of {table.source}"
     changed = overridden(
         arguments, "train", place, row.settings, known=ALL_GROUPS, refused=_REFUSED
     )
-    return full_settings(changed)
+    return FullSettings.of(changed)
 
 
 def row_arm(settings: FullSettings) -> str:

@@ -14,6 +14,7 @@ from l2a.pairs import read_pairs
 from train.ablation.plan import PlannedRun, row_arm
 from train.ablation.table import Row, Table
 from train.estimates import student
+from train.scene_test.cast import FOREIGN
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Outcome:
 
     Attributes:
         figures: "top1" (0..1) and "loss" (nats) on the test split, means over the run's repeats;
-            with a scene test, "mixed_rand" (0..1) too; empty where it failed.
+            with a scene test, `FOREIGN` (0..1) too; empty where it failed.
         facts: "pairs" that were composited, "pool" of pairs to choose from, "seconds" it took.
         failed: why it failed; "" where it did not.
     """
@@ -167,8 +168,8 @@ def read_outcome(run: PlannedRun) -> Outcome:
             "top1": float(arm["top1_mean"]),
             "loss": mean(float(repeat["loss"]) for repeat in arm["repeats"]),
         }
-        if "scene_test" in arm and (found := arm["scene_test"]["mean"]["mixed_rand"])["count"]:
-            figures["mixed_rand"] = float(found["mean"])
+        if "scene_test" in arm and (found := arm["scene_test"]["mean"][FOREIGN])["count"]:
+            figures[FOREIGN] = float(found["mean"])
         seconds = read_json(folder / "stages.json")
         facts = {"seconds": float(sum(seconds.values()))}
     except (KeyError, TypeError, ValueError, AttributeError) as error:

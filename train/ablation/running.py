@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +14,12 @@ from pathlib import Path
 
 import torch
 
-from l2a.disks import is_full
-from l2a.errors import InputError, L2AError
+from l2a.errors import InputError
 from l2a.files import read_json
 from l2a.formats import DataSettings, read_videos
 from l2a.locks import locked_meanwhile
-from l2a.logs import LOGGER, listening, opened_run
-from l2a.progress import in_words, say
+from l2a.logs import LOGGER, listening, opened_run, say
+from l2a.progress import in_words
 from l2a.runs import Run
 from l2a.videos import carve_validation
 from train.ablation.ahead import begin, sharing
@@ -29,6 +27,7 @@ from train.ablation.drawn import write_tables
 from train.ablation.plan import LAYERS, MASKS, Plan, PlannedRun
 from train.ablation.results import Outcome, Results, read_outcome
 from train.ablation.spread import Spread
+from train.attempts import why_failed
 from train.opening import data_mark, sources_of
 from train.report import NAME as PAGE
 from train.scene_test.clips import APART
@@ -203,17 +202,8 @@ def _data_mark(data: Path, settings: DataSettings, seed: int) -> str:
 
 def _reason(run: PlannedRun, do: Callable[[], object]) -> str:
     """Do something for a run: why it failed, which costs this run alone; "" where it did not."""
-    try:
-        do()
-        return ""
-    except L2AError as error:
-        reason = str(error)
-    except Exception as error:  # its reason is listed
-        if is_full(error):
-            raise  # which strikes all that follow
-        LOGGER.debug(traceback.format_exc())
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    LOGGER.error(f"{run.title}: {reason}")
+    if reason := why_failed(do):
+        LOGGER.error(f"{run.title}: {reason}")
     return reason
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from compositing.settings import CompositeSettings, EngineSettings, LabelRule, PrepareSettings
+from compositing.settings import CompositeSettings, EngineSettings, PrepareSettings
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.clips import ClipSettings
 from l2a.files import fingerprint, write_json, write_text
 from l2a.formats import DataSettings
-from l2a.progress import in_words, say
+from l2a.logs import say
+from l2a.progress import in_words
 from l2a.runs import Run
 from train.advice.answers import QUESTIONS, Answer, cannot_say
 from train.advice.arms import NONE, RULES, Bench, Drawable, HeldOut, drawable_pools
@@ -183,7 +184,7 @@ class _Questions:
             self.asked.eyes, payment, folds=len(self.folds.parts)
         )  # fmt: skip
         with self.run.stage("reward and labels"):
-            said["reward"], known = self._reward(bench, pools, payment, held[NONE], known)
+            said["reward"], known = self._reward(bench, payment, held[NONE], known)
             doubts = doubts_of(bench, held[NONE])
             said["labels"] = answer_labels(prepared, doubts)
         return said, replace(known, doubts=doubts)
@@ -240,17 +241,14 @@ class _Questions:
         return {form: tensor.numpy() for form, tensor in load_tensors(path)[0].items()}
 
     def _reward(
-        self, bench: Bench, pools: Sequence[Drawable], payment: Payment, none: HeldOut,
-        known: Known,
-    ) -> tuple[Answer, Known]:  # fmt: skip
-        by_name = {pool.name: pool for pool in pools}
-        pool = by_name.get(payment.pool or "")
-        if pool is None:
+        self, bench: Bench, payment: Payment, none: HeldOut, known: Known
+    ) -> tuple[Answer, Known]:
+        arm = payment.best
+        if arm is None or arm.pool is None:
             why = "No pool could be drawn from, so there are no pairs to reward."
             return cannot_say("reward", why), known
-        rule: LabelRule = next(rule for rule in RULES if rule == payment.rule)
         strength = float(np.median(none.strengths))
-        answer, validation, crossfit = answer_reward(bench, pool, rule, strength)
+        answer, validation, crossfit = answer_reward(bench, arm.pool, arm.rule, strength)
         recordings = self.prepared.recordings[self.prepared.rows["val"]]
         return answer, replace(
             known, validation=validation, crossfit=crossfit, recordings=len(np.unique(recordings))

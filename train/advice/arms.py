@@ -147,6 +147,7 @@ class HeldOut:
     """What the heads of an arm say of clips whose recording they have not seen.
 
     Attributes:
+        arm: which.
         probabilities: float64 `[n, C]`, means over draws, of the rows of `Folds.measured`.
         right: float64 `[n]`, the share of draws that is right.
         losses: float64 `[n]`, mean cross-entropy, in nats.
@@ -154,6 +155,7 @@ class HeldOut:
         strengths: that of each fold.
     """
 
+    arm: Arm
     probabilities: Values
     right: Values
     losses: Values
@@ -185,7 +187,8 @@ class Bench:
         """Fit and measure every arm in every fold; what was measured before is read.
 
         Returns:
-            Arm ─► what it says, real clips alone first; and pool ─► why it was not measured.
+            Name of the arm ─► what it says, real clips alone first; and pool ─► why it was not
+            measured.
         """
         refused = {}
         able = []
@@ -212,7 +215,7 @@ class Bench:
                     kept[arm.name].append(found)
                     done += 1
                     report(done, total)
-        return {name: self._joined(parts) for name, parts in kept.items()}, refused
+        return {arm.name: self._joined(arm, kept[arm.name]) for arm in arms}, refused
 
     def _kept(self, fold: int, number: int, arm: Arm, near: float) -> dict[str, Tensor]:
         path = self.folder / f"fold-{fold}-arm-{number}.safetensors"
@@ -251,11 +254,11 @@ class Bench:
             found |= self.scenes.measure(fitted.heads, fold)
         return found
 
-    def _joined(self, parts: list[dict[str, Tensor]]) -> HeldOut:
+    def _joined(self, arm: Arm, parts: list[dict[str, Tensor]]) -> HeldOut:
         scenes = {} if self.scenes is None else self.scenes.joined(parts)
         whole = {
             name: torch.cat([part[name] for part in parts]).numpy()
             for name in ("probabilities", "right", "losses")
         }
         strengths = tuple(float(part["l2"]) for part in parts)
-        return HeldOut(**whole, scenes=scenes, strengths=strengths)
+        return HeldOut(arm, **whole, scenes=scenes, strengths=strengths)

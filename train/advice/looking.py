@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,12 @@ from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.formats import DataSettings, read_videos
 from l2a.networks import build_network
-from l2a.progress import say
+from l2a.turns import in_turns
 from l2a.videos import Video, VideoSet, carve_validation, counted
 from train.advice.study import Sides
 from train.frozen.crossfit import deal_folds
 from train.frozen.features import FeatureBank
-from train.opening import Opened, open_store
+from train.opening import Opened, announce, open_store, refuse_in_data, require_splits
 from train.prepared import PreparedData
 from train.settings.advice import LEAST_FOLDS, EyesSettings
 from train.settings.frozen import FrozenSettings
@@ -60,12 +59,14 @@ def open_for_advice(
         It, and the validation videos of the whole, of which a sample may be looked at.
 
     Raises:
-        InputError: it is no data set, has no training videos, or a back end cannot be made.
+        InputError: it is no data set, has no training videos, or would be written to, or a back end
+            cannot be made.
     """
     worker = make_engine(engine)
     videos = read_videos(data, settings)
-    if not videos.of_split("train"):
-        raise InputError(f"{data} has no train videos; check --split and --annotations.")
+    require_splits(videos, ["train"])
+    refuse_in_data(videos, out=out)
+    everything = videos
     try:
         videos = carve_validation(videos, settings.val_share, run.seed)
     except InputError as error:  # what can be said without is said all the same
@@ -73,10 +74,8 @@ def open_for_advice(
     validation = len(videos.of_split("val"))
     videos = sampled(videos.only(*LOOKED_AT), most)
     counts = " and ".join(f"{len(videos.of_split(split))} {split}" for split in LOOKED_AT)
-    say(f"{data}: {videos.format}, {len(videos.classes)} classes, {counts} videos are looked at")
-    for note in videos.notes:
-        say(f"note: {note}")
-    store = open_store(run, prepare, engine, videos.of_split("train"), out)
+    announce(videos, f"{len(videos.classes)} classes, {counts} videos are looked at", videos.notes)
+    store = open_store(everything, run, prepare, engine, videos.of_split("train"), out)
     return Opened(out, videos, store, worker, run.bank, ("train",)), validation
 
 
@@ -97,21 +96,12 @@ def sampled(videos: VideoSet, most: int) -> VideoSet:
             by_class.setdefault(video.label, []).append(video)
         quota = max(2, most * len(own) // len(videos) // max(1, len(by_class)))
         for those in by_class.values():
-            kept += _recordings_first(those)[:quota]
+            kept += in_turns(sorted(those, key=_hash), attrgetter("group"))[:quota]
     made = replace(videos, videos=tuple(sorted(kept, key=lambda video: video.id)))
     return made.noting(
         f"Of {len(videos)} videos {len(kept)} are looked at, as many of each class; --videos "
         "takes more."
     )
-
-
-def _recordings_first(videos: Sequence[Video]) -> list[Video]:
-    turns: Counter[str] = Counter()
-    order: list[tuple[int, int, Video]] = []
-    for video in sorted(videos, key=_hash):
-        order.append((turns[video.group], len(order), video))
-        turns[video.group] += 1
-    return [video for _, _, video in sorted(order, key=lambda one: one[:2])]
 
 
 def _hash(video: Video) -> bytes:

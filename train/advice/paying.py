@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from train.advice.answers import Answer, Table, cannot_say
-from train.advice.arms import NONE, HeldOut
+from train.advice.arms import NONE, Arm, HeldOut
 from train.advice.looking import Folds
 from train.advice.scenes import HeldOutScenes
 from train.estimates import Estimate
 from train.prepared import PreparedData
-
-FOREIGN = "mixed_rand"
+from train.scene_test.cast import FOREIGN
+from train.scene_test.scores import SAID
 
 _DECIDING = {"top1": 1, "loss": -1, FOREIGN: 1}
 """Figures that an arm may be chosen by, in this order ─► the sign of what is better."""
@@ -26,28 +26,21 @@ class Payment:
     """What composites come to.
 
     Attributes:
-        differences: arm ─► figure ─► difference to real clips alone, over recordings.
+        differences: name of an arm ─► figure ─► difference to real clips alone, over recordings.
         pays: the arm that is advised; None where none is better than real clips alone.
-        by: the figure that says so: top1, loss or mixed_rand.
+        by: the figure that says so: top1, loss or `FOREIGN`.
         nearest: the arm with the lowest loss, which other questions are asked about.
     """
 
     differences: Mapping[str, Differences]
-    pays: str | None
+    pays: Arm | None
     by: str
-    nearest: str | None
+    nearest: Arm | None
 
     @property
-    def pool(self) -> str | None:
-        """The pool of the advised arm, or of the nearest to it."""
-        arm = self.pays or self.nearest
-        return None if arm is None else arm.split(" | ")[0]
-
-    @property
-    def rule(self) -> str | None:
-        """Its label rule."""
-        arm = self.pays or self.nearest
-        return None if arm is None else arm.split(" | ")[1]
+    def best(self) -> Arm | None:
+        """The advised arm, or the nearest to it."""
+        return self.pays or self.nearest
 
 
 def compare(
@@ -75,11 +68,12 @@ def compare(
         found[name] = own
     pays, by = choose_arm(found)
     nearest = min(found, key=lambda name: found[name]["loss"].mean, default=None)
-    return Payment(found, pays, by, nearest)
+    return Payment(found, held[pays].arm if pays else None, by,
+                   held[nearest].arm if nearest else None)  # fmt: skip
 
 
 def choose_arm(differences: Mapping[str, Differences]) -> tuple[str | None, str]:
-    """The arm that is better than none, and the figure by which it is: "" for no arm.
+    """The name of the arm that is better than none, and the figure by which it is: "" for no arm.
 
     Accuracy comes first, then the loss, then actors on other scenes. A figure counts where it is
     beyond chance in as many comparisons as there are arms and figures to choose by, and an arm with
@@ -101,10 +95,11 @@ def choose_arm(differences: Mapping[str, Differences]) -> tuple[str | None, str]
     return None, ""
 
 
-_SAID = {
+_SENTENCES = {
     "top1": "accuracy {top1} points, loss {loss}",
     "loss": "loss {loss}, accuracy {top1} points",
-    FOREIGN: "actors on other scenes {mixed_rand} points, accuracy {top1} points, loss {loss}",
+    FOREIGN: f"actors on other scenes {{{FOREIGN}}} points, "
+    "accuracy {top1} points, loss {loss}",
 }
 
 
@@ -116,10 +111,10 @@ def answer_pays(
     if not payment.differences:
         reasons = " ".join(left_out) or "No pool can be drawn from."
         return cannot_say("pays", reasons)
-    titles = ("top1", "loss", FOREIGN, "scene_said", "scene_alone")
+    titles = ("top1", "loss", FOREIGN, SAID, "scene_alone")
     shown = [name for name in titles if all(name in own for own in payment.differences.values())]
     words = {"top1": "accuracy, points", "loss": "loss, nats", FOREIGN: "actor on other scenes",
-             "scene_said": "scene named instead", "scene_alone": "scene alone"}  # fmt: skip
+             SAID: "scene named instead", "scene_alone": "scene alone"}  # fmt: skip
     rows = tuple(
         (name, *(_cell(figure, own[figure]) for figure in shown), _word(own))
         for name, own in payment.differences.items()
@@ -132,7 +127,7 @@ def answer_pays(
     return Answer(
         "pays", _verdict(payment), (*_caution(payment), *left_out), table,
         {
-            "advised": payment.pays, "by": payment.by or None,
+            "advised": payment.pays.name if payment.pays else None, "by": payment.by or None,
             "none": {"top1": float(held[NONE].right.mean()),
                      "loss": float(held[NONE].losses.mean())},
             "differences": {
@@ -147,19 +142,20 @@ def _verdict(payment: Payment) -> str:
     if payment.pays is None:
         if all(own["top1"].clear and own["top1"].mean < 0 for own in payment.differences.values()):
             return "No: with every pool and label rule accuracy falls."
-        near = payment.differences[payment.nearest or ""]
+        assert payment.nearest is not None  # there are differences
+        near = payment.differences[payment.nearest.name]
         return (
             "No difference: no pool and label rule is better than real clips alone by more than "
             f"chance among {len(payment.differences)} in any figure; the lowest loss is of "
-            f"{payment.nearest}: loss {near['loss'].plain()}, accuracy {near['top1'].points()} "
-            "points."
+            f"{payment.nearest.name}: loss {near['loss'].plain()}, "
+            f"accuracy {near['top1'].points()} points."
         )
-    own = payment.differences[payment.pays]
+    own = payment.differences[payment.pays.name]
     figures = {
         name: _cell(name, one) + ("" if one.clear else " (no difference)")
         for name, one in own.items()
     }
-    return f"Yes, with {payment.pays}: {_SAID[payment.by].format(**figures)}."
+    return f"Yes, with {payment.pays.name}: {_SENTENCES[payment.by].format(**figures)}."
 
 
 def _caution(payment: Payment) -> tuple[str, ...]:

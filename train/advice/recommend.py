@@ -13,6 +13,7 @@ from selector.reliability import FEWEST, USABLE, Reliability, too_few
 from train.advice.doubts import Doubts
 from train.advice.paying import Payment
 from train.advice.reward import Agreement, tells
+from train.scene_test.cast import FOREIGN
 from train.settings.advice import EyesSettings
 
 MOST_DROPPED = 0.25
@@ -79,23 +80,24 @@ def _eyes(known: Known) -> list[Setting]:
 
 def _pairs(known: Known) -> list[Setting]:
     payment = known.payment
-    if payment is None or payment.nearest is None:
+    if payment is None or payment.best is None or payment.best.pool is None:
         return [Setting("selection", "none", "whether composites pay could not be measured")]
+    arm, pool = payment.best, payment.best.pool.name
     if payment.pays is None:
         return [
             Setting("selection", "none", "no pool and label rule is better than real clips alone "
                     "beyond chance"),
-            Setting("matches", payment.pool, f"of use with another selection: {payment.nearest} "
-                    "has the lowest loss, though no difference"),
-            Setting("label_rule", payment.rule, "the same"),
+            Setting("matches", pool, f"of use with another selection: {arm.name} has the lowest "
+                    "loss, though no difference"),
+            Setting("label_rule", arm.rule, "the same"),
         ]  # fmt: skip
-    own = payment.differences[payment.pays]
+    own = payment.differences[arm.name]
     why = f"accuracy {own['top1'].points()} points, loss {own['loss'].plain()} against none"
-    if payment.by == "mixed_rand":
-        why += f", actors on other scenes {own['mixed_rand'].points()} points"
+    if payment.by == FOREIGN:
+        why += f", actors on other scenes {own[FOREIGN].points()} points"
     return [
-        Setting("matches", payment.pool, why),
-        Setting("label_rule", payment.rule, "the best of those that were compared"),
+        Setting("matches", pool, why),
+        Setting("label_rule", arm.rule, "the best of those that were compared"),
     ]
 
 

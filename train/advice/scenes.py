@@ -18,13 +18,13 @@ from train.advice.looking import Folds
 from train.frozen.head import LinearHead
 from train.prepared import PreparedData
 from train.scene_test.asking import ByForm
-from train.scene_test.cast import Cast, Company, Listed, draw_cast
+from train.scene_test.cast import FOREIGN, Cast, Company, Listed, draw_cast
 from train.scene_test.clips import SceneClips
 from train.scene_test.scores import SAID
 
 Values = NDArray[np.float64]
 
-ASKED = ("mixed_same", "mixed_rand", "scene_alone")
+ASKED = ("mixed_same", FOREIGN, "scene_alone")
 """The forms of the scene test that are asked about."""
 FIGURES = (*ASKED, SAID)
 
@@ -95,7 +95,7 @@ class HeldOutScenes:
             seen = torch.from_numpy(features)[torch.from_numpy(own)]
             said = torch.stack([head.logits(seen).argmax(1) for head in heads])
             found[form] = (said == labels[pairs[:, 0]]).double().mean(0)
-            if form == "mixed_rand":
+            if form == FOREIGN:
                 found[SAID] = (said == labels[pairs[:, 1]]).double().mean(0)
         return found
 
@@ -106,5 +106,5 @@ class HeldOutScenes:
 
     def recordings(self, figure: str) -> NDArray[np.int64]:
         """int64 `[m]`, the recording of each clip's actor."""
-        form = "mixed_rand" if figure == SAID else figure
+        form = FOREIGN if figure == SAID else figure
         return self.clips.recordings[self.clips.cast.lists[form].actor]

@@ -12,6 +12,7 @@ from train.advice.looking import Folds
 from train.advice.scenes import HeldOutScenes
 from train.estimates import Estimate
 from train.prepared import PreparedData
+from train.scene_test.cast import FOREIGN
 from train.scene_test.scores import SAID
 
 
@@ -85,10 +86,10 @@ def answer_scenes(folds: Folds, held: HeldOut, scenes: HeldOutScenes | None) -> 
             if alone.above(chance).sure(1)
             else f": no difference to chance, {100 * chance:.1f} %."
         )
-    if (foreign := found.get("mixed_rand")) and (said := found.get(SAID)):
+    if (foreign := found.get(FOREIGN)) and (said := found.get(SAID)):
         lines.append(
             f"On a scene of another class {foreign.share()} of the actors are known (chance "
-            f"{100 * chances['mixed_rand']:.1f} %), and in {said.share()} the scene's class is "
+            f"{100 * chances[FOREIGN]:.1f} %), and in {said.share()} the scene's class is "
             f"named instead (chance {100 * chances[SAID]:.1f} %)."
         )
         if same := found.get("mixed_same"):
@@ -107,7 +108,7 @@ def answer_scenes(folds: Folds, held: HeldOut, scenes: HeldOutScenes | None) -> 
 
 def _chance(folds: Folds, scenes: HeldOutScenes, figure: str) -> float:
     """What a head comes to that knows nothing: it names any class, or the largest one always."""
-    form = "mixed_rand" if figure == SAID else figure
+    form = FOREIGN if figure == SAID else figure
     pairs = scenes.clips.cast.lists[form].pairs
     labels = scenes.clips.source.labels[pairs[:, 1 if figure == SAID else 0]]
     largest = float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from compositing.settings import EngineSettings
 from l2a.arguments import Arguments
 from l2a.errors import L2AError
+from l2a.logs import say
 from l2a.options import AblationSettings
-from l2a.progress import say
 from l2a.runs import Run
 from train.ablation.drawn import NAME, markdown
 from train.ablation.plan import COMMAND, describe, make_plan

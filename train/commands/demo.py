@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from l2a.arguments import Arguments, parse
 from l2a.demo import SETTINGS, generate_demo
+from l2a.logs import say
 from l2a.options import DemoSettings, OutDemo
-from l2a.progress import say
-from train.commands import ALL_GROUPS, COMMANDS, show
+from train.command_table import ALL_GROUPS, COMMANDS
+from train.commands import show
 
 
 def run(arguments: Arguments) -> None:

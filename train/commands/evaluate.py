@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from l2a.arguments import Arguments
 from l2a.options import Data, FromClassifier, Out
-from train.commands import full_settings, show
+from train.commands import show
 from train.evaluating import evaluate
+from train.settings.full import FullSettings
 
 
 def run(arguments: Arguments) -> None:
     """Measure, and print the accuracy, in all and by class, and the table of scenes if asked."""
-    source, settings = arguments[FromClassifier], full_settings(arguments)
+    source, settings = arguments[FromClassifier], FullSettings.of(arguments)
     data, out = arguments[Data].data, arguments[Out].out
     found = evaluate(data, out, source, settings)
     metrics = found.metrics

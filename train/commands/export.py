@@ -5,8 +5,9 @@ from __future__ import annotations
 from l2a.arguments import Arguments
 from l2a.errors import InputError
 from l2a.options import Data, DryRun, FromPairs, FromSelector, Out
-from train.commands import full_settings, show
+from train.commands import show
 from train.exporting import export_chosen, forecast
+from train.settings.full import FullSettings
 from train.transfer import Reuse
 
 
@@ -16,7 +17,7 @@ def run(arguments: Arguments) -> None:
     Raises:
         InputError: neither pairs nor a Selector are given, or both.
     """
-    data, settings, out = arguments[Data].data, full_settings(arguments), arguments[Out].out
+    data, settings, out = arguments[Data].data, FullSettings.of(arguments), arguments[Out].out
     given, pairs = arguments[FromSelector], arguments[FromPairs].pairs
     if bool(given.selector) == (pairs is not None):
         raise InputError(

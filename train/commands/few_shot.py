@@ -6,7 +6,7 @@ from pathlib import Path
 
 from l2a.arguments import Arguments
 from l2a.errors import InputError
-from train.commands import full_settings, show
+from train.commands import show
 from train.few_shot.bench import FewShotPlan
 from train.settings.few_shot import (
     FewShotSettings,
@@ -16,6 +16,7 @@ from train.settings.few_shot import (
     OutFewShot,
 )
 from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
+from train.settings.full import FullSettings
 
 
 def run(arguments: Arguments) -> None:
@@ -25,7 +26,7 @@ def run(arguments: Arguments) -> None:
         InputError: no folder is given to write to.
     """
     plan = FewShotPlan(
-        full_settings(arguments),
+        FullSettings.of(arguments),
         arguments[FewShotSettings],
         tuple(arguments[kind] for kind in (PrototypeSettings, ArnSettings, TrxSettings)),
         arguments[GivenSelector].selector,

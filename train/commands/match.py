@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 
 from l2a.arguments import Arguments
-from l2a.files import printable
 from l2a.formats import DataSettings, read_videos
 from l2a.options import Data, MapPicture
+from l2a.text import printable
 from semantic_match.doubts import weak_matches, weak_sentence
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes, match_weights, table_of, write_table

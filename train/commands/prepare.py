@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.preview import preview_layers, preview_lines
 from compositing.records import unfit_rows
@@ -12,14 +12,15 @@ from l2a.options import Data, LookFirst, Out
 from l2a.progress import progress
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, VideoSet
-from train.commands import full_settings, show
+from train.commands import show
 from train.opening import open_data, prepare_layers
 from train.records import draw_sheet
+from train.settings.full import FullSettings
 
 
 def run(arguments: Arguments) -> None:
     """Make the layers and draw a contact sheet."""
-    settings, out = full_settings(arguments), arguments[Out].out
+    settings, out = FullSettings.of(arguments), arguments[Out].out
     opened = open_data(
         arguments[Data].data, out, settings.data, settings.prepare, settings.engine, settings.run
     )

@@ -9,12 +9,14 @@ from compositing.preview import PairLook, best_pairs, preview_pairs
 from compositing.settings import PrepareSettings
 from l2a.arguments import Arguments
 from l2a.errors import InputError
+from l2a.logs import say
 from l2a.options import Data, Out, PreviewSettings
-from l2a.progress import progress, say
+from l2a.progress import progress
 from l2a.runs import Run
 from train.augment_preview import draw_augmentations, open_augment_preview
 from train.chosen import open_chosen
-from train.commands import full_settings, show
+from train.commands import show
+from train.settings.full import FullSettings
 
 
 def run(arguments: Arguments) -> None:
@@ -36,9 +38,9 @@ def run(arguments: Arguments) -> None:
 
 
 def _augmentations(arguments: Arguments, augment: Sequence[str] | str) -> None:
-    settings, out = full_settings(arguments), arguments[Out].out
+    settings, out = FullSettings.of(arguments), arguments[Out].out
     count = arguments[PreviewSettings].count
-    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count)
+    preview = open_augment_preview(arguments[Data].data, augment, settings.data, count, out)
     opened = Run.open(out, "preview", arguments.groups())
     with opened.stage("preview"):
         picture, clips = draw_augmentations(
@@ -48,7 +50,7 @@ def _augmentations(arguments: Arguments, augment: Sequence[str] | str) -> None:
 
 
 def _pairs(arguments: Arguments, pairs: Path) -> None:
-    settings, wanted = full_settings(arguments), arguments[PreviewSettings]
+    settings, wanted = FullSettings.of(arguments), arguments[PreviewSettings]
     out = arguments[Out].out
     chosen = open_chosen(
         arguments[Data].data, pairs, out, settings.data, settings.prepare, settings.engine,

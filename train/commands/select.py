@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from l2a.arguments import Arguments
 from l2a.options import Data, NeedsSelector, Out
-from train.commands import full_settings, show
+from train.commands import show
 from train.selecting import select
+from train.settings.full import FullSettings
 from train.transfer import Reuse
 
 
@@ -13,5 +14,5 @@ def run(arguments: Arguments) -> None:
     """Choose pairs and print where they are."""
     given = arguments[NeedsSelector]
     reuse = Reuse(given.selector, given.finetune_selector)
-    path = select(arguments[Data].data, arguments[Out].out, reuse, full_settings(arguments))
+    path = select(arguments[Data].data, arguments[Out].out, reuse, FullSettings.of(arguments))
     show(f"pairs: {path}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from l2a.arguments import Arguments
 from l2a.options import Data, FromSelector, Out
-from train.commands import full_settings, show
+from train.commands import show
 from train.distributed import run_together
 from train.semi_supervised.checks import refuse_idle
+from train.settings.full import FullSettings
 from train.settings.semi import SemiSettings
 from train.transfer import Reuse
 from train.two_stage import train
@@ -22,5 +23,5 @@ def _train(arguments: Arguments) -> None:
     refuse_idle(arguments[SemiSettings], arguments[Out].out)
     given = arguments[FromSelector]
     reuse = Reuse(given.selector, given.finetune_selector) if given.selector else None
-    summary = train(arguments[Data].data, arguments[Out].out, full_settings(arguments), reuse)
+    summary = train(arguments[Data].data, arguments[Out].out, FullSettings.of(arguments), reuse)
     show(summary.text, f"everything is in {summary.folder}", f"report: {summary.report}")

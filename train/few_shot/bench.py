@@ -13,8 +13,9 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import fingerprint
-from l2a.networks import Trunk, VideoNetwork
-from l2a.progress import say
+from l2a.logs import say
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from l2a.videos import VideoSet
 from train.classifier import make_classifier
 from train.few_shot.episodes import DrawnEpisodes, EpisodeClips, EpisodeSettings

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from train.batches import CENTRE, Augment
 from train.frozen.features import FeatureBank
 from train.frozen.shards import Shards

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from compositing.engines import make_engine
 from l2a.class_splits import SIDES, ClassSplit
 from l2a.formats import DataSettings, read_videos
-from l2a.progress import say
 from l2a.videos import Video, VideoSet
 from train.batches import ClipSource
 from train.few_shot.episodes import EpisodeClips
-from train.opening import Opened, open_store
+from train.opening import Opened, announce, open_store, refuse_in_data
 from train.prepared import PreparedData
 from train.settings.full import FullSettings
 
@@ -56,7 +55,8 @@ def open_few_shot(videos: VideoSet, split: ClassSplit, out: Path, settings: Full
         settings: of preparation, engine and run.
 
     Raises:
-        InputError: a back end is unknown, or its files are not there.
+        InputError: a back end is unknown, or its files are not there, or the data set itself would
+            be written to.
     """
     moved = tuple(
         video.moved_to(_SPLIT_OF[side])
@@ -67,10 +67,11 @@ def open_few_shot(videos: VideoSet, split: ClassSplit, out: Path, settings: Full
     counts = ", ".join(
         f"{len(split.of(side))} {side} ({_count(moved, split.of(side))} clips)" for side in SIDES
     )
-    say(f"{videos.root}: {videos.format}, classes: {counts}; {split.source}")
-    for note in split.notes:
-        say(f"note: {note}")
-    store = open_store(settings.run, settings.prepare, settings.engine, used.of_split("train"), out)
+    announce(videos, f"classes: {counts}; {split.source}", split.notes)
+    refuse_in_data(videos, out=out)
+    store = open_store(
+        videos, settings.run, settings.prepare, settings.engine, used.of_split("train"), out
+    )
     return Opened(out, used, store, make_engine(settings.engine), settings.run.bank, ("train",))
 
 

@@ -18,7 +18,7 @@ from compositing.records import unfit_rows
 from l2a.class_splits import ClassSplit, write_class_split
 from l2a.errors import InputError
 from l2a.files import file_sha256, read_json, write_json, write_text
-from l2a.progress import say
+from l2a.logs import say
 from l2a.runs import Run
 from train.distributed import refuse_launcher
 from train.few_shot.bench import (

@@ -16,8 +16,8 @@ from l2a.class_splits import ClassSplit, write_class_split
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import write_json
+from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.progress import say
 from l2a.runs import Run
 from train.distributed import refuse_launcher
 from train.few_shot.bench import (

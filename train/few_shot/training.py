@@ -32,7 +32,7 @@ from train.memory import lower_episode_rate, memory_for_episodes
 from train.objectives import Loss
 from train.settings.few_shot import FewShotSettings
 from train.settings.full import ClassifierSettings
-from train.trainer import OwnOptimiser, Trainer
+from train.trainer import OwnOptimiser, Trainer, TrainingJob
 
 _VIEWS, _TURNS = 3, 4
 """Streams of random numbers: crops and flips of training episodes, and how self-supervised tasks
@@ -236,9 +236,11 @@ class EpisodeTraining:
             return {}
         how = self._optimiser_settings()
         trainer = Trainer(
-            self.network, objective, self.batches, how, seed=self.seed,
-            loading=loading, state=self.folder / "training.safetensors",
-            optimiser=OwnOptimiser(
+            TrainingJob(
+                self.network, objective, self.batches, how, self.seed, loading,
+                self.folder / "training.safetensors",
+            ),
+            OwnOptimiser(
                 lambda parameters, settings: self._optimiser(learned, settings),
                 lower_episode_rate(how.lr),
             ),

@@ -5,7 +5,7 @@ seed, the ids of its videos and v. So a feature depends neither on the order in 
 for nor on what else is asked for, and an arm that uses a pair finds what another has computed.
 
 They are kept beside the bank, in `features/TRUNK/KIND-SETTINGS/`, where TRUNK is the checksum of
-`train.features.trunk_checksum` and SETTINGS a fingerprint of all else that the views depend on. The
+`l2a.trunk.trunk_checksum` and SETTINGS a fingerprint of all else that the views depend on. The
 label rule and its α are no part of it: how much is seen of the foreground and how much was taken
 out of the background is kept with each view, and labels are made of that. Where banks lie beside
 each other, their features do too, known by what each row was made of (`train.contents`): another
@@ -29,12 +29,11 @@ from compositing.labels import LABEL_RULES, mix_labels
 from compositing.settings import CompositeSettings
 from l2a.clips import RowState
 from l2a.files import fingerprint
-from l2a.networks import Trunk
 from l2a.progress import Report, progress
+from l2a.trunk import Trunk, trunk_checksum
 from train.batches import Augment
 from train.classifier import EVALUATION_BATCH, ask
 from train.contents import Clips, Contents, mixed, number_of
-from train.features import trunk_checksum
 from train.frozen.shards import Shards
 from train.loading import prefetch
 from train.prepared import PreparedData

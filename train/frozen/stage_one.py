@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.progress import progress, say
+from l2a.progress import progress
 from train.environment import Features, ValidationRows
 from train.frozen.crossfit import FoldedClips, crossfit_credit, deal_folds, refuse_few
 from train.frozen.environment import DrawnPairs, FrozenEnvironment, MeasuredClips, draw_pairs

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
-from l2a.logs import LOGGER
+from l2a.logs import LOGGER, say
 from l2a.networks import VideoNetwork
-from l2a.progress import progress, say
+from l2a.progress import progress
 from train.accuracy import Arm
 from train.arms import SUPERVISED, ArmPlan
 from train.batches import ClipBatch

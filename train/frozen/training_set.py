@@ -13,7 +13,7 @@ from train.arms import ArmPlan
 from train.frozen.features import FeatureBank
 from train.frozen.head import HeadProblem
 from train.learning import real_rows
-from train.mix import MixedBatches, TrainingMix
+from train.mix import SEED_STRIDE, MixedBatches, TrainingMix
 from train.prepared import PreparedData
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, StageTwoSettings
@@ -112,8 +112,7 @@ class SetMaker:
     def _augmented(self, mix: TrainingMix, draw: int) -> TrainingSet:
         """The clips of all batches of `views` epochs, as a training without features sees them."""
         size, flip = self.classifier.batch_size, self.classifier.flip
-        # Far apart, as the repeats of a training are.
-        seed = self.seed + 1_000 * draw
+        seed = self.seed + SEED_STRIDE * draw
         source = self.prepared.source
         batches = MixedBatches(source, mix, size, flip, seed, self.frozen.views)
 

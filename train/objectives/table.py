@@ -30,11 +30,13 @@ class Method:
         views: of `train.semi_supervised.batches.VIEWS`, those besides the weak one that it needs.
             "teacher" asks for a teacher's outputs, "targets" for pseudo-labels given beforehand.
         trunk_only: it teaches the trunk alone, and is of no use where that is frozen.
+        frozen_as: the method that it is the same as where the trunk is frozen; "" for none.
     """
 
     make: Factory
     views: frozenset[str] = frozenset()
     trunk_only: bool = False
+    frozen_as: str = ""
 
 
 def _actorcut_id(settings: ObjectiveSettings, training: Training) -> Objective[SemiBatch]:
@@ -47,14 +49,14 @@ OBJECTIVES: Mapping[str, Method] = {
     "fixmatch": Method(FixMatch, frozenset({"strong"})),
     "s4l": Method(S4L, trunk_only=True),
     "actorcut": Method(ActorCut, frozenset({"cut"})),
-    "actorcut-id": Method(_actorcut_id, frozenset({"cut", "teacher"})),
+    "actorcut-id": Method(_actorcut_id, frozenset({"cut", "teacher"}), frozen_as="actorcut"),
     "videossl": Method(VideoSSL, frozenset({"targets", "teacher"})),
     "tcl": Method(TCL, frozenset({"slow"})),
 }
 """The peers, which learn from unlabelled clips without composites."""
 
 DISTILLED = Method(Distilled, frozenset({"teacher"}), trunk_only=True)
-"""What Learn2Augment's own arms minimise where there is a teacher; `distilled` among objectives."""
+"""What Learn2Augment's own arms minimise where there is a teacher."""
 
 
 def find_method(name: str) -> Method:
@@ -63,8 +65,6 @@ def find_method(name: str) -> Method:
     Raises:
         InputError: the name is not in the table.
     """
-    if name == "distilled":
-        return DISTILLED
     if name not in OBJECTIVES:
         raise InputError(f"There is no method {name!r}; choose some of: {', '.join(OBJECTIVES)}.")
     return OBJECTIVES[name]

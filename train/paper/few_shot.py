@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from l2a.arguments import Arguments
 from l2a.options import PaperSettings
-from train.commands import full_settings
 from train.few_shot.methods import METHODS
 from train.few_shot.run_training import WEIGHTS
 from train.paper.cells import Cell, Group, Place, Row, Step, Store
@@ -31,6 +30,7 @@ from train.paper.given import arguments_of, find_list, lists_folder, missing_dat
 from train.paper.published import METHOD_TITLES, TABLE_4
 from train.paper.weights import fetch_note
 from train.settings.few_shot import FewShotSettings
+from train.settings.full import FullSettings
 
 PRESETS: Mapping[str, str] = MappingProxyType(
     {"prototype": "few-shot-c3d-pn", "arn": "few-shot-arn", "trx": "few-shot-trx"}
@@ -99,7 +99,7 @@ class _Plan:
         notes: list[str] = []
         for method in TABLE_4[self.name, self.split]:
             arguments = arguments_of(self._words("train", method, 0))
-            full, few = full_settings(arguments), arguments[FewShotSettings]
+            full, few = FullSettings.of(arguments), arguments[FewShotSettings]
             for seed in self.wanted.seeds:
                 steps += self._steps(method, seed, arguments)
             rows += self._rows(method, few)
@@ -139,7 +139,7 @@ class _Plan:
         ]  # fmt: skip
 
     def _steps(self, method: str, seed: int, arguments: Arguments) -> list[Step]:
-        full, few = full_settings(arguments), arguments[FewShotSettings]
+        full, few = FullSettings.of(arguments), arguments[FewShotSettings]
         queries = few.train_queries or METHODS[method].method.recipe.queries
         missing = missing_data(self.wanted.data_root / self.name)
         path, there = self._class_split()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from l2a.arguments import Arguments, parse
 from l2a.options import PaperSettings
-from train.commands import ALL_GROUPS, COMMANDS
+from train.command_table import ALL_GROUPS, COMMANDS
 
 PRESETS = Path(__file__).with_name("presets")
 """Settings files, which configs/paper/ of the repository shows too."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,23 +10,22 @@ from typing import Any
 
 from compositing.segmenters.auto import AUTO
 from compositing.settings import PrepareSettings
-from l2a.disks import is_full
-from l2a.errors import InputError, L2AError
-from l2a.logs import LOGGER, opened_run
+from l2a.errors import InputError
+from l2a.logs import LOGGER, opened_run, say
 from l2a.options import AblationSettings, Data, FromSelector
-from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import counted
 from selector.settings import SelectorSettings
 from train.ablation.plan import row_settings
 from train.ablation.table import read_table
-from train.commands import COMMANDS, full_settings
+from train.attempts import why_failed
+from train.command_table import COMMANDS
 from train.paper.cells import Group, Step
 from train.paper.filling import write_table
 from train.paper.given import arguments_of
 from train.settings.few_shot import FewShotSettings, FewShotVerb
 from train.settings.few_shot_methods import ArnSettings, PrototypeSettings, TrxSettings
-from train.settings.full import RunSettings
+from train.settings.full import FullSettings, RunSettings
 
 SETTLED_FACTS = frozenset({
     "data", "selector", "finetune_selector", "selector_weights", "trained", "method_weights",
@@ -94,17 +92,7 @@ def run_step(step: Step) -> str:
     """Run a command; says why it failed, "" where it did not."""
     if step.after is not None and not step.after.is_file():
         return f"the run before it left no {step.after}"
-    try:
-        arguments = arguments_of(step.words)
-        COMMANDS[step.words[0]].run(arguments)
-    except L2AError as error:
-        return str(error)
-    except Exception as error:  # it costs this command alone, and its reason is listed
-        if is_full(error):
-            raise  # which strikes all that follow
-        LOGGER.debug(traceback.format_exc())
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return ""
+    return why_failed(lambda: COMMANDS[step.words[0]].run(arguments_of(step.words)))
 
 
 def refuse_others(groups: Sequence[Group]) -> None:
@@ -126,7 +114,7 @@ def _refuse_other(step: Step, runs: Sequence[Path]) -> None:
     arguments = arguments_of(step.words)
     if FewShotVerb in arguments:
         name = f"{step.words[0]} {arguments[FewShotVerb].verb}"
-        kinds = {type(group) for group in full_settings(arguments).groups()}
+        kinds = {type(group) for group in FullSettings.of(arguments).groups()}
         kinds |= {FewShotSettings, PrototypeSettings, ArnSettings, TrxSettings}
         own = [group for group in arguments.groups() if type(group) in kinds]
         _refuse(runs[0].parent, name, own, {})
@@ -139,7 +127,7 @@ def _refuse_other(step: Step, runs: Sequence[Path]) -> None:
             _refuse(path.parent, "train", row.groups(), facts, RunSettings)
         return
     reused = (SelectorSettings,) if arguments[FromSelector].selector else ()
-    own = list(full_settings(arguments).groups())
+    own = list(FullSettings.of(arguments).groups())
     _refuse(runs[0].parent, "train", own, facts, *reused)
 
 

@@ -16,7 +16,6 @@ from l2a.options import PaperSettings
 from train.ablation.running import DONE
 from train.arms import SUPERVISED
 from train.arms import TABLE_3 as AUGMENTATIONS
-from train.commands import full_settings
 from train.paper.cells import Cell, Group, Place, Row, Step, Store
 from train.paper.cost import (
     HMDB51_SEMI,
@@ -116,7 +115,7 @@ class _Plan:
 
     @cached_property
     def _settings(self) -> FullSettings:
-        return full_settings(arguments_of(self._words(SHARES[self.name][0], 0, pretrained=False)))
+        return FullSettings.of(arguments_of(self._words(SHARES[self.name][0], 0, pretrained=False)))
 
     def _folder(self, share: int, seed: int, pretrained: bool) -> Path:
         kind = "-pretrained" if pretrained else ""

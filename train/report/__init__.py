@@ -1,17 +1,14 @@
-"""`l2a report`: one HTML page about a run folder, whole in itself: no network, no script."""
+"""`l2a report`: one HTML page about a run folder, self-contained: no network, no script."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from l2a.files import write_text
+from train.report.rendering import render
 from train.report.sections import gather
 
 NAME = "report.html"
-
-_HERE = Path(__file__).parent
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -28,14 +25,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         InputError: the folder is no run.
     """
-    page = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
     path = folder / NAME if out is None else out
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
-    write_text(path, page.render(style=style, **gather(folder)))
+    write_text(path, render(Path(__file__).with_name("page.html"), **gather(folder)))
     return path

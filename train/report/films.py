@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from l2a.errors import L2AError
 from l2a.media import read_frames, resize_frames, write_video
 from l2a.pairs import ScoredPair
 from l2a.videos import Video
+
+T = TypeVar("T")
 
 _PANELS = ((0, "foreground"), (1, "mask"), (2, "background"), (4, "composite"))
 """Which cells of a strip are shown, and what they are called."""
@@ -133,6 +135,30 @@ def real_film(path: Path) -> tuple[str, int, int]:
     height, width = read.frames.shape[1:3]
     wide = max(2, round(_HEIGHT * width / height / 2) * 2)
     return video_uri(resize_frames(read.frames, (_HEIGHT, wide)), read.fps), _HEIGHT, wide
+
+
+def readable_films(
+    wanted: Iterable[tuple[T, Path]], most: int
+) -> Iterator[tuple[T, tuple[str, int, int]]]:
+    """Films of the first videos that can be read.
+
+    Args:
+        wanted: in the order of preference: what a video is shown for, and its file.
+        most: how many films at most.
+
+    Yields:
+        What it is shown for, and its `real_film`.
+    """
+    made = 0
+    for shown_for, path in wanted:
+        if made == most:
+            return
+        try:
+            film = real_film(path)
+        except L2AError:
+            continue
+        yield shown_for, film
+        made += 1
 
 
 def video_uri(frames: NDArray[np.uint8], fps: float) -> str:

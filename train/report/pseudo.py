@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from l2a.errors import InputError, L2AError
 from train.arms import arm_title
 from train.report.charts import Chart, lines_chart, stacked_chart
-from train.report.films import real_film
+from train.report.films import readable_films
 from train.report.source import Section, Source
 from train.semi_supervised.judged import (
     Auroc,
@@ -241,21 +241,12 @@ def _wrong_ones(source: Source, last: _Table) -> tuple[list[Wrong], str]:
         paths = {video.id: video.path for video in source.videos.videos}
     except L2AError as error:
         return [], str(error)
-    films: list[Wrong] = []
-    for i in order:
-        if len(films) == _FILMS:
-            break
-        video = last.videos[i]
-        if video not in paths:
-            continue
-        try:
-            uri, height, width = real_film(paths[video])
-        except L2AError:
-            continue
-        films.append(
-            Wrong(
-                video, last.labels[i], last.truths[i], float(last.confidence[i]),
-                bool(last.accepted[i]), uri, height, width,
-            )
-        )  # fmt: skip
+    in_question = ((i, paths[last.videos[i]]) for i in order if last.videos[i] in paths)
+    films = [
+        Wrong(
+            last.videos[i], last.labels[i], last.truths[i], float(last.confidence[i]),
+            bool(last.accepted[i]), *film,
+        )
+        for i, film in readable_films(in_question, _FILMS)
+    ]  # fmt: skip
     return films, ""

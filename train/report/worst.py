@@ -6,15 +6,14 @@ validation holds: which of them, only a look can tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from l2a.errors import L2AError
-from l2a.videos import TRAIN_SIDE, Video
-from train.report.films import real_film
+from l2a.turns import in_turns
+from l2a.videos import TRAIN_SIDE
+from train.report.films import readable_films
 from train.report.source import Section, Source
 from train.video_table import VIDEOS, VideoRow, read_videos_table
 
@@ -62,31 +61,10 @@ def worst_videos(source: Source) -> Section:
         videos = {video.id: video for video in source.videos.of_split(*TRAIN_SIDE)}
     except L2AError as error:
         return shown | {"missing": str(error)}
-    return shown | {"clips": list(_clips(worst_of_each(valued), videos)), "missing": ""}
-
-
-def worst_of_each(rows: Sequence[VideoRow]) -> list[VideoRow]:
-    """The first of each class, then the second of each, and so on; within a turn, as they stand."""
-    seen: dict[str, int] = {}
-    turns = []
-    for row in rows:
-        seen[row.label] = seen.get(row.label, -1) + 1
-        turns.append(seen[row.label])
-    order = np.argsort(turns, kind="stable")
-    return [rows[place] for place in order]
-
-
-def _clips(rows: Iterable[VideoRow], videos: dict[str, Video]) -> Iterable[Clip]:
-    """Films of the first rows whose videos can be read."""
-    made = 0
-    for row in rows:
-        if made == _FILMS:
-            return
-        if row.video not in videos:
-            continue
-        try:
-            uri, height, width = real_film(videos[row.video].path)
-        except L2AError:
-            continue
-        yield Clip(row, uri, height, width)
-        made += 1
+    in_question = (
+        (row, videos[row.video].path)
+        for row in in_turns(valued, attrgetter("label"))
+        if row.video in videos
+    )
+    clips = [Clip(row, *film) for row, film in readable_films(in_question, _FILMS)]
+    return shown | {"clips": clips, "missing": ""}

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from l2a.checkpoints import load_tensors, save_tensors
 from l2a.files import fingerprint
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
 from l2a.progress import progress
+from l2a.trunk import Trunk, trunk_checksum
 from train.classifier import ask
-from train.features import trunk_checksum
 from train.loading import prefetch
 from train.scene_test.clips import SceneClips
 

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from l2a.files import fingerprint
 
-FORMS = ("real", "mixed_same", "mixed_rand", "scene_alone", "actor_alone")
+FOREIGN = "mixed_rand"
+"""The form that everything is judged by: an actor on a scene of another class."""
+
+FORMS = ("real", "mixed_same", FOREIGN, "scene_alone", "actor_alone")
 """The forms of a test clip: as it is; its actor on another recording's scene of the same class, and
 of another class; its clean background; its actor on grey."""
 
@@ -122,7 +125,7 @@ def draw_cast(
         others = {label: rows for label, rows in by_class.items() if label != own}
         other = _in_turn(company, actor, others, scenes)
         found["mixed_same"] += [(place, actor, scene) for scene in same]
-        found["mixed_rand"] += [(place, actor, scene) for scene in other]
+        found[FOREIGN] += [(place, actor, scene) for scene in other]
     return Cast(foregrounds, {form: _listed(rows) for form, rows in found.items()}, company.ids)
 
 

@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compositing.engines import Engine
+from compositing.engines.base import Engine
 from compositing.making import LayerMaker
 from compositing.pair import Side, composite_pair
 from compositing.placement import Window
 from compositing.settings import CompositeSettings, PrepareSettings
 from l2a.clips import ClipSettings
 from l2a.errors import L2AError
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import VideoSet
 from train.batches import ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
 from train.opening import Opened
 from train.prepared import PreparedData
-from train.scene_test.cast import FORMS, Cast, Company, draw_cast
+from train.scene_test.cast import FOREIGN, FORMS, Cast, Company, draw_cast
 from train.settings.full import RunSettings
 
 FOLDER = "scene_test"
@@ -139,7 +139,7 @@ class SceneClips:
         labels = self.source.one_hot(pairs[:, 0])
         if form == "real":
             return self.source.real(pairs[:, 0])
-        if form in ("mixed_same", "mixed_rand"):
+        if form in ("mixed_same", FOREIGN):
             return ClipBatch(self.source.composites(pairs).clips, labels)
         make = self._scene if form == "scene_alone" else self._actor
         made = np.stack([make(int(row)) for row in pairs[:, 0]])

@@ -24,7 +24,7 @@ from compositing.pictures import (
 from l2a.files import atomic_write
 from l2a.media import resize_frames
 from train.scene_test.asking import Answer
-from train.scene_test.cast import FORMS
+from train.scene_test.cast import FOREIGN, FORMS
 from train.scene_test.clips import SceneClips
 
 Frames = NDArray[np.uint8]
@@ -32,7 +32,7 @@ Frames = NDArray[np.uint8]
 _ROWS = {
     "real": "real clip",
     "mixed_same": "mixed-same: another recording's scene of its class",
-    "mixed_rand": "mixed-rand: a scene of another class",
+    FOREIGN: "mixed-rand: a scene of another class",
     "scene_alone": "scene alone",
     "actor_alone": "actor alone",
 }

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from train.estimates import Estimate, number, plain
 from train.scene_test.asking import Answer, answers
-from train.scene_test.cast import FORMS
+from train.scene_test.cast import FOREIGN, FORMS
 from train.scene_test.clips import SceneClips
 
 Values = NDArray[np.float64]
 
 SAID = "scene_said"
-"""How often, in `mixed_rand`, the class of the scene is named in place of the actor's."""
+"""How often, in `FOREIGN`, the class of the scene is named in place of the actor's."""
 GAP = "background_gap"
 """mixed_same − mixed_rand, over the actors that have both (Xiao et al. 2020, Sec. 3)."""
 FIGURES = (*FORMS[:3], SAID, *FORMS[3:], GAP)
@@ -51,7 +51,7 @@ class SceneScores:
 
     def _of(self, figure: str) -> Values:
         if figure == GAP:
-            return self.values["mixed_same"] - self.values["mixed_rand"]
+            return self.values["mixed_same"] - self.values[FOREIGN]
         return self.values[figure]
 
     @classmethod
@@ -104,7 +104,7 @@ def measure_scenes_from_logits(
         listed = cast.lists[form]
         guesses = logits[form].argmax(axis=1) if len(listed) else np.empty(0, np.int64)
         values[form] = _by_actor(guesses == labels[listed.pairs[:, 0]], listed.actor, clips)
-        if form == "mixed_rand":
+        if form == FOREIGN:
             values[SAID] = _by_actor(guesses == labels[listed.pairs[:, 1]], listed.actor, clips)
     return SceneScores(values, clips.recordings)
 

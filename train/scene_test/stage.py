@@ -13,9 +13,8 @@ from l2a.clips import ClipSettings
 from l2a.devices import pick_device
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
-from l2a.logs import LOGGER
+from l2a.logs import LOGGER, say
 from l2a.networks import VideoNetwork
-from l2a.progress import say
 from l2a.runs import Run
 from train.arms import arm_title, baseline
 from train.classifier import load_classifier
@@ -166,7 +165,7 @@ def scene_test_of_one(
         run: gets the files.
         apart: of `open_tested`.
         composite: how the mixed forms are composited.
-        network: the classifier, where it shall run.
+        network: the classifier, where it is to run.
         card: what its file says of it: classes and clips.
 
     Returns:

@@ -11,14 +11,14 @@ import numpy as np
 
 from train.arms import baseline
 from train.estimates import Estimate
-from train.scene_test.cast import SCENES
+from train.scene_test.cast import FOREIGN, SCENES
 from train.scene_test.clips import SceneClips
-from train.scene_test.scores import FIGURES, SceneScores, with_count
+from train.scene_test.scores import FIGURES, GAP, SAID, SceneScores, with_count
 
 TITLES: Mapping[str, str] = {
-    "real": "real", "mixed_same": "mixed-same", "mixed_rand": "mixed-rand",
-    "scene_said": "scene said", "scene_alone": "scene alone", "actor_alone": "actor alone",
-    "background_gap": "gap",
+    "real": "real", "mixed_same": "mixed-same", FOREIGN: "mixed-rand",
+    SAID: "scene said", "scene_alone": "scene alone", "actor_alone": "actor alone",
+    GAP: "gap",
 }  # fmt: skip
 """What tables and pages call a figure."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from l2a.errors import InputError
 from l2a.image_classifiers import make_image_classifier
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import VideoSet
 from train.arms import ArmPlan
 from train.distributed import world
@@ -50,7 +50,7 @@ def check_semi(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
     """Say what does not go together.
 
     Raises:
-        InputError: videos shall be dropped, or a method or teacher teaches a trunk that shall stay
+        InputError: videos are to be dropped, or a method or teacher teaches a trunk that is to stay
             as it is.
     """
     if settings.stage_two.drop_real:
@@ -104,7 +104,7 @@ def check_processes(settings: FullSettings, plans: Sequence[ArmPlan], labelled: 
 
 
 def check_teacher(settings: FullSettings, plans: Sequence[ArmPlan]) -> None:
-    """Open the teacher, where there shall be one: after the data, for its weights may be fetched.
+    """Open the teacher, where one is asked for: after the data, for its weights may be fetched.
 
     Raises:
         InputError: it is unknown, or its weights are not there.

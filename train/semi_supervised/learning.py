@@ -20,13 +20,10 @@ from train.learning import Learning, Supervises
 from train.mix import TrainingMix
 from train.objectives.parts import ObjectiveSettings, Training
 from train.objectives.supervised import Supervised
-from train.objectives.table import Method, find_method
+from train.objectives.table import DISTILLED, Method, find_method
 from train.semi_supervised.batches import SemiBatches, Unlabelled
 from train.semi_supervised.pseudo_labels import PseudoLabels
 from train.settings.semi import SemiSettings
-
-DISTILLED = "distilled"
-"""What arms on composites learn by where there is a teacher."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def method_of(plan: ArmPlan, semi: SemiSettings) -> Method | None:
     if plan.method:
         return find_method(plan.method)
     distils = semi.teacher is not None and plan.name != SUPERVISED
-    return find_method(DISTILLED) if distils else None
+    return DISTILLED if distils else None
 
 
 def objective_settings(semi: SemiSettings) -> ObjectiveSettings:

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from l2a.networks import Trunk, VideoNetwork
+from l2a.networks import VideoNetwork
+from l2a.trunk import Trunk
 from train.batches import ClipBatch, ClipSource
 from train.distributed import alone
 from train.frozen.features import FeatureBank
@@ -34,7 +35,7 @@ from train.semi_supervised.batches import SemiBatch, SemiBatches, Unlabelled
 from train.semi_supervised.learning import objective_settings
 from train.settings.full import ClassifierSettings
 from train.settings.semi import SemiSettings
-from train.trainer import OwnOptimiser, Trainer, make_optimiser
+from train.trainer import OwnOptimiser, Trainer, TrainingJob, make_optimiser
 
 RATE, MOMENTUM = 1.0, 0.9
 """Of gradient descent on features whose mean square norm is 1: the curvature of the loss is at most
@@ -208,9 +209,9 @@ def train_on_features(
     )  # fmt: skip
     with alone():
         trainer = Trainer(
-            network, objective, batches, how, seed=views.seed,
-            optimiser=OwnOptimiser(partial(_sparing, network.head.bias), smaller_steps(settings)),
-        )  # fmt: skip
+            TrainingJob(network, objective, batches, how, views.seed),
+            OwnOptimiser(partial(_sparing, network.head.bias), smaller_steps(settings)),
+        )
         trainer.train()
     return _head_of(objective.final(network), start.l2), trainer.cost
 

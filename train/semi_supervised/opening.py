@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from l2a.devices import pick_device
-from l2a.progress import say
+from l2a.logs import say
 from l2a.runs import Run
 from train.arms import ArmPlan
 from train.learning import Supervises

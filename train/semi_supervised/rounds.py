@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.devices import pick_device
+from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.progress import say
 from l2a.runs import Run
 from l2a.videos import counted
 from train.classifier import load_classifier, predict

@@ -36,7 +36,8 @@ from l2a.disks import create_array, write_rows
 from l2a.errors import InputError
 from l2a.files import read_json, write_json
 from l2a.image_classifiers import ImageClassifier, make_image_classifier
-from l2a.progress import progress, say
+from l2a.logs import say
+from l2a.progress import progress
 
 _LAYOUT = 1
 
@@ -77,21 +78,6 @@ def make_teacher(spec: str, device: torch.device) -> Teacher:
         InputError: there is no such network, or its weights are missing, damaged or another's.
     """
     return Teacher(make_image_classifier(spec), device)
-
-
-def soften(probabilities: Tensor, temperature: float) -> Tensor:
-    """Probabilities at a temperature: softmax(z / τ) of the logits z that they are the softmax of.
-
-    p_k^(1/τ) / Σ_j p_j^(1/τ), since z is log p up to a constant (Hinton et al. 2015).
-
-    Args:
-        probabilities: p, float32 `[..., K]`.
-        temperature: τ, above 0; 1 changes nothing.
-    """
-    if temperature == 1:
-        return probabilities
-    tiny = torch.finfo(probabilities.dtype).tiny
-    return (probabilities.clamp_min(tiny).log() / temperature).softmax(dim=-1)
 
 
 def rows_of_training(rows: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,8 +14,10 @@ from compositing.settings import (
     ExportSettings,
     PrepareSettings,
 )
+from l2a.arguments import Arguments
 from l2a.errors import InputError
 from l2a.formats.settings import DataSettings
+from l2a.options import Budget
 from l2a.settings import ClipSettings, flat, setting
 from selector.settings import RankSettings, ReinforceSettings, SelectorSettings
 from semantic_match.settings import MatchSettings
@@ -274,6 +277,18 @@ class FullSettings:
     export: ExportSettings = field(default_factory=ExportSettings)
     run: RunSettings = field(default_factory=RunSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @classmethod
+    def of(cls, arguments: Arguments) -> FullSettings:
+        """The settings that a command takes; groups that it does not take keep their defaults."""
+        given: dict[str, Any] = {
+            name: arguments[kind]
+            for name, kind in typing.get_type_hints(cls).items()
+            if kind in arguments
+        }
+        if Budget in arguments:
+            given["stage_two"] = StageTwoSettings(budget=arguments[Budget].budget)
+        return cls(**given)
 
     def groups(self) -> tuple[Any, ...]:
         """Its groups, in order: what `Run.open` takes."""

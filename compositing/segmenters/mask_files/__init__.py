@@ -25,8 +25,8 @@ from compositing.segmenters.mask_files.pictures import find_pictures, read_pictu
 from compositing.segmenters.mask_files.timing import Timing, time_masks
 from l2a.errors import InputError, UnreadableVideo
 from l2a.files import file_sha256, fingerprint
+from l2a.logs import say
 from l2a.media import Frames, read_frames, resize_masks
-from l2a.progress import say
 from l2a.videos import Video
 
 TRIED = 3

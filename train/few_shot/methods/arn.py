@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from l2a.errors import InputError
 from l2a.folding import fold_batch_norms
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from train.few_shot.methods.base import (
     FeatureShape,
     FewShotMethod,

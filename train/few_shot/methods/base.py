@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from l2a.networks import Trunk
+from l2a.trunk import Trunk
 from train.settings.few_shot_methods import Recipe
 
 NEVER = float("-inf")
