@@ -45,8 +45,9 @@ from compositing.settings import CompositeSettings, ExportSettings
 from l2a.errors import InputError, L2AError
 from l2a.files import fingerprint
 from l2a.locks import locked_meanwhile
+from l2a.logs import say
 from l2a.pairs import ScoredPair
-from l2a.progress import Report, say
+from l2a.progress import Report
 from l2a.videos import TRAIN_SIDE, Video
 
 Prepare = Callable[[Sequence[ScoredPair]], Mapping[str, str]]

@@ -21,7 +21,7 @@ from l2a.class_splits import ClassSplit
 from l2a.errors import InputError
 from l2a.formats.groups import plain
 from l2a.formats.listing import examples
-from l2a.progress import say
+from l2a.logs import say
 from l2a.videos import VideoSet, carve_validation, counted
 from selector.agreement import label_agreement
 from selector.card import SelectorCard

@@ -15,7 +15,7 @@ import numpy as np
 
 from l2a.errors import InputError
 from l2a.files import atomic_write, fingerprint, read_json, write_json
-from l2a.progress import say
+from l2a.logs import say
 from train.few_shot.episodes import Episode, EpisodeClips, Episodes, EpisodeSettings, Rows
 
 _KIND = "l2a episodes"
