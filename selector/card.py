@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from l2a.errors import InputError
-from selector.network import SelectorConfig
+from selector.network import Across, SelectorConfig
 from selector.reliability import Reliability
 from selector.settings import LabelMode
 
@@ -22,6 +22,8 @@ FORMAT_VERSION = 2
 
 _LARGEST = 1_000_000
 """No size of a network or a clip is larger; what is, is a damaged file."""
+
+_ACROSS = "agreement_across"
 
 _MOST_LAYERS = 100
 """No network has more layers."""
@@ -230,6 +232,9 @@ def _read_config(path: Path, fields: _Fields) -> SelectorConfig:
             label_scale=fields.take("label_scale", float),
             agreement_scale=fields.take("agreement_scale", float),
             dropout=fields.take("dropout", float),
+            agreement_across=cast(
+                Across, fields.take(_ACROSS, str) if _ACROSS in fields else "videos"
+            ),
         )
     except InputError as error:
         if str(path) in str(error):

@@ -50,7 +50,7 @@ def auroc(scores: Tensor, good: Tensor) -> float:
     return wins / (positives * negatives)
 
 
-def auroc_std(positives: int, negatives: int) -> float:
+def auroc_std(positives: float, negatives: float) -> float:
     """Standard deviation of the AUROC of scores that mean nothing (Mann-Whitney U without ties)."""
     return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
 
@@ -82,29 +82,32 @@ class Probe:
         auroc: how often a video with its own label outranks a mislabelled one, by the mean logit of
             the pairs in which they lend their actor.
         mislabelled, others: how many of each were compared.
+        spread: standard deviation of `auroc` if the ranking were chance. Clips of one recording
+            are alike, and count as many as they amount to: (Σn)² / Σn² recordings of n clips.
     """
 
     auroc: float
     mislabelled: int
     others: int
+    spread: float
 
     @classmethod
-    def of(cls, logits: Tensor, rows: Tensor, mislabelled: Tensor) -> Probe | None:
+    def of(
+        cls, logits: Tensor, rows: Tensor, mislabelled: Tensor, recordings: Tensor | None = None
+    ) -> Probe | None:
         """Compare foreground videos; None when the pairs do not have both kinds.
 
         Args:
             logits: float [n]. rows: int64 [n], foreground videos. mislabelled: bool [N], by video.
+            recordings: int64 [N], of the same videos; None where each is its own.
         """
         videos, means = per_video(logits, rows)
         good = ~mislabelled[videos]
         if good.all() or not good.any():
             return None
-        return cls(auroc(means, good), int((~good).sum()), int(good.sum()))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of `auroc` if the ranking were chance."""
-        return auroc_std(self.others, self.mislabelled)
+        cut = videos if recordings is None else recordings[videos]
+        spread = auroc_std(_recordings(cut[good]), _recordings(cut[~good]))
+        return cls(auroc(means, good), int((~good).sum()), int(good.sum()), spread)
 
 
 @dataclass
@@ -254,6 +257,12 @@ class Verdict:
         if self.calibration is not None:
             parts.append(str(self.calibration))
         return parts
+
+
+def _recordings(of: Tensor) -> float:
+    """How many recordings videos amount to: as many as there are where all have as many clips."""
+    counts = of.unique(return_counts=True)[1].double()
+    return float(counts.sum() ** 2 / counts.square().sum())
 
 
 def verdict_text(document: Any, source: Path) -> str:

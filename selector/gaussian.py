@@ -69,7 +69,8 @@ class GaussianEnvironment:
         self.labels = self._one_hot(self.classes)
         self.features = self.points
         if world.agreement:
-            agreement = label_agreement(self.points, self.classes)
+            each = torch.arange(world.videos)  # every video is its own recording
+            agreement = label_agreement(self.points, self.classes, each)
             self.features = torch.cat([self.points, agreement[:, None]], dim=1)
         # λ is a property of the foreground video: the share its actor takes.
         self.weights = 0.6 + 0.3 * torch.rand(world.videos, 1, generator=draw)

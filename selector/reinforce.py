@@ -86,15 +86,20 @@ class DiagnosisContext:
         trained_before: the Selector is being fine-tuned, so that a ranking may settle where it
             began; a random one has to leave its start first.
         recordings: of validation, by which alone credit is measured; None where by others, too.
+        video_recordings: int64 by the environment's video numbers, what each was cut from; None
+            where each is its own.
     """
 
     mislabelled: Tensor | None = None
     trained_before: bool = False
     recordings: int | None = None
+    video_recordings: Tensor | None = None
 
     def probe(self, logits: Tensor, rows: Tensor) -> Probe | None:
         """What the mislabelled videos say of a ranking, see `Probe.of`."""
-        return None if self.mislabelled is None else Probe.of(logits, rows, self.mislabelled)
+        if self.mislabelled is None:
+            return None
+        return Probe.of(logits, rows, self.mislabelled, self.video_recordings)
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,17 @@ def test_a_probe_compares_videos_by_their_mean() -> None:
     mislabelled = torch.tensor([True, False, False, True, False])
     found = Probe.of(logits, rows, mislabelled)
     # 5 beats 2 and 4; 3 beats 2 alone.
-    assert found == Probe(auroc=0.75, mislabelled=2, others=2)
-    assert found.spread == auroc_std(2, 2)
+    assert found == Probe(auroc=0.75, mislabelled=2, others=2, spread=auroc_std(2, 2))
+
+
+def test_clips_of_one_recording_are_no_evidence_of_their_own() -> None:
+    """Six mislabelled videos of two recordings, and six others: five of one, one of its own."""
+    rows = torch.arange(12)
+    mislabelled = rows < 6
+    recordings = torch.tensor([7, 7, 7, 8, 8, 8, 3, 3, 3, 3, 3, 9])
+    found = Probe.of(rows.float(), rows, mislabelled, recordings)
+    assert found is not None and (found.mislabelled, found.others) == (6, 6)
+    assert found.spread == pytest.approx(auroc_std(36 / 26, 2))  # (5 + 1)² / (5² + 1²)
 
 
 def test_without_both_kinds_there_is_no_probe() -> None:
@@ -182,7 +191,7 @@ def test_what_pay_explains_is_a_running_mean() -> None:
 
 
 def probed(found: float) -> Probe:
-    return Probe(found, mislabelled=4, others=4)
+    return Probe(found, mislabelled=4, others=4, spread=auroc_std(4, 4))
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,8 @@ def test_everything_in_a_probe_carries_the_exchanged_labels(
     assert {tuple(labels[list(pair)].tolist()) for pair in seen["pool"]} <= matched
     assert any(wrong[list(pair)].any() for pair in seen["pool"])
     features = all_features(scorer.trunk, prepared)[matching.rows]
-    agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]))
+    recordings = torch.from_numpy(prepared.recordings)[matching.rows]
+    agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]), recordings)
     assert torch.equal(seen["table"][matching.rows, -1], agreement)
 
 
@@ -324,7 +325,12 @@ def test_agreement_stands_behind_the_features_of_the_rows_it_is_among(
     found = selector_inputs(features, prepared, matching, config)
     assert torch.equal(found[:, :4], features)
     classes = torch.from_numpy(prepared.source.labels[rows])
-    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes))
+    recordings = torch.from_numpy(prepared.recordings)[rows]
+    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes, recordings))
+    before = dataclasses.replace(config, agreement_across="videos")  # as earlier versions did
+    found = selector_inputs(features, prepared, matching, before)
+    alone = torch.arange(len(rows))
+    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes, alone))
     assert found[np.setdiff1d(np.arange(len(prepared.bank)), rows), 4].abs().max() == 0
     without = dataclasses.replace(config, agreement_scale=0.0)
     assert torch.equal(selector_inputs(features, prepared, matching, without), features)

@@ -53,7 +53,8 @@ class Known:
 
     @property
     def card(self) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(agreement_scale=1.0))
+        config = SimpleNamespace(agreement_scale=1.0, agreement_across="recordings")
+        return SimpleNamespace(config=config)
 
     def inputs(self, prepared: PreparedData, matching: Matching) -> tuple[torch.Tensor, ...]:
         labels = torch.from_numpy(prepared.source.labels)
@@ -84,8 +85,8 @@ def world(
     and with `within` their own too."""
     ids = [f"v{row}" for row in range(len(labels))]
     videos = {
-        id_: SimpleNamespace(id=id_, label=CLASSES[label], group=f"g{label}", split="train")
-        for id_, label in zip(ids, labels, strict=True)
+        id_: SimpleNamespace(id=id_, label=CLASSES[label], group=f"g{row}", split="train")
+        for row, (id_, label) in enumerate(zip(ids, labels, strict=True))
     }
     records = {
         id_: SimpleNamespace(
@@ -253,7 +254,7 @@ def test_the_table_is_what_was_computed(tmp_path: Path) -> None:
     rows, meta = read_videos_table(path)
     assert meta == {"drop_real": 0.25, "partners": 64, "seed": 0}
     assert rows[1] == VideoRow(
-        "v1", "jump", "g0", "train", 2.5, None, 2.5, 1.0, None, 0.5, 1.0, "",
+        "v1", "jump", "g1", "train", 2.5, None, 2.5, 1.0, None, 0.5, 1.0, "",
         "background never seen", False,
     )  # fmt: skip
     assert dropped.tolist() == [0] and dropped_videos(path) == {"v0"}  # ties: the first

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import (
     Checkpoints,
     DiagnosisContext,
+    State,
     TrainedTrunk,
     TrainingReport,
     score_pairs,
@@ -54,6 +55,10 @@ from train.recipe import SelectorRecipe
 from train.tracking import Tracker, draw_curves
 from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
 from train.trainer import Trainer
+
+_TAUGHT = 2
+"""Counts what a Selector was taught: by the first version, on label agreement with clips of the
+same recording, and on pairs that later were to be new."""
 
 
 def run_stage_one(
@@ -101,7 +106,10 @@ def run_stage_one(
     learner = _begin(prepared, matching, recipe, trunk, start)
     environment = _environment(prepared, matching, recipe, network, learner)
     known = DiagnosisContext(
-        mislabelled, learner.trained_before, _rewarding_recordings(prepared, recipe)
+        mislabelled,
+        learner.trained_before,
+        _rewarding_recordings(prepared, recipe),
+        torch.from_numpy(prepared.recordings),
     )
     report, curves = _train(learner, environment, recipe, folder, known)
     trunk.requires_grad_(False)
@@ -139,6 +147,8 @@ def _begin(
     labels = vectors[torch.from_numpy(prepared.source.labels)]
     features = all_features(trunk, prepared)
     if start:
+        # One that an earlier version trained learns from here on what others do.
+        start.selector.config = replace(start.selector.config, agreement_across="recordings")
         inputs = selector_inputs(features, prepared, matching, start.selector.config)
         return _Learner(start.selector, trunk, inputs, labels, trained_before=True)
     config = SelectorConfig.from_settings(recipe.selector, features.shape[1], labels.shape[1])
@@ -189,7 +199,7 @@ def _train(
         How it ended, and the figures of each step.
     """
     state, selector = folder / "selector-state.safetensors", learner.selector
-    resume = load_tensors(state) if state.is_file() else None
+    resume = _saved_state(state)
     curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
     total, trunk_lr = recipe.reinforce.selector_steps, recipe.stage.trunk_lr
     seldom = max(1, total // 15)  # 512 pairs through the Selector cost more than a step of training
@@ -213,7 +223,9 @@ def _train(
         trained = train_selector(
             selector, environment, recipe.reinforce, recipe.seed, log=log,
             checkpoints=Checkpoints(
-                lambda tensors, facts: save_tensors(state, tensors, facts | {"curves": curves}),
+                lambda tensors, facts: save_tensors(
+                    state, tensors, facts | {"curves": curves, "taught": _TAUGHT}
+                ),
                 resume,
             ),
             trunk=TrainedTrunk(tuple(learner.trunk.parameters()), trunk_lr) if trunk_lr else None,
@@ -225,6 +237,20 @@ def _train(
     return trained, curves
 
 
+def _saved_state(path: Path) -> State | None:
+    """What an earlier call left to go on from, if what it taught is what is taught now."""
+    if not path.is_file():
+        return None
+    tensors, facts = load_tensors(path)
+    if facts.get("taught") == _TAUGHT:
+        return tensors, facts
+    say(
+        "note: an earlier version began to train this Selector on other inputs; its training "
+        "begins again"
+    )
+    return None
+
+
 def warm_up(
     prepared: PreparedData, recipe: SelectorRecipe, folder: Path, device: torch.device
 ) -> VideoNetwork:
@@ -232,11 +258,13 @@ def warm_up(
     settings, seed, epochs = recipe.classifier, recipe.seed, recipe.stage.warmup_epochs
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
     mix = TrainingMix(prepared.real, NO_PAIRS, 0)
+    # Earlier versions exchanged other labels, which the classifier in the middle has learned.
+    state = "warmup-probe.safetensors" if recipe.stage.probe else "warmup.safetensors"
     trainer = Trainer(
         network, Supervised(),
         MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs),
         settings, seed=seed, loading=Loading.of(recipe.workers, device),
-        state=folder / "warmup.safetensors",
+        state=folder / state,
     )  # fmt: skip
     with progress("warm up", "epochs") as report, memory_for_training(settings, device):
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))

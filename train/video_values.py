@@ -17,9 +17,9 @@ from torch import Tensor
 
 from l2a.progress import say
 from l2a.videos import counted
-from selector.agreement import label_agreement
 from selector.diagnosis import auroc
 from selector.protocols import Scorer
+from train.features import agreement_among
 from train.prepared import Matching, PreparedData, Side, rematch
 from train.probe import exchange_labels
 from train.trained_selector import SelectorWithTrunk
@@ -80,7 +80,7 @@ def value_videos(
     partners = min(_PARTNERS, max(_FEWEST_PARTNERS, _PAIRS // max(len(rows), 1)))
     agreement = np.full(len(features), np.nan)
     used = matching.rows
-    agreement[used] = _agreement(trained, features, prepared.source.labels, used)
+    agreement[used] = _agreement(trained, features, prepared, used)
     sides = {
         side: _side_values(scorer, prepared, matching, side, partners, seed)[rows]
         for side in ("foreground", "background")
@@ -92,14 +92,13 @@ def value_videos(
 
 
 def _agreement(
-    trained: SelectorWithTrunk, features: Tensor, labels: NDArray[np.int64], used: NDArray[np.int64]
+    trained: SelectorWithTrunk, features: Tensor, prepared: PreparedData, used: NDArray[np.int64]
 ) -> Values:
     """Label agreement of the rows `used`, as the Selector has seen it, or would have."""
-    chosen = torch.from_numpy(used)
     if trained.card.config.agreement_scale:
-        found = features[chosen, -1]
+        found = features[torch.from_numpy(used), -1]
     else:
-        found = label_agreement(features[chosen], torch.from_numpy(labels)[chosen])
+        found = agreement_among(used, features, prepared)
     return found.cpu().double().numpy()
 
 
@@ -184,7 +183,8 @@ def probe_figures(
         `label_agreement`, and how many videos were compared for `value`; None where all or none
         that have a value are mislabelled.
     """
-    exchanged, wrong = exchange_labels(prepared, share, seed)
+    before = trained.card.config.agreement_across == "videos"  # when clips were exchanged
+    exchanged, wrong = exchange_labels(prepared, share, seed, "clip" if before else "recording")
     values = value_videos(trained, exchanged, rematch(matching, exchanged), seed)
     right = ~wrong[values.rows]
     columns = {
