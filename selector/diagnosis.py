@@ -197,7 +197,7 @@ class Verdict:
             subsets.
         probe: AUROC of the mislabelled videos; None without any.
         reliability: how far the reward agrees with itself over other recordings; None where that
-            could not be measured.
+            could not be measured, as of rewards of subsets.
         calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
             or nothing told pairs apart.
         recordings: that validation measured the reward on; None where others measured it, too.
@@ -217,6 +217,11 @@ class Verdict:
     chance: float = 0.0
 
     @property
+    def upside_down(self) -> bool:
+        """Whether ω prefers the mislabelled videos, beyond chance."""
+        return self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread
+
+    @property
     def found(self) -> bool | None:
         """Whether ω means something; None when nothing that was measured shows it."""
         if self.probe is not None:
@@ -226,7 +231,7 @@ class Verdict:
     def __str__(self) -> str:
         """One sentence for a person."""
         text = "; ".join(self._findings())
-        if self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread:
+        if self.upside_down:
             return f"the ranking is upside down: ω prefers the mislabelled videos; {text}"
         if self.found is False:
             means = "on the probe" if self.probe is not None else "at telling credit"
@@ -251,8 +256,12 @@ class Verdict:
                 f"videos (chance 0.50 ± {self.probe.spread:.2f})"
             )
         if self.reliability is not None:
-            parts.append(str(self.reliability))
-        elif self.recordings is not None and self.recordings < FEWEST:
+            # That the reward tells the best pairs is no praise of a ranking that turns it over.
+            said = self.reliability.measured if self.upside_down else str(self.reliability)
+            parts.append(said)
+        elif (
+            self.explained is not None and self.recordings is not None and self.recordings < FEWEST
+        ):
             parts.append(too_few(self.recordings))
         if self.calibration is not None:
             parts.append(str(self.calibration))

@@ -198,7 +198,7 @@ def train_selector(
         last = progress.step == settings.selector_steps
         due = last or progress.step % settings.checkpoint_every == 0
         if due:
-            figures |= _look(learner, watch, progress.step, known)
+            figures |= _look(learner, progress, known, credited=reward.measurements.credit)
         log(step, figures | {"skipped_steps": float(progress.skipped)})
         if due and checkpoints.save is not None:
             checkpoints.save(*learner.state(progress))
@@ -291,13 +291,18 @@ def _descend(
 
 
 def _look(
-    learner: _TrainingState, watch: RankingMonitor, step: int, known: DiagnosisContext
+    learner: _TrainingState, progress: _Progress, known: DiagnosisContext, *, credited: bool
 ) -> dict[str, float]:
-    """How the ranking of the watched pairs has changed, and what the probe says of it."""
+    """How the ranking of the watched pairs has changed, what the probe says of it, and, where
+    pairs are credited, how far the reward agrees with itself: of one for subsets nothing is known,
+    and credit, which taught nothing then, is no stand-in."""
+    watch, step = progress.watch, progress.step
     found, rows = _watched(learner.selector, learner.environment)
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
     if probe := known.probe(found, rows):
         figures["probe_auroc"] = probe.auroc
+    if not credited:
+        return figures
     generator = _step_generator(learner.seed, step, 2)
     batch = learner.environment.sample(_COMPARED * learner.settings.selector_batch, generator)
     credit = learner.environment.credit_matrix(batch)

@@ -21,6 +21,7 @@ from selector.diagnosis import (
     per_video,
     rank_correlation,
 )
+from selector.reliability import Reliability
 
 # Measures.
 
@@ -253,6 +254,19 @@ def probed(found: float) -> Probe:
             "50; ω explains 25.0 % of the credit of pairs as training draws them; probe AUROC 0.90 "
             "with 4 mislabelled videos (chance 0.50 ± 0.22)",
         ),
+        (
+            Verdict(80, 50, None, probed(0.06), Reliability(0.6, 0.1, 32)),
+            False,
+            "the ranking is upside down: ω prefers the mislabelled videos; ranking settled at "
+            "step 50; probe AUROC 0.06 with 4 mislabelled videos (chance 0.50 ± 0.22); the reward "
+            "agrees with itself by 0.60 ± 0.10 over other recordings",
+        ),
+        (
+            Verdict(80, 0, None, None, recordings=3),
+            None,
+            "ranking settled at step 0; whether it "
+            "means anything is not known: train with --probe 0.1",
+        ),  # of subsets
         (
             Verdict(80, 50, None, probed(0.06)),
             False,

@@ -137,6 +137,18 @@ def test_a_selector_that_is_trained_further_stays_as_it_was(
     assert not torch.equal(after.selector.first.weight, start.selector.first.weight)
 
 
+def test_training_it_further_gives_a_selector_of_an_earlier_version_the_agreement_of_now(
+    world: World, whole: Whole, tmp_path: Path
+) -> None:
+    start = reopened(whole[0])
+    before = dataclasses.replace(start.card.config, agreement_across="videos")
+    start.selector.config = before
+    start = dataclasses.replace(start, card=dataclasses.replace(start.card, config=before))
+    after = trained(world, recipe_of({"selector_steps": 1}), tmp_path, start)
+    assert after.card.config.agreement_across == "recordings"
+    assert start.selector.config.agreement_across == "videos"
+
+
 def test_one_figure_a_step_is_kept(whole: Whole) -> None:
     _, facts = load_tensors(whole[0] / "stage_one" / "selector-state.safetensors")
     assert len(facts["curves"]) == 6
@@ -168,6 +180,21 @@ def cut_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
 
     monkeypatch.setattr(stage_one, "save_tensors", save_and_die)
+
+
+def test_what_an_earlier_version_began_on_other_inputs_begins_again(
+    world: World, whole: Whole, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        cut_after(1, patch)
+        trained(world, recipe_of(), tmp_path)
+    state = tmp_path / "stage_one" / "selector-state.safetensors"
+    tensors, facts = load_tensors(state)
+    del facts["taught"]  # which earlier versions did not say
+    save_tensors(state, {name: value + 1 for name, value in tensors.items()}, facts)
+    trained(world, recipe_of(), tmp_path)
+    for file in ("selector/selector.safetensors", "stage_one/verdict.json"):
+        assert (tmp_path / file).read_bytes() == (whole[0] / file).read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["plain", "everything", "everything finetuned"])

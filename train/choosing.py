@@ -131,7 +131,10 @@ class Chooser:
     def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
         """How sharp a choice by this Selector is."""
         card = trained.card
-        return resolve_sharpness(self.rank.sharpness, card.reliability, card.recordings)
+        return resolve_sharpness(
+            self.rank.sharpness, card.reliability, card.recordings, card.reward,
+            upside_down=card.upside_down,
+        )  # fmt: skip
 
     def at_random(self) -> NDArray[np.int64]:
         """As many pairs of the same pool under the same caps and balance: int64 `[budget, 2]`."""

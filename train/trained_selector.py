@@ -118,6 +118,7 @@ def make_card(
         curves=curves,
         reliability=report.verdict.reliability,
         recordings=report.verdict.recordings,
+        upside_down=report.verdict.upside_down,
         versions=package_versions(),
     )
 
