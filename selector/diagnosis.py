@@ -35,7 +35,6 @@ IN_A_ROW = 3
 """Checkpoints for which a ranking has to hold still before it counts as settled."""
 _SETTLED = 0.95
 _MOVED = 0.9
-_MEMORY = 0.95
 
 
 def auroc(scores: Tensor, good: Tensor) -> float:
@@ -118,8 +117,6 @@ class RankingMonitor:
         first, last: float [n], logits at step 0 and at the last checkpoint; empty before.
         still: checkpoints in a row for which the ranking held still.
         settled_at: the step from which on it has held still; None when it does not.
-        explained: running mean of the correlation of logits with the advantage per pair, of the
-            pairs that training draws; None before the first, or when advantages are not per pair.
         agreement: [halves, spread, recordings] of the reward's reliability at each checkpoint, of
             pairs drawn afresh each time.
     """
@@ -128,7 +125,6 @@ class RankingMonitor:
     last: Tensor = field(default_factory=lambda: torch.empty(0))
     still: int = 0
     settled_at: int | None = None
-    explained: float | None = None
     agreement: list[list[float]] = field(default_factory=list)
 
     def note_credit(self, credit: Tensor, classes: Tensor) -> dict[str, float]:
@@ -150,13 +146,6 @@ class RankingMonitor:
     def reliability(self) -> Reliability | None:
         """What all checkpoints say of it together; None where none could be measured."""
         return mean_reliability([Reliability(a, b, int(n)) for a, b, n in self.agreement])
-
-    def note_advantage(self, logits: Tensor, advantage: Tensor) -> float:
-        """Take note of a batch's advantages per pair; returns their correlation with the logits."""
-        found = correlation(logits, advantage)
-        old = self.explained
-        self.explained = found if old is None else _MEMORY * old + (1 - _MEMORY) * found
-        return found
 
     def look(
         self, logits: Tensor, step: int, settle: float, trained_before: bool = False
@@ -193,17 +182,16 @@ class Verdict:
     Attributes:
         steps: steps taken.
         settled_at: the step from which on ω's ranking held still; None when it did not.
-        explained: correlation of the logits with the credit of pairs; None when rewards were of
-            subsets.
+        explained: correlation of the logits with the credit of pairs that training never drew, as
+            it was taught; None when rewards were of subsets, or no pairs were kept aside.
         probe: AUROC of the mislabelled videos; None without any.
         reliability: how far the reward agrees with itself over other recordings; None where that
             could not be measured, as of rewards of subsets.
         calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
             or nothing told pairs apart.
         recordings: that validation measured the reward on; None where others measured it, too.
-        aside: how many pairs `explained` was measured on that training never drew; None where it
-            is of those that training drew.
-        chance: standard deviation of that where ω has nothing to do with credit; 0 if not measured.
+        aside: how many pairs that was measured on.
+        chance: standard deviation of it where ω has nothing to do with credit; 0 if not measured.
     """
 
     steps: int
@@ -213,7 +201,7 @@ class Verdict:
     reliability: Reliability | None = None
     calibration: Calibration | None = None
     recordings: int | None = None
-    aside: int | None = None
+    aside: int = 0
     chance: float = 0.0
 
     @property
@@ -246,9 +234,7 @@ class Verdict:
             parts = [f"ranking settled at step {self.settled_at}"]
         if self.explained is not None:
             share = 100 * max(self.explained, 0.0) ** 2
-            of = "pairs as training draws them"
-            if self.aside is not None:
-                of = f"{counted(self.aside, 'pair')} that training never drew"
+            of = f"{counted(self.aside, 'pair')} that training never drew"
             parts.append(f"ω explains {share:.1f} % of the credit of {of}")
         if self.probe is not None:
             parts.append(
