@@ -397,3 +397,21 @@ def _hash_order(key: str, group: str) -> bytes:
     A hash and no shuffle, so that a group that is added leaves the order of the others alone.
     """
     return hashlib.sha256(f"{key}\0{group}".encode(errors="surrogateescape")).digest()
+
+
+def recordings_first(recordings: Iterable[int]) -> list[int]:
+    """An order in which one clip of each recording comes before a second one of any.
+
+    Args:
+        recordings: what each of n clips was cut from.
+
+    Returns:
+        Their places, 0 to n − 1: the first clip of each recording in the order given, then the
+        second ones, and so on.
+    """
+    seen: Counter[int] = Counter()
+    turns = []
+    for recording in recordings:
+        turns.append(seen[recording])
+        seen[recording] += 1
+    return sorted(range(len(turns)), key=turns.__getitem__)

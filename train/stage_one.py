@@ -7,7 +7,6 @@ one step on them, and the loss on a fixed validation subset says what they were 
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from l2a.errors import L2AError
 from l2a.files import write_json
 from l2a.networks import Trunk, VideoNetwork, build_network
 from l2a.progress import progress, say
+from l2a.videos import recordings_first
 from selector.checkpoint import CARD_NAME, save_selector
 from selector.environment import Environment
 from selector.model_card import curves_of
@@ -298,7 +298,7 @@ def validation_subset(prepared: PreparedData, count: int, seed: int) -> NDArray[
     """
     rng = np.random.default_rng([seed, 2])
     piles = [
-        _recordings_first(rng.permutation(rows), prepared.recordings)
+        _pile(rng.permutation(rows), prepared.recordings)
         for rows in prepared.rows_by_class(prepared.rows["val"])
     ]
     rows: list[int] = []
@@ -307,14 +307,9 @@ def validation_subset(prepared: PreparedData, count: int, seed: int) -> NDArray[
     return np.sort(np.array(rows, dtype=np.int64))
 
 
-def _recordings_first(rows: NDArray[np.int64], recordings: NDArray[np.int64]) -> list[np.int64]:
+def _pile(rows: NDArray[np.int64], recordings: NDArray[np.int64]) -> list[np.int64]:
     """Rows as a pile to take from the end: the first of each recording, then the second ones."""
-    turns: Counter[int] = Counter()
-    turn = []
-    for row in rows:
-        turn.append(turns[int(recordings[row])])
-        turns[int(recordings[row])] += 1
-    return list(rows[np.argsort(turn, kind="stable")][::-1])
+    return list(rows[recordings_first(recordings[rows].tolist())][::-1])
 
 
 @torch.inference_mode()
