@@ -245,9 +245,7 @@ class Verdict:
             # That the reward tells the best pairs is no praise of a ranking that turns it over.
             said = self.reliability.measured if self.upside_down else str(self.reliability)
             parts.append(said)
-        elif (
-            self.explained is not None and self.recordings is not None and self.recordings < FEWEST
-        ):
+        elif self.recordings is not None and self.recordings < FEWEST:
             parts.append(too_few(self.recordings))
         if self.calibration is not None:
             parts.append(str(self.calibration))

@@ -244,12 +244,6 @@ def probed(found: float) -> Probe:
             "agrees with itself by 0.60 ± 0.10 over other recordings",
         ),
         (
-            Verdict(80, 0, None, None, recordings=3),
-            None,
-            "ranking settled at step 0; whether it "
-            "means anything is not known: train with --probe 0.1",
-        ),  # of subsets
-        (
             Verdict(80, 50, None, probed(0.06)),
             False,
             "the ranking is upside down: ω prefers the mislabelled videos; ranking settled at "

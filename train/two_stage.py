@@ -48,6 +48,7 @@ from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
 from train.records import (
     as_chosen,
+    caps_classes,
     chosen_before,
     draw_composites,
     draw_sheet,
@@ -293,7 +294,7 @@ class Choosing:
         run.fix_settings()
         chooser = Chooser(
             prepared, matching, settings.rank, budget, settings.run.seed,
-            settings.stage_two.drop_real,
+            settings.stage_two.drop_real, caps_classes(run),
         )  # fmt: skip
         pairs = {"random": chooser.at_random()} if "random" in kinds else {}
         others: dict[str, Callable[[], SelectorWithTrunk]] = {}
@@ -309,7 +310,8 @@ class Choosing:
                 write_selection(run.path("pairs.parquet"), choice, prepared, self.origin)
         if "selector" not in kinds:
             if "random" in kinds:
-                write_random(run.path("pairs.parquet"), pairs["random"], prepared, self.origin)
+                write_random(run.path("pairs.parquet"), pairs["random"], prepared, self.origin,
+                             chooser.caps)  # fmt: skip
             if pairs:
                 draw_composites(run, prepared)
             return ChosenPairs(pairs, chooser, others)
