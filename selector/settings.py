@@ -167,11 +167,11 @@ class RankSettings:
             videos). What a class has no pairs for goes to the others.
         sharpness: what is picked of each foreground class's pairs: "best", those with the highest
             scores; "half", drawn at random from the better half; "random", from all of them; or a
-            number q from 0 to 1, drawn from the best share q. Caps and balance hold in any case. A
-            choice is worth being only as sharp as the reward behind it is reliable: "auto" takes
-            that from the Selector (best from a reliability of 0.2 on, half from 0.1, else random;
-            random, too, where validation held fewer than 8 recordings or a probe found the ranking
-            upside down, half for rewards of subsets, best where it was not measured).
+            number q above 0, at most 1, drawn from the best share q. Caps and balance hold in any
+            case. A choice is worth being only as sharp as the reward behind it is reliable: "auto"
+            takes that from the Selector (best from a reliability of 0.2 on, half from 0.1, else
+            random; random, too, where validation held fewer than 8 recordings or a probe found the
+            ranking upside down, half for rewards of subsets, best where it was not measured).
         scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
             whose scores are near each other.
     """

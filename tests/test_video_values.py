@@ -30,6 +30,7 @@ from train.settings.full import StageTwoSettings
 from train.video_table import VIDEOS, VideoRow, dropped_videos, read_videos_table, write_videos
 from train.video_values import (
     VideoValues,
+    _means,
     _ranks,
     keep_values,
     least_valued,
@@ -151,6 +152,15 @@ def test_no_video_is_its_own_partner() -> None:
         [0], Known(np.zeros(1), np.zeros(1), np.zeros(1, np.int64)), [0], [0], True
     )
     assert np.isnan(alone.value).all()
+
+
+def test_as_many_partners_count_whether_the_video_is_among_them_or_not() -> None:
+    def partner(numbers: NDArray[np.int64], pairs: NDArray[np.int64]) -> torch.Tensor:
+        return torch.tensor([10.0, 20, 40, 80])[torch.from_numpy(pairs[:, 1].copy())]
+
+    # Of two partners, 0 and 1, and 2 to spare: video 3 meets the two, 0 the spare one, too.
+    found = _means(cast(Any, partner), np.array([3, 0, 2]), np.array([0, 1, 2]), 2, first=True)
+    assert found.tolist() == [15, 30, 15]
 
 
 def test_many_partners_are_sampled_alike_for_all_videos_of_a_class() -> None:

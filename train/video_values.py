@@ -122,25 +122,27 @@ def _side_values(
         if not len(videos) or not len(pool):
             continue
         rng = np.random.default_rng([seed, _PARTNERS_DRAWN, 1 if first else 2, label])
-        # One more than is asked for, as a video may be among its own partners.
-        drawn = np.sort(rng.choice(pool, min(partners + 1, len(pool)), replace=False))
+        # One to spare, for the videos that are among their own partners.
+        drawn = rng.choice(pool, min(partners + 1, len(pool)), replace=False)
         for start in range(0, len(videos), _ROWS):
             part = videos[start : start + _ROWS]
-            values[part] = _means(scorer, part, drawn, first)
+            values[part] = _means(scorer, part, drawn, partners, first)
     return values
 
 
 def _means(
-    scorer: Scorer, videos: NDArray[np.int64], partners: NDArray[np.int64], first: bool
+    scorer: Scorer, videos: NDArray[np.int64], partners: NDArray[np.int64], most: int, first: bool
 ) -> Values:
-    """The mean logit of each video with all partners but itself; NaN where there is no other."""
+    """The mean logit of each video with the first `most` partners, or the next one in place of
+    itself; NaN where there is no other."""
     sides = np.stack([np.repeat(videos, len(partners)), np.tile(partners, len(videos))], axis=1)
     pairs = np.ascontiguousarray(sides if first else sides[:, ::-1])
     logits = scorer(np.arange(len(pairs)), pairs).cpu().double().numpy()
-    other = pairs[:, 0] != pairs[:, 1]
-    shape = len(videos), len(partners)
-    sums = np.where(other, logits, 0.0).reshape(shape).sum(axis=1)
-    counts = other.reshape(shape).sum(axis=1)
+    itself = videos[:, None] == partners
+    other = ~itself
+    other[:, most:] &= itself[:, :most].any(axis=1, keepdims=True)
+    sums = np.where(other, logits.reshape(other.shape), 0.0).sum(axis=1)
+    counts = other.sum(axis=1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
