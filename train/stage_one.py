@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,6 @@ from selector.network import Selector, SelectorConfig, new_selector
 from selector.reinforce import (
     Checkpoints,
     DiagnosisContext,
-    State,
     TrainedTrunk,
     TrainingReport,
     score_pairs,
@@ -237,7 +237,7 @@ def _train(
     return trained, curves
 
 
-def _saved_state(path: Path) -> State | None:
+def _saved_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What an earlier call left to go on from, if what it taught is what is taught now."""
     if not path.is_file():
         return None
