@@ -129,7 +129,8 @@ def agree(root: Path, options: argparse.Namespace) -> Figures:
     """The Selector's input that is made of all features together."""
     features, classes = features_of(root)
     some = options.agreed or len(features)
-    found = label_agreement(features[:some], torch.from_numpy(classes)[:some])
+    each = torch.arange(some)  # every video is its own recording
+    found = label_agreement(features[:some], torch.from_numpy(classes)[:some], each)
     return {"of": f"label agreement of {len(found)} videos"}
 
 

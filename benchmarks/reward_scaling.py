@@ -195,7 +195,8 @@ def selector_scores(lab: Lab, clips: MeasuredClips, seed: int) -> Tensor:
     seen = lab.seen
     vectors = torch.from_numpy(embed_classes(CLASSES, make_embedder("static")))[seen.labels]
     videos = seen.real[:, 0]
-    inputs = torch.cat([videos, label_agreement(videos, seen.labels)[:, None]], dim=1)
+    agreement = label_agreement(videos, seen.labels, torch.arange(len(videos)))
+    inputs = torch.cat([videos, agreement[:, None]], dim=1)
     config = SelectorConfig.from_settings(SelectorSettings(), videos.shape[1], vectors.shape[1])
     selector = new_selector(config, seed)
     selector.fit_standardiser(inputs)

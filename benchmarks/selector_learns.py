@@ -155,7 +155,7 @@ def gaussian(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[
     scores = {
         "small loss": -losses,
         "λ alone": environment.weights[:, 0],
-        "label agreement": label_agreement(points, classes),
+        "label agreement": label_agreement(points, classes, torch.arange(len(points))),
     }
     return found | {f"yardstick: {name}": auroc(score, ~bad) for name, score in scores.items()}
 
@@ -308,12 +308,14 @@ def clips(seed: int, arms: list[Arm], arguments: argparse.Namespace) -> dict[str
 
 def yardsticks(world: RealWorld) -> dict[str, float]:
     """What can be had without learning, and each video's mean credit: all there is to learn."""
+    from train.features import agreement_among
+
     rows = torch.from_numpy(world.matching.rows)
     classes = torch.from_numpy(world.prepared.source.labels)
     fore = torch.from_numpy(world.matching.foregrounds)
     good = ~world.mislabelled[fore]
     agreement = torch.zeros(len(classes))
-    agreement[rows] = label_agreement(world.features[rows], classes[rows])
+    agreement[rows] = agreement_among(world.matching.rows, world.features, world.prepared)
     lam = world.prepared.source.composites(world.pairs).labels
     of_pair = torch.arange(len(world.pairs))
     return {

@@ -143,7 +143,7 @@ class Allowance:
         """How many strata `stratum` tells apart at most."""
         if self._strata_are_matches:
             return self._count**2
-        return self._count if self._balanced else 1
+        return self._count if self._balanced or self.caps.foreground_class is not None else 1
 
     @property
     def _strata_are_matches(self) -> bool:
@@ -152,7 +152,8 @@ class Allowance:
     def stratum(self, pairs: Tensor) -> Tensor | None:
         """What fills up as a whole and has pairs enough to crowd out the others.
 
-        That is the match of a pair where matches have a cap or quotas, or its foreground class.
+        That is the match of a pair where matches have a cap or quotas, or its foreground class
+        where classes have.
 
         Args:
             pairs: int64 [n, 2], on any device.
@@ -177,8 +178,9 @@ class Allowance:
         for kind in ("match", "quota"):
             if kind in self._counted:
                 opened &= self._counted[kind].open()
-        if "class" in self._counted:
-            opened &= np.repeat(self._counted["class"].open(), self.strata // self._count)
+        for kind in ("class", "foreground class"):
+            if kind in self._counted:
+                opened &= np.repeat(self._counted[kind].open(), self.strata // self._count)
         return opened
 
     def no_shares(self) -> Counts:
@@ -259,6 +261,7 @@ class Allowance:
             "foreground": (by.foreground, len(self._classes)),
             "background": (by.background, len(self._classes)),
             "match": (by.class_match, self._count**2),
+            "foreground class": (by.foreground_class, self._count),
         }
         for kind, (more, size) in sizes.items():
             if more is not None:
@@ -280,7 +283,7 @@ class Allowance:
             groups: Counts = recordings.take(foreground) * (int(recordings.max()) + 1)
             return groups + recordings.take(background)
         of_foreground: Counts = self._classes.take(foreground)
-        if kind == "class":
+        if kind in ("class", "foreground class"):
             return of_foreground
         return of_foreground * self._count + self._classes.take(background)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ from selector.settings import RankSettings
 
 @dataclass(frozen=True)
 class Caps:
-    """The most pairs that a video on either side, a match of classes, or a recording on another
-    recording as background may take.
+    """The most pairs that a video on either side, a match of classes, a recording on another
+    recording as background, or a foreground class may take.
 
     None means no cap. `even_caps` gives the defaults.
     """
@@ -31,11 +31,12 @@ class Caps:
     background: int | None = None
     class_match: int | None = None
     recordings: int | None = None
+    foreground_class: int | None = None
 
     def doubled(self) -> Caps:
         """Every cap twice as large."""
-        caps = (self.foreground, self.background, self.class_match, self.recordings)
-        return Caps(*(None if cap is None else 2 * cap for cap in caps))
+        caps = asdict(self)
+        return Caps(**{name: None if cap is None else 2 * cap for name, cap in caps.items()})
 
     @property
     def any(self) -> bool:
@@ -53,7 +54,7 @@ class SelectionLimits:
         recordings: int64 [N], the recording that each row was cut from; None where each is one of
             its own, so that their cap forbids nothing.
         weights: int [C], how the budget is split among the foreground classes (`split_budget`);
-            None leaves it to the ranking.
+            None leaves it to the ranking. These quotas take the place of the cap on classes.
         background_weights: int [C, C], how what a foreground class (row) gets is split among
             background classes (`split_matches`); only with `weights`. These quotas take the place
             of the cap on matches.
@@ -70,13 +71,16 @@ class SelectionLimits:
             if self.weights is None:
                 raise ValueError("Without weights there is nothing to split among backgrounds.")
             object.__setattr__(self, "caps", replace(self.caps, class_match=None))
+        if self.weights is not None:
+            object.__setattr__(self, "caps", replace(self.caps, foreground_class=None))
         if self.recordings is None and self.caps.recordings is not None:
             object.__setattr__(self, "caps", replace(self.caps, recordings=None))
 
 
 def even_caps(
-    budget: int, foregrounds: int, backgrounds: int, matches: int, settings: RankSettings
-) -> Caps:
+    budget: int, foregrounds: int, backgrounds: int, matches: int, settings: RankSettings,
+    classes: int | None = None,
+) -> Caps:  # fmt: skip
     """Caps as multiples of the even share, rounded up; that of recordings is a plain number.
 
     Args:
@@ -84,6 +88,7 @@ def even_caps(
         foregrounds, backgrounds: how many videos the pool has on each side.
         matches: how many matches of a foreground class with a background class have pairs.
         settings: the multiples; 0 means no cap.
+        classes: how many foreground classes have pairs; None caps matches alone.
     """
 
     def cap(multiple: float, among: int) -> int | None:
@@ -94,6 +99,7 @@ def even_caps(
         cap(settings.background_cap, backgrounds),
         cap(settings.class_cap, matches),
         settings.recording_cap or None,
+        cap(settings.class_cap, classes) if classes else None,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from l2a.errors import InputError
-from selector.network import SelectorConfig
+from selector.network import Across, SelectorConfig
 from selector.reliability import Reliability
 from selector.settings import LabelMode
 
@@ -22,6 +22,8 @@ FORMAT_VERSION = 2
 
 _LARGEST = 1_000_000
 """No size of a network or a clip is larger; what is, is a damaged file."""
+
+_ACROSS = "agreement_across"
 
 _MOST_LAYERS = 100
 """No network has more layers."""
@@ -56,9 +58,11 @@ class SelectorCard:
         curves: how the last training went (`selector.model_card.curves_of`); {} likewise.
         reliability: how far the reward of its last training agreed with itself over other
             recordings; None where it was not measured, as where a Selector was stored before that
-            was; nor of too few recordings.
+            was; nor of too few recordings, or of a reward of subsets.
         recordings: how many validation recordings that reward was measured on; None where others
             measured it, too, and where a Selector was stored before that was kept.
+        upside_down: whether its probe found that it prefers mislabelled videos; False in older
+            files.
         versions: of Python and the packages that trained it.
         format_version: of these two files.
     """
@@ -84,6 +88,7 @@ class SelectorCard:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     reliability: Reliability | None = None
     recordings: int | None = None
+    upside_down: bool = False
     versions: dict[str, str] = field(default_factory=package_versions)
     format_version: int = FORMAT_VERSION
 
@@ -209,6 +214,7 @@ def read_card(path: Path, document: Any) -> SelectorCard:
         curves={name: curves.take_all(name, float) for name in curves.names()},
         reliability=_read_reliability(fields) if document.get("reliability") else None,
         recordings=None if document.get("recordings") is None else fields.take_size("recordings"),
+        upside_down=fields.take("upside_down", bool) if "upside_down" in fields else False,
         versions={name: versions.take(name, str) for name in versions.names()},
     )
 
@@ -230,6 +236,9 @@ def _read_config(path: Path, fields: _Fields) -> SelectorConfig:
             label_scale=fields.take("label_scale", float),
             agreement_scale=fields.take("agreement_scale", float),
             dropout=fields.take("dropout", float),
+            agreement_across=cast(
+                Across, fields.take(_ACROSS, str) if _ACROSS in fields else "videos"
+            ),
         )
     except InputError as error:
         if str(path) in str(error):

@@ -35,7 +35,6 @@ IN_A_ROW = 3
 """Checkpoints for which a ranking has to hold still before it counts as settled."""
 _SETTLED = 0.95
 _MOVED = 0.9
-_MEMORY = 0.95
 
 
 def auroc(scores: Tensor, good: Tensor) -> float:
@@ -50,7 +49,7 @@ def auroc(scores: Tensor, good: Tensor) -> float:
     return wins / (positives * negatives)
 
 
-def auroc_std(positives: int, negatives: int) -> float:
+def auroc_std(positives: float, negatives: float) -> float:
     """Standard deviation of the AUROC of scores that mean nothing (Mann-Whitney U without ties)."""
     return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
 
@@ -82,29 +81,32 @@ class Probe:
         auroc: how often a video with its own label outranks a mislabelled one, by the mean logit of
             the pairs in which they lend their actor.
         mislabelled, others: how many of each were compared.
+        spread: standard deviation of `auroc` if the ranking were chance. Clips of one recording
+            are alike, and count as many as they amount to: (Σn)² / Σn² recordings of n clips.
     """
 
     auroc: float
     mislabelled: int
     others: int
+    spread: float
 
     @classmethod
-    def of(cls, logits: Tensor, rows: Tensor, mislabelled: Tensor) -> Probe | None:
+    def of(
+        cls, logits: Tensor, rows: Tensor, mislabelled: Tensor, recordings: Tensor | None = None
+    ) -> Probe | None:
         """Compare foreground videos; None when the pairs do not have both kinds.
 
         Args:
             logits: float [n]. rows: int64 [n], foreground videos. mislabelled: bool [N], by video.
+            recordings: int64 [N], of the same videos; None where each is its own.
         """
         videos, means = per_video(logits, rows)
         good = ~mislabelled[videos]
         if good.all() or not good.any():
             return None
-        return cls(auroc(means, good), int((~good).sum()), int(good.sum()))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of `auroc` if the ranking were chance."""
-        return auroc_std(self.others, self.mislabelled)
+        cut = videos if recordings is None else recordings[videos]
+        spread = auroc_std(_recordings(cut[good]), _recordings(cut[~good]))
+        return cls(auroc(means, good), int((~good).sum()), int(good.sum()), spread)
 
 
 @dataclass
@@ -115,8 +117,6 @@ class RankingMonitor:
         first, last: float [n], logits at step 0 and at the last checkpoint; empty before.
         still: checkpoints in a row for which the ranking held still.
         settled_at: the step from which on it has held still; None when it does not.
-        explained: running mean of the correlation of logits with the advantage per pair, of the
-            pairs that training draws; None before the first, or when advantages are not per pair.
         agreement: [halves, spread, recordings] of the reward's reliability at each checkpoint, of
             pairs drawn afresh each time.
     """
@@ -125,7 +125,6 @@ class RankingMonitor:
     last: Tensor = field(default_factory=lambda: torch.empty(0))
     still: int = 0
     settled_at: int | None = None
-    explained: float | None = None
     agreement: list[list[float]] = field(default_factory=list)
 
     def note_credit(self, credit: Tensor, classes: Tensor) -> dict[str, float]:
@@ -147,13 +146,6 @@ class RankingMonitor:
     def reliability(self) -> Reliability | None:
         """What all checkpoints say of it together; None where none could be measured."""
         return mean_reliability([Reliability(a, b, int(n)) for a, b, n in self.agreement])
-
-    def note_advantage(self, logits: Tensor, advantage: Tensor) -> float:
-        """Take note of a batch's advantages per pair; returns their correlation with the logits."""
-        found = correlation(logits, advantage)
-        old = self.explained
-        self.explained = found if old is None else _MEMORY * old + (1 - _MEMORY) * found
-        return found
 
     def look(
         self, logits: Tensor, step: int, settle: float, trained_before: bool = False
@@ -190,17 +182,16 @@ class Verdict:
     Attributes:
         steps: steps taken.
         settled_at: the step from which on ω's ranking held still; None when it did not.
-        explained: correlation of the logits with the credit of pairs; None when rewards were of
-            subsets.
+        explained: correlation of the logits with the credit of pairs that training never drew, as
+            it was taught; None when rewards were of subsets, or no pairs were kept aside.
         probe: AUROC of the mislabelled videos; None without any.
         reliability: how far the reward agrees with itself over other recordings; None where that
-            could not be measured.
+            could not be measured, as of rewards of subsets.
         calibration: how ω was fitted to the credit of new pairs; None where rewards are of subsets,
             or nothing told pairs apart.
         recordings: that validation measured the reward on; None where others measured it, too.
-        aside: how many pairs `explained` was measured on that training never drew; None where it
-            is of those that training drew.
-        chance: standard deviation of that where ω has nothing to do with credit; 0 if not measured.
+        aside: how many pairs that was measured on.
+        chance: standard deviation of it where ω has nothing to do with credit; 0 if not measured.
     """
 
     steps: int
@@ -210,8 +201,13 @@ class Verdict:
     reliability: Reliability | None = None
     calibration: Calibration | None = None
     recordings: int | None = None
-    aside: int | None = None
+    aside: int = 0
     chance: float = 0.0
+
+    @property
+    def upside_down(self) -> bool:
+        """Whether ω prefers the mislabelled videos, beyond chance."""
+        return self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread
 
     @property
     def found(self) -> bool | None:
@@ -223,7 +219,7 @@ class Verdict:
     def __str__(self) -> str:
         """One sentence for a person."""
         text = "; ".join(self._findings())
-        if self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread:
+        if self.upside_down:
             return f"the ranking is upside down: ω prefers the mislabelled videos; {text}"
         if self.found is False:
             means = "on the probe" if self.probe is not None else "at telling credit"
@@ -238,9 +234,7 @@ class Verdict:
             parts = [f"ranking settled at step {self.settled_at}"]
         if self.explained is not None:
             share = 100 * max(self.explained, 0.0) ** 2
-            of = "pairs as training draws them"
-            if self.aside is not None:
-                of = f"{counted(self.aside, 'pair')} that training never drew"
+            of = f"{counted(self.aside, 'pair')} that training never drew"
             parts.append(f"ω explains {share:.1f} % of the credit of {of}")
         if self.probe is not None:
             parts.append(
@@ -248,12 +242,20 @@ class Verdict:
                 f"videos (chance 0.50 ± {self.probe.spread:.2f})"
             )
         if self.reliability is not None:
-            parts.append(str(self.reliability))
+            # That the reward tells the best pairs is no praise of a ranking that turns it over.
+            said = self.reliability.measured if self.upside_down else str(self.reliability)
+            parts.append(said)
         elif self.recordings is not None and self.recordings < FEWEST:
             parts.append(too_few(self.recordings))
         if self.calibration is not None:
             parts.append(str(self.calibration))
         return parts
+
+
+def _recordings(of: Tensor) -> float:
+    """How many recordings videos amount to: as many as there are where all have as many clips."""
+    counts = of.unique(return_counts=True)[1].double()
+    return float(counts.sum() ** 2 / counts.square().sum())
 
 
 def verdict_text(document: Any, source: Path) -> str:

@@ -83,16 +83,13 @@ class StepResult:
 class Environment(Protocol):
     """The classification network and the validation process (Sec. 4.1), as the loop sees them."""
 
-    @property
-    def keeps_aside(self) -> bool:
-        """Whether `sample_aside` gives pairs that `sample` never gives."""
-
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
-        """`count` pairs of the pool. All randomness comes from `generator`."""
+        """`count` pairs of the pool, with replacement, but for those that are kept aside. All
+        randomness comes from `generator`."""
 
-    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
-        """At most `count` pairs to judge a Selector by: none that `sample` gives where the
-        environment has some aside for this, else pairs of the same pool, drawn afresh."""
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch | None:
+        """At most `count` pairs to judge a Selector by, none of which `sample` ever gives; None
+        where a pool is too small to keep some aside."""
 
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """Composite the chosen pairs, take one classifier step on them, validate.

@@ -69,7 +69,8 @@ class GaussianEnvironment:
         self.labels = self._one_hot(self.classes)
         self.features = self.points
         if world.agreement:
-            agreement = label_agreement(self.points, self.classes)
+            each = torch.arange(world.videos)  # every video is its own recording
+            agreement = label_agreement(self.points, self.classes, each)
             self.features = torch.cat([self.points, agreement[:, None]], dim=1)
         # λ is a property of the foreground video: the share its actor takes.
         self.weights = 0.6 + 0.3 * torch.rand(world.videos, 1, generator=draw)
@@ -80,8 +81,22 @@ class GaussianEnvironment:
         self._bias = torch.zeros(world.classes)
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
-        """Any video on any other: pairs drawn uniformly."""
-        rows = torch.randint(self.world.videos, (count, 2), generator=generator)
+        """Any video on any other: pairs drawn uniformly, but for those kept aside."""
+        return self._batch(self._drawn(count, generator, aside=False))
+
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
+        """Of the fifth of all pairs that is kept aside."""
+        return self._batch(self._drawn(count, generator, aside=True))
+
+    def _drawn(self, count: int, generator: torch.Generator, *, aside: bool) -> Tensor:
+        """Pairs of one part, int64 [count, 2]: those aside have numbers whose sum 5 divides."""
+        found = torch.empty(0, 2, dtype=torch.int64)
+        while len(found) < count:
+            rows = torch.randint(self.world.videos, (count, 2), generator=generator)
+            found = torch.cat([found, rows[(rows.sum(dim=1) % 5 == 0) == aside]])
+        return found[:count]
+
+    def _batch(self, rows: Tensor) -> PairBatch:
         foreground, background = rows.T
         features, labels = self.features, self.labels
         classes = self.classes[rows]
@@ -93,15 +108,6 @@ class GaussianEnvironment:
             labels[foreground],
             labels[background],
         )
-
-    @property
-    def keeps_aside(self) -> bool:
-        """No."""
-        return False
-
-    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
-        """As `sample`: of 57,600 pairs hardly one comes twice."""
-        return self.sample(count, generator)
 
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One gradient step of the linear classifier on the chosen mixtures, for each subset."""

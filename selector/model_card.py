@@ -68,8 +68,13 @@ def model_card(card: SelectorCard) -> ModelCard:
             for name in ("verdict", "data", "trunk", "trunk_weights", "embedder", "reward")
         },
         options=" ".join(
-            f"--{name.replace('_', '-')} {getattr(card, name)}"
-            for name in ("num_frames", "height", "width", "crop")
+            [
+                *(
+                    f"--{name.replace('_', '-')} {getattr(card, name)}"
+                    for name in ("num_frames", "height", "width", "crop")
+                ),
+                *_embedder_option(card.embedder),
+            ]
         ),
         classes=[
             (plain_text(name), count)
@@ -98,6 +103,19 @@ def plain_text(text: str) -> str:
     # Bare addresses would become links.
     escaped = re.sub(r"(?i)(://|www\.)", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", escaped)
     return re.sub(r"^([-+=#]|\d+(?=[.)]))", _leading, escaped)
+
+
+def _embedder_option(identity: str) -> list[str]:
+    """What asks for the embedder of an identity, which keeps of a path its last part at most; []
+    of one that no program of ours wrote, and without one."""
+    name, _, argument = identity.rpartition("@")[0].partition(":")
+    if name == "static":
+        return ["--embedder static"]
+    if name == "sent2vec":
+        return ["--embedder sent2vec:PATH"]
+    if name == "sentence-transformers" and re.fullmatch(r"\w[\w.-]*", argument, re.ASCII):
+        return [f"--embedder {name}:{argument}"]
+    return []
 
 
 def _leading(found: re.Match[str]) -> str:

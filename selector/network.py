@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from l2a.errors import InputError
 from selector.settings import LabelMode, SelectorSettings
 
 Side = Literal["foreground", "background"]
+Across = Literal["recordings", "videos"]
 
 _SIDE_SCALE = 2.0
 """Weight of a side's own label agreement among the inputs: as much as two features."""
@@ -36,6 +37,8 @@ class SelectorConfig:
         feature_dim: length of the trunk's feature vector.
         label_dim: E, the length of a label vector: the embedder's, or the number of classes.
         labels, hidden, label_scale, agreement_scale, dropout: as in `SelectorSettings`.
+        agreement_across: what a video's label agreement leaves out: the clips of its own recording,
+            or, as Selectors of earlier versions learned it, the video alone.
     """
 
     feature_dim: int
@@ -45,11 +48,16 @@ class SelectorConfig:
     label_scale: float = 3.0
     agreement_scale: float = 0.0
     dropout: float = 0.0
+    agreement_across: Across = "recordings"
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "label_dim"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give 1 or more.")
+        if self.agreement_across not in get_args(Across):
+            raise InputError(
+                f"agreement_across is {self.agreement_across!r}: choose recordings or videos."
+            )
         _ = self.settings  # the same checks
 
     @property

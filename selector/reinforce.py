@@ -37,10 +37,9 @@ EMPTY_STEPS_IN_A_ROW = 100
 
 _COMPARED = 2
 """Batches of pairs whose credit is measured by recording at a checkpoint."""
-_JUDGED = 16
-"""Batches of pairs kept aside, at most, whose credit ω is compared with at the end."""
-_FITTED = 4
-"""Batches of new pairs that ω is fitted to at the end."""
+_JUDGED = 4
+"""Batches of pairs kept aside, at most, whose credit ω is compared with and fitted to at the end.
+"""
 
 Log = Callable[[int, dict[str, float]], None]
 State = tuple[dict[str, Tensor], dict[str, object]]
@@ -86,15 +85,20 @@ class DiagnosisContext:
         trained_before: the Selector is being fine-tuned, so that a ranking may settle where it
             began; a random one has to leave its start first.
         recordings: of validation, by which alone credit is measured; None where by others, too.
+        video_recordings: int64 by the environment's video numbers, what each was cut from; None
+            where each is its own.
     """
 
     mislabelled: Tensor | None = None
     trained_before: bool = False
     recordings: int | None = None
+    video_recordings: Tensor | None = None
 
     def probe(self, logits: Tensor, rows: Tensor) -> Probe | None:
         """What the mislabelled videos say of a ranking, see `Probe.of`."""
-        return None if self.mislabelled is None else Probe.of(logits, rows, self.mislabelled)
+        if self.mislabelled is None:
+            return None
+        return Probe.of(logits, rows, self.mislabelled, self.video_recordings)
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,7 @@ def train_selector(
             figures |= _descend(learner, reward.loss(logits, actions, advantage), logits, step)
             figures |= _reward_figures(advantage, result, progress.delta)
             if reward.measurements.credit:
-                found = watch.note_advantage(logits.detach(), advantage)
-                figures["credit_correlation"] = found
+                figures["credit_correlation"] = correlation(logits.detach(), advantage)
         else:
             # Nothing was composited, so there is nothing to learn from (DVRL resamples instead).
             progress.skip()
@@ -193,18 +196,16 @@ def train_selector(
         last = progress.step == settings.selector_steps
         due = last or progress.step % settings.checkpoint_every == 0
         if due:
-            figures |= _look(learner, watch, progress.step, known)
+            figures |= _look(learner, progress, known, credited=reward.measurements.credit)
         log(step, figures | {"skipped_steps": float(progress.skipped)})
         if due and checkpoints.save is not None:
             checkpoints.save(*learner.state(progress))
 
-    aside = _judge_aside(learner, progress) if reward.measurements.credit else None
-    calibration = _calibrate(learner, progress) if reward.measurements.credit else None
+    judged = _judge(learner, progress, reward, known) if reward.measurements.credit else _Judged()
     probe = known.probe(*_watched(selector, environment))
-    explained, pairs, chance = aside or (watch.explained, None, 0.0)
     verdict = Verdict(
-        progress.step, watch.settled_at, explained, probe, watch.reliability, calibration,
-        known.recordings, pairs, chance,
+        progress.step, watch.settled_at, judged.explained, probe, watch.reliability,
+        judged.calibration, known.recordings, judged.pairs, judged.chance,
     )  # fmt: skip
     return TrainingReport(progress.step, progress.skipped, progress.delta, verdict)
 
@@ -285,14 +286,20 @@ def _descend(
     }
 
 
+@torch.no_grad()
 def _look(
-    learner: _TrainingState, watch: RankingMonitor, step: int, known: DiagnosisContext
+    learner: _TrainingState, progress: _Progress, known: DiagnosisContext, *, credited: bool
 ) -> dict[str, float]:
-    """How the ranking of the watched pairs has changed, and what the probe says of it."""
+    """How the ranking of the watched pairs has changed, what the probe says of it, and, where
+    pairs are credited, how far the reward agrees with itself: of one for subsets nothing is known,
+    and credit, which taught nothing then, is no stand-in."""
+    watch, step = progress.watch, progress.step
     found, rows = _watched(learner.selector, learner.environment)
     figures = watch.look(found, step, learner.settings.settle, known.trained_before)
     if probe := known.probe(found, rows):
         figures["probe_auroc"] = probe.auroc
+    if not credited:
+        return figures
     generator = _step_generator(learner.seed, step, 2)
     batch = learner.environment.sample(_COMPARED * learner.settings.selector_batch, generator)
     credit = learner.environment.credit_matrix(batch)
@@ -300,38 +307,60 @@ def _look(
     return figures | watch.note_credit(credit, batch.classes[:, 0])
 
 
-def _judge_aside(learner: _TrainingState, progress: _Progress) -> tuple[float, int, float] | None:
-    """Correlation of logits and credit over pairs that training never drew, their number, and how
-    far it spreads by chance.
+@dataclass(frozen=True)
+class _Judged:
+    """What pairs kept aside say: see `Verdict`. Nothing where there are none."""
+
+    explained: float | None = None
+    pairs: int = 0
+    chance: float = 0.0
+    calibration: Calibration | None = None
+
+
+@torch.no_grad()
+def _judge(
+    learner: _TrainingState, progress: _Progress, reward: rewards.Reward, known: DiagnosisContext
+) -> _Judged:
+    """Compare ω with the credit of pairs that training never drew, fit it to that, and fold the fit
+    into the Selector.
 
     Training draws some pairs again and again and memorises them: what ω says of their credit, even
-    of noise, is no finding. None where the environment keeps no pairs aside.
+    of noise, is no finding.
     """
-    if not learner.environment.keeps_aside:
-        return None
     most, generator = _JUDGED * learner.settings.selector_batch, _step_generator(learner.seed, 0, 4)
     batch = learner.environment.sample_aside(most, generator)
+    if batch is None:
+        return _Judged()
     credit = learner.environment.credit_matrix(batch).sum(dim=1).cpu()
     _finite(progress.step, "reward", credit)
-    # Pairs share videos, and what ω says of one it says of all its pairs.
-    alone = min(len(side.unique()) for side in batch.rows.T)
-    found = correlation(score_pairs(learner.selector, batch).cpu(), credit)
-    return found, len(batch.rows), alone**-0.5
+    logits = score_pairs(learner.selector, batch).cpu()
+    explained = explained_credit(logits, credit, batch, reward)
+    # Pairs share recordings, and what ω says of one it says of all its pairs.
+    of = batch.rows if known.video_recordings is None else known.video_recordings[batch.rows]
+    chance = min(len(side.unique()) for side in of.T) ** -0.5
+    fit = _calibrate(learner, progress, batch, logits, credit)
+    return _Judged(explained, len(batch.rows), chance, fit)
 
 
-def _calibrate(learner: _TrainingState, progress: _Progress) -> Calibration | None:
-    """Fit ω to the credit of pairs that training has not seen, and fold it into the Selector.
+def explained_credit(
+    logits: Tensor, credit: Tensor, batch: PairBatch, reward: rewards.Reward
+) -> float:
+    """Correlation of logits, float [B], with credit, float [B], as an advantage: the part of it
+    that the reward taught, such as what is left of it within classes."""
+    result = StepResult(torch.zeros(1), None, credit)
+    return correlation(logits, reward.advantage(result, None, batch).cpu())
+
+
+def _calibrate(
+    learner: _TrainingState, progress: _Progress, batch: PairBatch, logits: Tensor, credit: Tensor
+) -> Calibration | None:
+    """Fit ω to the credit of pairs that training has not drawn, and fold it into the Selector.
 
     Where there are enough of them, those whose videos it has not met either: what it has memorised
     of a video must not look like something that it knows.
     """
-    count, generator = learner.settings.selector_batch, _step_generator(learner.seed, 0, 3)
-    batch = learner.environment.sample_aside(_FITTED * count, generator)
-    logits = score_pairs(learner.selector, batch).cpu()
-    credit = learner.environment.credit_matrix(batch).sum(dim=1).cpu()
-    _finite(progress.step, "reward", credit)
     new = ~torch.isin(batch.rows, progress.videos).any(dim=1)
-    of_new_videos = int(new.sum()) >= count
+    of_new_videos = int(new.sum()) >= learner.settings.selector_batch
     held = new if of_new_videos else torch.ones_like(new)
     found = calibrate(logits[held], credit[held], batch.classes[held, 0], of_new_videos)
     if found is not None:
@@ -464,12 +493,10 @@ class _TrainingState:
             restore_optimizer(self.optimiser, tensors, "optimiser.")
             self.environment.load_state_dict(without_prefix("environment.", tensors))
             watch = RankingMonitor(tensors["watch.first"], tensors["watch.last"], **observed)
-            # Trainings that earlier versions began have not noted the videos they met.
-            videos = tensors.get("progress.videos", _Progress().videos)
-            return _Progress(**counted, watch=watch, videos=videos)
+            return _Progress(**counted, watch=watch, videos=tensors["progress.videos"])
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(damaged) from None
 
 
 _COUNTED = ("step", "delta", "skipped", "empty_in_a_row")
-_OBSERVED = ("still", "settled_at", "explained", "agreement")
+_OBSERVED = ("still", "settled_at", "agreement")

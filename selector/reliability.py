@@ -77,8 +77,16 @@ class Reliability:
         `recordings_needed`."""
         return recordings_needed(self.whole, self.recordings)
 
+    @property
+    def measured(self) -> str:
+        """What was measured, for a person, without a full stop."""
+        return (
+            f"the reward agrees with itself by {self.halves + 0.0:.2f} ± {self.spread:.2f} over "
+            "other recordings"
+        )
+
     def __str__(self) -> str:
-        """For a person, without a full stop."""
+        """That, and what choice it allows by a ranking that follows it, without a full stop."""
         worth = "this choice is little better than chance"
         if self.whole >= TARGET:
             worth = "the best pairs can be told from the rest"
@@ -86,10 +94,7 @@ class Reliability:
             worth = "the best pairs are better on the whole, one by one they are uncertain"
         elif self.whole >= USABLE:
             worth = "the better half can be told from the worse, the very best cannot"
-        text = (
-            f"the reward agrees with itself by {self.halves + 0.0:.2f} ± {self.spread:.2f} over "
-            f"other recordings: {worth}; {self.recordings} recordings"
-        )
+        text = f"{self.measured}: {worth}; {self.recordings} recordings"
         needed = self.needed
         if needed is None:
             return f"{text}, more will not do"

@@ -145,18 +145,20 @@ class RankSettings:
 
     Choosing the best pairs blindly collapses: on real clips a tenth of the foregrounds and a
     twentieth of the backgrounds took the whole budget, often all of one class. Each cap is a
-    multiple of the even share (the budget divided by the number of videos or matches), but for that
-    of recordings; 0 is none.
+    multiple of the even share (the budget divided by the number of videos, classes or matches), but
+    for that of recordings; 0 is none.
 
-    The caps alone prevent the collapse: with every match of classes held to one and a half even
-    shares, so is every class, and at least two thirds of the classes have pairs. Which of them
-    deserve more is left to the Selector, as in the paper, unless `balance` is set.
+    The caps alone prevent the collapse: with every foreground class held to one and a half even
+    shares, at least two thirds of the classes have pairs, as far as whole pairs allow and no cap
+    has to be doubled. Which of them deserve more is left to the Selector, as in the paper, unless
+    `balance` is set.
 
     Attributes:
         foreground_cap: how many even shares one foreground video may take.
         background_cap: how many even shares one background video may take.
-        class_cap: how many even shares one match of a foreground class with a background class may
-            take. Where one scene goes with one action only, the scene gives the action away.
+        class_cap: how many even shares one foreground class may take, and one match of it with a
+            background class. Where one scene goes with one action only, the scene gives the action
+            away.
         recording_cap: how many pairs of one recording as foreground and another as background there
             may be, as a plain number. Clips cut from one recording look alike, and two of one on
             two of another are one composite four times.
@@ -165,11 +167,11 @@ class RankSettings:
             videos). What a class has no pairs for goes to the others.
         sharpness: what is picked of each foreground class's pairs: "best", those with the highest
             scores; "half", drawn at random from the better half; "random", from all of them; or a
-            number q from 0 to 1, drawn from the best share q. Caps and balance hold in any case. A
-            choice is worth being only as sharp as the reward behind it is reliable: "auto" takes
-            that from the Selector (best from a reliability of 0.2 on, half from 0.1, else random;
-            random, too, where validation held fewer than 8 recordings, best where it was not
-            measured).
+            number q above 0, at most 1, drawn from the best share q. Caps and balance hold in any
+            case. A choice is worth being only as sharp as the reward behind it is reliable: "auto"
+            takes that from the Selector (best from a reliability of 0.2 on, half from 0.1, else
+            random; random, too, where validation held fewer than 8 recordings or a probe found the
+            ranking upside down, half for rewards of subsets, best where it was not measured).
         scoring: float32, or bfloat16, which is about twice as fast, more on a GPU, and swaps pairs
             whose scores are near each other.
     """

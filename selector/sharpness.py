@@ -46,12 +46,15 @@ class Sharpness:
         reliability: of the whole validation set, which "auto" went by; None where it was not
             measured.
         few: the recordings of a validation set that holds too few to tell it; None for others.
+        untold: why else "auto" had no reliability to go by; None where it had one, or was not
+            asked.
     """
 
     asked: str
     share: float
     reliability: float | None = None
     few: int | None = None
+    untold: str | None = None
 
     @property
     def used(self) -> str:
@@ -64,6 +67,8 @@ class Sharpness:
             return f"sharpness {self.used}, as asked for"
         if self.few is not None:
             return f"sharpness {self.used}: {too_few(self.few)}"
+        if self.untold is not None:
+            return f"sharpness {self.used}: {self.untold}"
         if self.reliability is None:
             return f"sharpness {self.used}: how reliable the reward was is not known"
         found = f"sharpness {self.used}: the reward's reliability is {self.reliability + 0.0:.2f}"
@@ -75,8 +80,9 @@ class Sharpness:
 
 
 def resolve_sharpness(
-    asked: str, reliability: Reliability | None, recordings: int | None = None
-) -> Sharpness:
+    asked: str, reliability: Reliability | None, recordings: int | None = None,
+    reward: str = "credit", *, upside_down: bool = False,
+) -> Sharpness:  # fmt: skip
     """What a setting comes to with a reward of this reliability.
 
     Args:
@@ -85,14 +91,24 @@ def resolve_sharpness(
             the best, as before there was a choice.
         recordings: that validation measured the reward on; of too few "auto" draws at random. None
             where that is not known or others measured it, too.
+        reward: its name. Of one for subsets there is no reliability, whatever an earlier version
+            measured, and "auto" draws from the better half.
+        upside_down: the ranking prefers mislabelled videos: "auto" does not go by it.
     """
+    credited = reward == "credit"
+    reliability = reliability if credited else None
     count = recordings if reliability is None else reliability.recordings
     few = count if count is not None and count < FEWEST else None
     whole = None if reliability is None or few else reliability.whole
-    if asked == "auto" and few is not None:
-        return Sharpness(asked, 1.0, None, few)
     if asked != "auto":
         return Sharpness(asked, sharpness_share(asked), whole)
+    if upside_down:
+        return Sharpness(asked, 1.0, None, untold="the Selector's ranking is upside down")
+    if few is not None:
+        return Sharpness(asked, 1.0, None, few)
+    if not credited:
+        untold = f"the reward {reward} is of subsets, and how reliably it ranks pairs is not known"
+        return Sharpness(asked, 0.5, None, untold=untold)
     if whole is None or whole >= SURE:
         return Sharpness(asked, 0.0, whole)
     return Sharpness(asked, 0.5 if whole >= USABLE else 1.0, whole)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2a.text import printable
+from l2a.turns import in_turns
 from l2a.videos import counted
 from semantic_match.match import ClassMatch
 
@@ -25,7 +26,7 @@ APART = 0.9
 _BANDS = 3  # of a picture's height: sky, walls, ground
 _LEVELS = 4  # of each colour
 _DIRECTIONS = 8
-_FEWEST = 4  # videos of a class, below which nothing is said of its scenes
+_FEWEST = 4  # recordings of a class, below which nothing is said of its scenes
 _FEWEST_CLASSES = 5
 _OF_CLASS, _IN_ALL = 20, 4000
 
@@ -37,7 +38,7 @@ class UnlikeMatch:
     Attributes:
         match: the classes, and how near their names are.
         distance: how far their scenes are apart, in within-class spreads: 1 is no farther than
-            two videos of one class.
+            two recordings of one class.
         rank: the share of all pairs of classes whose scenes are more alike, 0..1.
     """
 
@@ -73,63 +74,81 @@ def scene_descriptor(background: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (roots / max(np.linalg.norm(roots), 1e-9)).astype(np.float32)
 
 
-def sample_rows(labels: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """Which videos to compare: the first few of each class, int64, ascending.
+def sample_rows(
+    labels: NDArray[np.integer], recordings: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Which videos to compare: a few of each class, one of each recording before a second one of
+    any, int64, ascending.
 
     At most 20 of a class and about 4,000 in all, so that their distances fit into the memory.
     """
     each = min(_OF_CLASS, max(_FEWEST, _IN_ALL // max(classes, 1)))
-    chosen = [np.flatnonzero(labels == index)[:each] for index in range(classes)]
+    chosen = []
+    for index in range(classes):
+        own = np.flatnonzero(labels == index)
+        turns = in_turns(own.tolist(), lambda row: int(recordings[row]))
+        chosen.append(np.array(turns[:each], dtype=np.int64))
     return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
 def scene_distances(
-    descriptors: NDArray[np.floating], labels: NDArray[np.integer], classes: int
-) -> NDArray[np.float64]:
+    descriptors: NDArray[np.floating], labels: NDArray[np.integer],
+    recordings: NDArray[np.int64], classes: int,
+) -> NDArray[np.float64]:  # fmt: skip
     """How far the scenes of each two classes are apart, against the spread within them.
 
     Args:
         descriptors: [N, D], `scene_descriptor` of each video.
         labels: [N], the class index of each video, 0 ≤ label < classes.
+        recordings: [N], what each was cut from: clips of one show one scene.
         classes: C.
 
     Returns:
         [C, C], symmetric: the mean distance between videos of the two classes, divided by the mean
-        of their mean distances within; NaN where a class has fewer than four videos, and on the
-        diagonal.
+        of their mean distances within, between videos of different recordings; NaN where a class
+        has fewer than four recordings, and on the diagonal.
     """
-    rows = descriptors.astype(np.float64)
-    squares = (rows**2).sum(axis=1)
-    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0.0))
+    points = descriptors.astype(np.float64)
+    squares = (points**2).sum(axis=1)
+    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0.0))
     member = np.eye(classes)[labels]  # [N, C]
     count = member.sum(axis=0)
     sums = member.T @ apart @ member
+    sums = (sums + sums.T) / 2  # to the last bit
     between = sums / np.maximum(np.outer(count, count), 1)
-    within = np.diag(sums) / np.maximum(count * (count - 1), 1)
+    own = [np.flatnonzero(labels == index) for index in range(classes)]
+    within = np.array([_within(apart[np.ix_(rows, rows)], recordings[rows]) for rows in own])
     spread = (within[:, None] + within) / 2
     result = between / np.maximum(spread, 1e-9)
-    few = count < _FEWEST
+    few = np.array([len(np.unique(recordings[rows])) < _FEWEST for rows in own])
     result[few] = result[:, few] = np.nan
     np.fill_diagonal(result, np.nan)
     return result
 
 
+def _within(apart: NDArray[np.float64], recordings: NDArray[np.int64]) -> float:
+    """The mean distance between videos of different recordings; 0 where there is one."""
+    different = recordings[:, None] != recordings
+    return float(apart[different].mean()) if different.any() else 0.0
+
+
 def unlike_matches(
     descriptors: NDArray[np.floating],
     labels: NDArray[np.integer],
+    recordings: NDArray[np.int64],
     classes: int,
     matches: Sequence[ClassMatch],
 ) -> list[UnlikeMatch]:
     """Matches whose names are near (`NEAR`) and whose scenes are among the most unlike (`APART`).
 
     Args:
-        descriptors, labels, classes: as `scene_distances` takes them.
+        descriptors, labels, recordings, classes: as `scene_distances` takes them.
         matches: what `match.match_classes` chose.
 
     Returns:
         The most unlike first; none where fewer than five classes can be compared.
     """
-    distances = scene_distances(descriptors, labels, classes)
+    distances = scene_distances(descriptors, labels, recordings, classes)
     known = np.sort(distances[np.triu_indices(classes, 1)])
     known = known[np.isfinite(known)]
     if len(known) < _FEWEST_CLASSES * (_FEWEST_CLASSES - 1) // 2:

@@ -21,6 +21,7 @@ from selector.diagnosis import (
     per_video,
     rank_correlation,
 )
+from selector.reliability import Reliability
 
 # Measures.
 
@@ -93,8 +94,17 @@ def test_a_probe_compares_videos_by_their_mean() -> None:
     mislabelled = torch.tensor([True, False, False, True, False])
     found = Probe.of(logits, rows, mislabelled)
     # 5 beats 2 and 4; 3 beats 2 alone.
-    assert found == Probe(auroc=0.75, mislabelled=2, others=2)
-    assert found.spread == auroc_std(2, 2)
+    assert found == Probe(auroc=0.75, mislabelled=2, others=2, spread=auroc_std(2, 2))
+
+
+def test_clips_of_one_recording_are_no_evidence_of_their_own() -> None:
+    """Six mislabelled videos of two recordings, and six others: five of one, one of its own."""
+    rows = torch.arange(12)
+    mislabelled = rows < 6
+    recordings = torch.tensor([7, 7, 7, 8, 8, 8, 3, 3, 3, 3, 3, 9])
+    found = Probe.of(rows.float(), rows, mislabelled, recordings)
+    assert found is not None and (found.mislabelled, found.others) == (6, 6)
+    assert found.spread == pytest.approx(auroc_std(36 / 26, 2))  # (5 + 1)² / (5² + 1²)
 
 
 def test_without_both_kinds_there_is_no_probe() -> None:
@@ -166,34 +176,16 @@ def test_a_settle_of_1_never_stops_even_a_ranking_that_stands_still(size: int) -
     assert watch.settled_at == 10
 
 
-def test_what_pay_explains_is_a_running_mean() -> None:
-    watch = RankingMonitor()
-    assert watch.note_advantage(
-        torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 3, 2])
-    ) == pytest.approx(0.5)
-    assert watch.explained == pytest.approx(0.5)
-    assert watch.note_advantage(torch.tensor([1.0, 2]), torch.tensor([9.0, 5.0])) == pytest.approx(
-        -1
-    )
-    assert watch.explained == pytest.approx(0.95 * 0.5 - 0.05)
-
-
 # The verdict. A probe of 4 against 4 has a spread of √(9 / 192) = 0.217.
 
 
 def probed(found: float) -> Probe:
-    return Probe(found, mislabelled=4, others=4)
+    return Probe(found, mislabelled=4, others=4, spread=auroc_std(4, 4))
 
 
 @pytest.mark.parametrize(
     ("verdict", "found", "sentence"),
     [
-        (
-            Verdict(80, 50, 0.5, None),
-            True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
-            "draws them",
-        ),
         (
             Verdict(80, 50, 0.5, None, aside=280, chance=0.1),
             True,
@@ -207,23 +199,23 @@ def probed(found: float) -> Probe:
             "step 50; ω explains 1.0 % of the credit of 280 pairs that training never drew",
         ),
         (
-            Verdict(80, 50, 0.5, None, recordings=3),
+            Verdict(80, 50, 0.5, None, recordings=3, aside=9),
             True,
-            "ranking settled at step 50; ω explains 25.0 % of the credit of pairs as training "
-            "draws them; validation holds only 3 recordings: too few to tell how reliable the "
-            "reward is, which takes 8",
+            "ranking settled at step 50; ω explains 25.0 % of the credit of 9 pairs that "
+            "training never drew; validation holds only 3 recordings: too few to tell how "
+            "reliable the reward is, which takes 8",
         ),
         (
-            Verdict(80, None, 0.01, None),
+            Verdict(80, None, 0.01, None, aside=9),
             False,
             "no signal found: ω is no better than chance at telling credit; ranking still moving "
-            "at step 80; ω explains 0.0 % of the credit of pairs as training draws them",
+            "at step 80; ω explains 0.0 % of the credit of 9 pairs that training never drew",
         ),
         (
-            Verdict(80, None, -0.5, None),
+            Verdict(80, None, -0.5, None, aside=9),
             False,
             "no signal found: ω is no better than chance at telling credit; ranking still moving "
-            "at step 80; ω explains 0.0 % of the credit of pairs as training draws them",
+            "at step 80; ω explains 0.0 % of the credit of 9 pairs that training never drew",
         ),
         (
             Verdict(80, 0, None, None),
@@ -238,11 +230,18 @@ def probed(found: float) -> Probe:
             "(chance 0.50 ± 0.22)",
         ),
         (
-            Verdict(80, 50, 0.5, probed(0.9)),  # credit is well explained, and yet
+            Verdict(80, 50, 0.5, probed(0.9), aside=9),  # credit is well explained, and yet
             False,
             "no signal found: ω is no better than chance on the probe; ranking settled at step "
-            "50; ω explains 25.0 % of the credit of pairs as training draws them; probe AUROC 0.90 "
-            "with 4 mislabelled videos (chance 0.50 ± 0.22)",
+            "50; ω explains 25.0 % of the credit of 9 pairs that training never drew; probe AUROC "
+            "0.90 with 4 mislabelled videos (chance 0.50 ± 0.22)",
+        ),
+        (
+            Verdict(80, 50, None, probed(0.06), Reliability(0.6, 0.1, 32)),
+            False,
+            "the ranking is upside down: ω prefers the mislabelled videos; ranking settled at "
+            "step 50; probe AUROC 0.06 with 4 mislabelled videos (chance 0.50 ± 0.22); the reward "
+            "agrees with itself by 0.60 ± 0.10 over other recordings",
         ),
         (
             Verdict(80, 50, None, probed(0.06)),

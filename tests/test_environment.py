@@ -15,19 +15,22 @@ from torch import Tensor
 
 from l2a.networks import VideoNetwork, build_trunk
 from l2a.trunk import Trunk
-from selector.environment import Measurements, PairBatch
+from selector.environment import Measurements, PairBatch, StepResult
 from selector.network import SelectorConfig, new_selector
 from selector.reinforce import TrainedTrunk, train_selector
 from selector.reward import last_layer_credit
 from selector.settings import ReinforceSettings
+from semantic_match.listed import ListedPool
 from semantic_match.match import ClassMatch
 from semantic_match.pool import Pool
+from train import environment as environment_of
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import ask, make_classifier
 from train.environment import (
     CompositingEnvironment,
     Features,
     FrozenFeatures,
+    PartedPool,
     TrainedFeatures,
     ValidationRows,
 )
@@ -49,6 +52,7 @@ def make_environment(
     source: ClipSource,
     features: Features | None = None,
     micro_batch: int | None = None,
+    kind: type[CompositingEnvironment] = CompositingEnvironment,
     **changes: Any,
 ) -> CompositingEnvironment:
     network = make_classifier(ClassifierSettings(network="tiny3d"), 3, 0, CPU)
@@ -56,7 +60,7 @@ def make_environment(
     matches = (ClassMatch(0, 1, 0.5), ClassMatch(1, 2, 0.5), ClassMatch(2, 0, 0.5))
     table = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
     plain: dict[str, Any] = {"environment_lr": 0.05, "fresh_head": True}
-    return CompositingEnvironment(
+    return kind(
         network, source, Pool(by_class, by_class, matches), features or FrozenFeatures(table),
         torch.eye(3)[torch.arange(12) % 3], ValidationRows(VALIDATION, np.array([0, 1, 0])),
         StageOneSettings(**(plain | changes)), ClassifierSettings(micro_batch=micro_batch),
@@ -120,6 +124,74 @@ def test_a_batch_follows_from_its_generator_alone(environment: CompositingEnviro
     assert torch.equal(one.rows, same_one.rows)
     assert one.seed == same_one.seed != other.seed
     assert not torch.equal(one.rows, other.rows)
+
+
+# Pairs that are kept aside.
+
+
+def pairs_of(batch: PairBatch | None) -> set[tuple[int, int]]:
+    assert batch is not None
+    return {(f, b) for f, b in batch.rows.tolist()}
+
+
+def test_no_pair_kept_aside_is_ever_drawn(environment: CompositingEnvironment) -> None:
+    used = pairs_of(draw(environment, 2000))
+    batch = environment.sample_aside(99, torch.Generator().manual_seed(2))
+    assert batch is not None and len(batch.rows) == len(pairs_of(batch))  # each once
+    assert not used & pairs_of(batch)
+    assert len(used | pairs_of(batch)) == 27  # all there are
+    some = environment.sample_aside(2, torch.Generator().manual_seed(3))
+    assert len(pairs_of(some)) == 2 and pairs_of(some) < pairs_of(batch)
+
+
+@pytest.mark.parametrize("listed", [0, 10**6])
+def test_a_fifth_of_a_pool_is_kept_aside_listed_or_not(
+    monkeypatch: pytest.MonkeyPatch, listed: int
+) -> None:
+    monkeypatch.setattr(environment_of, "_LISTED", listed)
+    rows = [list(range(40)), list(range(40, 80))]
+    pool = Pool(rows, rows, (ClassMatch(0, 1, 0.5),))
+    parted = PartedPool(pool)
+    used = {tuple(pair) for pair in parted.sample(20_000, np.random.default_rng(0)).tolist()}
+    kept = parted.aside(20_000, np.random.default_rng(1))
+    assert not used & {tuple(pair) for pair in kept.tolist()}
+    assert len(used) + len(kept) == 1600
+    assert 270 < len(kept) < 370  # 320 ± 16
+    assert len(np.unique(kept, axis=0)) == len(kept)
+
+
+def test_a_pool_too_small_to_part_keeps_nothing_aside() -> None:
+    for pair in range(20):
+        parted = PartedPool(ListedPool(np.array([[pair, pair + 1]])))
+        assert parted.sample(3, np.random.default_rng(0)).tolist() == [[pair, pair + 1]] * 3
+        assert not len(parted.aside(3, np.random.default_rng(0)))
+
+
+class Noise(CompositingEnvironment):
+    """The credit of a pair is a number that nothing tells."""
+
+    def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
+        return StepResult(torch.zeros(1), None, self.credit_matrix(batch)[:, 0])
+
+    def credit_matrix(self, batch: PairBatch) -> Tensor:
+        noise = torch.randn(9, 9, generator=torch.Generator().manual_seed(1))
+        return noise[batch.rows[:, 0], batch.rows[:, 1]][:, None]
+
+
+def test_noise_that_training_memorises_is_no_signal(source: ClipSource) -> None:
+    environment = make_environment(source, kind=Noise)
+    settings = ReinforceSettings(
+        selector_steps=150, selector_batch=16, selector_lr=3e-3, settle=1.0, within_class=False
+    )
+    figures: list[dict[str, float]] = []
+    verdict = train_selector(
+        new_selector(SelectorConfig(5, 3, "one-hot", (64,)), 0), environment, settings, 0,
+        log=lambda step, found: figures.append(found),
+    ).verdict  # fmt: skip
+    assert figures[-1]["credit_correlation"] > 0.5
+    assert verdict.explained is not None and verdict.explained < 2 * verdict.chance
+    assert verdict.found is False
+    assert "pairs that training never drew" in str(verdict)
 
 
 # A step.

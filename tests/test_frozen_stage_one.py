@@ -17,7 +17,7 @@ from compositing.settings import CompositeSettings, EngineSettings, PrepareSetti
 from l2a.clips import ClipSettings
 from l2a.errors import InputError
 from l2a.formats import DataSettings
-from l2a.pairs import read_pairs
+from l2a.pairs import read_pairs, write_pairs
 from l2a.runs import Run
 from selector.card import read_card
 from selector.checkpoint import load_selector
@@ -30,7 +30,7 @@ from train.opening import open_data
 from train.origin import Origin
 from train.prepared import Matching, PreparedData, build_matching
 from train.recipe import SelectorRecipe
-from train.records import as_chosen, write_selection
+from train.records import as_chosen, caps_classes, write_selection
 from train.settings.frozen import FrozenSettings
 from train.settings.full import ClassifierSettings, FullSettings, RunSettings, StageOneSettings
 from train.stage_one import run_stage_one, validation_subset
@@ -236,6 +236,13 @@ def test_auto_goes_by_the_selectors_card(
     assert as_chosen(run, settings.rank).sharpness == used
     assert as_chosen(run, RankSettings(sharpness="0.3")).sharpness == "0.3"
     assert as_chosen(Run(tmp_path / "new"), settings.rank).sharpness == "auto"
+    # Nor are classes capped where the pairs of an earlier version are not.
+    assert caps_classes(run) and caps_classes(Run(tmp_path / "new"))
+    assert isinstance(meta["caps"], dict) and meta["caps"].pop("foreground_class")
+    write_pairs(path, pairs, meta)
+    assert not caps_classes(run)
+    plain = dataclasses.replace(chooser(world, "auto"), caps_classes=False)
+    assert plain.caps == dataclasses.replace(chooser(world, "auto").caps, foreground_class=None)
 
 
 def test_draws_are_several_and_the_first_is_the_choice(

@@ -229,7 +229,7 @@ def test_the_model_card_tells_what_a_reader_needs(trained: TrainedSelector, tmp_
     for part in (
         "ranking settled at step 50",
         "**Probe AUROC:** 0.83",
-        "--num-frames 4 --height 32 --width 40 --crop 28",
+        "--num-frames 4 --height 32 --width 40 --crop 28 --embedder static",
         'from_pretrained("USER/NAME")',
         "my-clips: 42 training videos of 3 classes",
         "| clap | 12 |\n| jump\\|run | 30 |\n| wave | 0 |",
@@ -241,6 +241,21 @@ def test_the_model_card_tells_what_a_reader_needs(trained: TrainedSelector, tmp_
         "| validation loss | 2 | 1.5 |",
     ):
         assert part in page.text
+
+
+@pytest.mark.parametrize(
+    ("identity", "option"),
+    [
+        ("sent2vec@0123", " --embedder sent2vec:PATH"),
+        ("sentence-transformers:all-MiniLM-L6-v2@0123",
+         " --embedder sentence-transformers:all-MiniLM-L6-v2"),
+        ("sentence-transformers:x;rm@0123", ""),
+        ("", ""),  # one-hot
+    ],
+)  # fmt: skip
+def test_the_model_card_names_the_embedder_among_the_options(identity: str, option: str) -> None:
+    text = model_card(replace(CARD, embedder=identity)).text
+    assert f"--crop 28{option} --budget 2000" in text
 
 
 def test_names_on_the_model_card_are_text() -> None:

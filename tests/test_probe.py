@@ -35,15 +35,21 @@ class Labelled:
 
     source: Labels
     videos: Classes
+    recordings: NDArray[np.int64]
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-def labelled_videos(labels: list[int], classes: int, train: list[int] | None = None) -> Labelled:
+def labelled_videos(
+    labels: list[int], classes: int, train: list[int] | None = None,
+    recordings: list[int] | None = None,
+) -> Labelled:  # fmt: skip
+    """Videos of these recordings; each of its own if none are given."""
     rows = np.arange(len(labels)) if train is None else np.array(train, np.int64)
     rest = np.setdiff1d(np.arange(len(labels)), rows)
     names = tuple(f"class {index}" for index in range(classes))
     splits = {"train": rows, "val": rest[::2], "test": rest[1::2]}
-    return Labelled(Labels(np.array(labels, np.int64)), Classes(names), splits)
+    cut = np.arange(len(labels)) if recordings is None else np.array(recordings, np.int64)
+    return Labelled(Labels(np.array(labels, np.int64)), Classes(names), cut, splits)
 
 
 def exchanged(
@@ -140,3 +146,41 @@ def test_soft_labels_are_exchanged_with_the_classes() -> None:
     assert np.array_equal(after[wrong], np.eye(4)[found.source.labels[wrong]])
     assert np.array_equal(after[~wrong], before[~wrong])
     assert np.array_equal(soft, before)
+
+
+# Clips of one recording.
+
+
+@given(
+    clips=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), min_size=2, max_size=30),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_no_recording_is_half_exchanged(
+    clips: list[tuple[int, int]], share: float, seed: int
+) -> None:
+    recordings, labels = map(list, zip(*clips, strict=True))
+    labelled = labelled_videos(labels, 4, recordings=recordings)
+    count = len(set(recordings))
+    if count < 2:
+        with pytest.raises(InputError, match="all training videos are of one recording"):
+            exchanged(labelled, share, seed)
+        return
+    after, wrong = exchanged(labelled, share, seed)
+    whole = {number for number in recordings if wrong[np.array(recordings) == number].all()}
+    part = {number for number in recordings if wrong[np.array(recordings) == number].any()}
+    assert whole == part
+    assert len(whole) == min(max(round(share * count), 1), count - 1)
+    given_to: dict[tuple[int, int], set[int]] = {}
+    for place in np.flatnonzero(wrong):
+        assert after[place] != labels[place]
+        given_to.setdefault(clips[place], set()).add(int(after[place]))
+    assert all(len(found) == 1 for found in given_to.values())
+
+
+def test_clips_can_be_exchanged_one_by_one() -> None:
+    labelled = labelled_videos([0, 1, 2, 3] * 5, 4, recordings=[0] * 10 + [1] * 10)
+    _, wrong = exchange_labels(labelled, 0.25, 0, by="clip")  # type: ignore[arg-type]
+    assert wrong.sum() == 5
+    _, wrong = exchange_labels(labelled, 0.25, 0)  # type: ignore[arg-type]
+    assert wrong.sum() == 10

@@ -6,6 +6,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -425,6 +426,51 @@ def test_even_caps_round_up_and_can_be_left_out() -> None:
     none = RankSettings(foreground_cap=0, background_cap=0, class_cap=0, recording_cap=0)
     assert even_caps(10, 30, 40, 3, none) == Caps()
     assert top(all_pairs(2, 2), np.zeros(4, np.float32), 2, Caps()).caps is None
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_two_thirds_of_the_classes_have_pairs_where_a_match_has_less_than_one(
+    capped: bool,
+) -> None:
+    """30 classes of 22 videos, each with each: an even share of a match is 0.73 pairs, and its cap
+    of 2 alone lets half of the classes take all."""
+    classes = np.repeat(np.arange(30), 22)
+    by_class = [np.flatnonzero(classes == label).tolist() for label in range(30)]
+    pool = Pool(by_class, by_class, [ClassMatch(f, b, 0.0) for f in range(30) for b in range(30)])
+    caps = even_caps(660, 660, 660, 900, RankSettings(), 30 if capped else None)
+    assert (caps.class_match, caps.foreground_class) == (2, 33 if capped else None)
+
+    class Favours:
+        """The first half of the classes, in random order."""
+
+        device = torch.device("cpu")
+
+        def __call__(self, numbers: Any, pairs: Any) -> torch.Tensor:
+            foregrounds = torch.as_tensor(pairs)[:, 0]
+            draw = torch.Generator().manual_seed(int(numbers[0]))
+            return 5.0 * (foregrounds < 330) + torch.rand(len(foregrounds), generator=draw)
+
+        def memory(self) -> int:
+            return 0
+
+    limits = SelectionLimits(classes, caps, np.arange(660))
+    found = select_top(pool, Favours(), 660, limits)  # type: ignore[arg-type]
+    counts = np.bincount(classes[found.pairs[:, 0]], minlength=30)
+    assert found.relaxed == 0 and counts.sum() == 660
+    assert (counts > 0).sum() >= (20 if capped else 1)
+    assert ((counts > 0).sum() < 20) != capped
+    assert counts.max() <= (33 if capped else 44)
+
+
+def test_a_cap_on_classes_is_doubled_with_the_others_and_gives_way_to_quotas() -> None:
+    classes = np.repeat([0, 1], 4)
+    pairs = np.array([[f, b] for f in range(8) for b in range(8) if f != b])
+    logits = -np.arange(len(pairs), dtype=np.float32)
+    for most, wanted in ((5, [5, 1]), (3, [3, 3]), (2, [4, 2])):
+        found = top(pairs, logits, 6, Caps(foreground_class=most), classes)
+        assert np.bincount(classes[found.pairs[:, 0]]).tolist() == wanted
+    limits = SelectionLimits(classes, Caps(foreground_class=1), weights=[1, 1])
+    assert limits.caps == Caps()
 
 
 def test_full_foregrounds_are_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,6 +297,17 @@ def test_a_selector_without_trunk_and_an_integer_scale(tmp_path: Path) -> None:
     assert loaded.card.config == config
 
 
+def test_a_selector_of_an_earlier_version_sees_the_agreement_that_it_learned(
+    tmp_path: Path,
+) -> None:
+    save_selector(tmp_path, new_selector(SMALL, 0), None, card(SMALL))
+    assert load_selector(tmp_path).card.config.agreement_across == "recordings"
+    before = dataclasses.asdict(SMALL)
+    del before["agreement_across"]
+    rewrite_card(tmp_path, config=before)
+    assert load_selector(tmp_path).card.config.agreement_across == "videos"
+
+
 def test_all_that_a_card_can_say_comes_back(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, agreement_scale=8.0, dropout=0.25, label_scale=2.5)
     said = card(
@@ -397,6 +408,10 @@ def test_an_unknown_format_version_is_refused(stored: Path, version: int) -> Non
         ({"config": dataclasses.asdict(SMALL) | {"dropout": 2.0}}, r"dropout is 2\.0"),
         ({"config": dataclasses.asdict(SMALL) | {"agreement_scale": 8.0}}, "agreement"),
         ({"config": dataclasses.asdict(SMALL) | {"labels": "other"}}, "labels is 'other'"),
+        (
+            {"config": dataclasses.asdict(SMALL) | {"agreement_across": "classes"}},
+            "agreement_across is 'classes': choose recordings or videos",
+        ),
         ({"config": dataclasses.asdict(SMALL) | {"hidden": [16, 9]}}, r"should have \[9\]"),
     ],
 )

@@ -222,6 +222,23 @@ def test_few_recordings_draw_at_random() -> None:
     assert str(resolve_sharpness("best", None, 2)) == "sharpness best, as asked for"
 
 
+def test_a_ranking_of_unknown_worth_is_not_taken_at_its_best() -> None:
+    sure = Reliability(0.9, 0.0, 32)
+    turned = resolve_sharpness("auto", sure, upside_down=True)
+    assert (turned.used, str(turned)) == (
+        "random", "sharpness random: the Selector's ranking is upside down"
+    )  # fmt: skip
+    # Of subsets: earlier versions measured the reliability of credit, which had taught nothing.
+    of_subsets = resolve_sharpness("auto", sure, 32, "moving-average")
+    assert (of_subsets.used, of_subsets.reliability, str(of_subsets)) == (
+        "half", None, "sharpness half: the reward moving-average is of subsets, and how reliably "
+        "it ranks pairs is not known",
+    )  # fmt: skip
+    assert resolve_sharpness("auto", None, 7, "counterfactual").used == "random"
+    asked = resolve_sharpness("best", sure, 32, "moving-average", upside_down=True)
+    assert str(asked) == "sharpness best, as asked for"
+
+
 def test_shares_of_words_and_numbers() -> None:
     assert [sharpness_share(word) for word in ("best", "half", "random", "0.3")] == [0, 0.5, 1, 0.3]
     for wrong in ("sharp", "0", "1.5", "-1", "nan", ""):

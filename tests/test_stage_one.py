@@ -137,6 +137,18 @@ def test_a_selector_that_is_trained_further_stays_as_it_was(
     assert not torch.equal(after.selector.first.weight, start.selector.first.weight)
 
 
+def test_training_it_further_gives_a_selector_of_an_earlier_version_the_agreement_of_now(
+    world: World, whole: Whole, tmp_path: Path
+) -> None:
+    start = reopened(whole[0])
+    before = dataclasses.replace(start.card.config, agreement_across="videos")
+    start.selector.config = before
+    start = dataclasses.replace(start, card=dataclasses.replace(start.card, config=before))
+    after = trained(world, recipe_of({"selector_steps": 1}), tmp_path, start)
+    assert after.card.config.agreement_across == "recordings"
+    assert start.selector.config.agreement_across == "videos"
+
+
 def test_one_figure_a_step_is_kept(whole: Whole) -> None:
     _, facts = load_tensors(whole[0] / "stage_one" / "selector-state.safetensors")
     assert len(facts["curves"]) == 6
@@ -168,6 +180,21 @@ def cut_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
 
     monkeypatch.setattr(stage_one, "save_tensors", save_and_die)
+
+
+def test_what_an_earlier_version_began_on_other_inputs_begins_again(
+    world: World, whole: Whole, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        cut_after(1, patch)
+        trained(world, recipe_of(), tmp_path)
+    state = tmp_path / "stage_one" / "selector-state.safetensors"
+    tensors, facts = load_tensors(state)
+    del facts["taught"]  # which earlier versions did not say
+    save_tensors(state, {name: value + 1 for name, value in tensors.items()}, facts)
+    trained(world, recipe_of(), tmp_path)
+    for file in ("selector/selector.safetensors", "stage_one/verdict.json"):
+        assert (tmp_path / file).read_bytes() == (whole[0] / file).read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["plain", "everything", "everything finetuned"])
@@ -251,7 +278,8 @@ def test_everything_in_a_probe_carries_the_exchanged_labels(
     assert {tuple(labels[list(pair)].tolist()) for pair in seen["pool"]} <= matched
     assert any(wrong[list(pair)].any() for pair in seen["pool"])
     features = all_features(scorer.trunk, prepared)[matching.rows]
-    agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]))
+    recordings = torch.from_numpy(prepared.recordings)[matching.rows]
+    agreement = label_agreement(features, torch.from_numpy(labels[matching.rows]), recordings)
     assert torch.equal(seen["table"][matching.rows, -1], agreement)
 
 
@@ -324,7 +352,12 @@ def test_agreement_stands_behind_the_features_of_the_rows_it_is_among(
     found = selector_inputs(features, prepared, matching, config)
     assert torch.equal(found[:, :4], features)
     classes = torch.from_numpy(prepared.source.labels[rows])
-    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes))
+    recordings = torch.from_numpy(prepared.recordings)[rows]
+    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes, recordings))
+    before = dataclasses.replace(config, agreement_across="videos")  # as earlier versions did
+    found = selector_inputs(features, prepared, matching, before)
+    alone = torch.arange(len(rows))
+    assert torch.equal(found[rows, 4], label_agreement(features[rows], classes, alone))
     assert found[np.setdiff1d(np.arange(len(prepared.bank)), rows), 4].abs().max() == 0
     without = dataclasses.replace(config, agreement_scale=0.0)
     assert torch.equal(selector_inputs(features, prepared, matching, without), features)

@@ -29,6 +29,7 @@ from train.settings.full import StageTwoSettings
 from train.video_table import VIDEOS, VideoRow, dropped_videos, read_videos_table, write_videos
 from train.video_values import (
     VideoValues,
+    _means,
     _ranks,
     keep_values,
     least_valued,
@@ -52,7 +53,8 @@ class Known:
 
     @property
     def card(self) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(agreement_scale=1.0))
+        config = SimpleNamespace(agreement_scale=1.0, agreement_across="recordings")
+        return SimpleNamespace(config=config)
 
     def inputs(self, prepared: PreparedData, matching: Matching) -> tuple[torch.Tensor, ...]:
         labels = torch.from_numpy(prepared.source.labels)
@@ -83,8 +85,8 @@ def world(
     and with `within` their own too."""
     ids = [f"v{row}" for row in range(len(labels))]
     videos = {
-        id_: SimpleNamespace(id=id_, label=CLASSES[label], group=f"g{label}", split="train")
-        for id_, label in zip(ids, labels, strict=True)
+        id_: SimpleNamespace(id=id_, label=CLASSES[label], group=f"g{row}", split="train")
+        for row, (id_, label) in enumerate(zip(ids, labels, strict=True))
     }
     records = {
         id_: SimpleNamespace(
@@ -149,6 +151,15 @@ def test_no_video_is_its_own_partner() -> None:
         [0], Known(np.zeros(1), np.zeros(1), np.zeros(1, np.int64)), [0], [0], True
     )
     assert np.isnan(alone.value).all()
+
+
+def test_as_many_partners_count_whether_the_video_is_among_them_or_not() -> None:
+    def partner(numbers: NDArray[np.int64], pairs: NDArray[np.int64]) -> torch.Tensor:
+        return torch.tensor([10.0, 20, 40, 80])[torch.from_numpy(pairs[:, 1].copy())]
+
+    # Of two partners, 0 and 1, and 2 to spare: video 3 meets the two, 0 the spare one, too.
+    found = _means(cast(Any, partner), np.array([3, 0, 2]), np.array([0, 1, 2]), 2, first=True)
+    assert found.tolist() == [15, 30, 15]
 
 
 def test_many_partners_are_sampled_alike_for_all_videos_of_a_class() -> None:
@@ -252,7 +263,7 @@ def test_the_table_is_what_was_computed(tmp_path: Path) -> None:
     rows, meta = read_videos_table(path)
     assert meta == {"drop_real": 0.25, "partners": 64, "seed": 0}
     assert rows[1] == VideoRow(
-        "v1", "jump", "g0", "train", 2.5, None, 2.5, 1.0, None, 0.5, 1.0, "",
+        "v1", "jump", "g1", "train", 2.5, None, 2.5, 1.0, None, 0.5, 1.0, "",
         "background never seen", False,
     )  # fmt: skip
     assert dropped.tolist() == [0] and dropped_videos(path) == {"v0"}  # ties: the first

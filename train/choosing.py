@@ -16,7 +16,7 @@ from compositing.settings import EngineSettings
 from l2a.errors import InputError
 from l2a.logs import say
 from l2a.progress import progress
-from selector.caps import SelectionLimits, even_caps
+from selector.caps import Caps, SelectionLimits, even_caps
 from selector.protocols import Scorer
 from selector.rank import describe, select_random
 from selector.score import StoredScorer
@@ -46,6 +46,7 @@ class PairChooser:
         seed: of what is drawn.
         drop_real: the share of the real training videos with a value that a Selector's choice is
             without: those worth least to it.
+        caps_classes: whether foreground classes are capped, not their matches alone.
 
     Raises:
         InputError: the pool holds a video that is not of training.
@@ -57,6 +58,7 @@ class PairChooser:
     budget: int
     seed: int
     drop_real: float = 0.0
+    caps_classes: bool = True
 
     def __post_init__(self) -> None:
         self.prepared.refuse_others(self.matching.rows)
@@ -132,7 +134,10 @@ class PairChooser:
     def sharpness(self, trained: SelectorWithTrunk) -> Sharpness:
         """How sharp a choice by this Selector is."""
         card = trained.card
-        return resolve_sharpness(self.rank.sharpness, card.reliability, card.recordings)
+        return resolve_sharpness(
+            self.rank.sharpness, card.reliability, card.recordings, card.reward,
+            upside_down=card.upside_down,
+        )  # fmt: skip
 
     def at_random(self) -> NDArray[np.int64]:
         """As many pairs of the same pool under the same caps and balance: int64 `[budget, 2]`."""
@@ -190,16 +195,24 @@ class PairChooser:
         scores = trained.scorer(features[used], labels[used], self.rank.scoring)
         return pairs, scores(np.arange(len(pairs)), within.reshape(pairs.shape)).cpu()
 
+    @property
+    def caps(self) -> Caps:
+        """What one video, recording, class or match may take before a cap is doubled."""
+        return self._limits().caps
+
     def _limits(self) -> SelectionLimits:
         """What bounds a choice from this pool, besides the budget."""
         foregrounds, backgrounds = self.matching.foregrounds, self.matching.backgrounds
         classes = self.prepared.source.labels
         able = [set(classes[side].tolist()) for side in (foregrounds, backgrounds)]
-        matches = sum(
-            match.foreground in able[0] and match.background in able[1]
-            for match in self.matching.matches
-        )
-        caps = even_caps(self.budget, len(foregrounds), len(backgrounds), matches, self.rank)
+        able_matches = [
+            match.foreground for match in self.matching.matches
+            if match.foreground in able[0] and match.background in able[1]
+        ]  # fmt: skip
+        caps = even_caps(
+            self.budget, len(foregrounds), len(backgrounds), len(able_matches), self.rank,
+            len(set(able_matches)) if self.caps_classes else None,
+        )  # fmt: skip
         return SelectionLimits(
             classes, caps, self.prepared.recordings, self._weights(), self.matching.weights
         )

@@ -21,8 +21,14 @@ from semantic_match.listed import ListedPool
 from semantic_match.pool import Pool
 from train.batches import Augment, ClipBatch, ClipSource
 from train.classifier import EVALUATION_BATCH
+from train.contents import mixed
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings, StageOneSettings
+
+_ASIDE = 5
+"""One pair in so many is kept from training, to judge the Selector by."""
+_LISTED = 1 << 18
+"""Pools up to this size are listed, so that few pairs of a small one are found at once."""
 
 
 class Features(Protocol):
@@ -130,6 +136,58 @@ class ValidationRows:
         return cls(rows, np.unique(recordings[rows], return_inverse=True)[1].astype(np.int64))
 
 
+class PartedPool:
+    """A pool in two parts: what training draws, and every fifth pair, to judge a Selector by.
+
+    Which part a pair belongs to follows from its two videos alone. A pool all of whose pairs would
+    be on one side keeps none aside.
+
+    Args:
+        pool: pairs of bank rows; no pair of a large one is listed.
+    """
+
+    def __init__(self, pool: Pool | ListedPool) -> None:
+        self._pool = pool
+        self._listed: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        if len(pool) <= _LISTED:
+            pairs = pool.block(0, len(pool))
+            aside = _is_aside(pairs)
+            aside &= not aside.all()
+            self._listed = pairs[~aside], pairs[aside]
+
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Pairs to train on, with replacement, each as likely as any other: int64 `[count, 2]`.
+
+        Raises:
+            InputError: there is nothing to draw from.
+        """
+        if self._listed is None:
+            return self._sifted(count, rng, aside=False)
+        used = self._listed[0]
+        if not len(used):
+            return self._pool.sample(count, rng)  # says so
+        return used[rng.integers(0, len(used), count)]
+
+    def aside(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Pairs to judge by, at most `count`, each once: int64 `[n, 2]`."""
+        if self._listed is None:
+            return np.unique(self._sifted(count, rng, aside=True), axis=0)
+        return rng.permutation(self._listed[1])[:count]
+
+    def _sifted(self, count: int, rng: np.random.Generator, *, aside: bool) -> NDArray[np.int64]:
+        found = np.empty((0, 2), np.int64)
+        while len(found) < count:
+            drawn = self._pool.sample(2 * count, rng)
+            found = np.concatenate([found, drawn[_is_aside(drawn) == aside]])
+        return found[:count]
+
+
+def _is_aside(pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pairs are kept aside: bool `[n]`, one in five."""
+    found: NDArray[np.bool_] = mixed(pairs[:, 0], pairs[:, 1]) % _ASIDE == 0
+    return found
+
+
 class CompositingEnvironment:
     """`selector.environment.Environment` on composites of real clips.
 
@@ -164,7 +222,7 @@ class CompositingEnvironment:
         """
         self._network = network
         self._source = source
-        self._pool = pool
+        self._pool = PartedPool(pool)
         self._features = features
         self._labels = labels
         self._flip, self._micro_batch = settings.flip, settings.micro_batch
@@ -181,24 +239,24 @@ class CompositingEnvironment:
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
-        """`count` pairs, uniformly over the pool; see `Environment.sample`."""
+        """`count` pairs, uniformly over what training has of the pool; see `Environment.sample`."""
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        rows = torch.from_numpy(self._pool.sample(count, np.random.default_rng(seed)))
+        return self._batch(self._pool.sample(count, np.random.default_rng(seed)), seed)
+
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch | None:
+        """Pairs of the fifth that is kept aside; see `Environment.sample_aside`."""
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        pairs = self._pool.aside(count, np.random.default_rng(seed))
+        return self._batch(pairs, seed) if len(pairs) else None
+
+    def _batch(self, pairs: NDArray[np.int64], seed: int) -> PairBatch:
+        rows = torch.from_numpy(pairs)
         features = self._features(rows.flatten()).unflatten(0, rows.shape)
         labels = self._labels[rows]
         return PairBatch(
             rows, torch.from_numpy(self._source.labels)[rows], features[:, 0], features[:, 1],
             labels[:, 0], labels[:, 1], seed,
         )  # fmt: skip
-
-    @property
-    def keeps_aside(self) -> bool:
-        """No: a pool is most often larger than what training draws of it."""
-        return False
-
-    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
-        """Pairs drawn afresh; see `Environment.sample_aside`."""
-        return self.sample(count, generator)
 
     def step(self, batch: PairBatch, actions: Tensor, wanted: Measurements) -> StepResult:
         """One classifier step on the chosen composites of each subset; see `Environment.step`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from l2a.trunk import Trunk
@@ -51,9 +52,30 @@ def selector_inputs(
         return features
     used = torch.from_numpy(matching.rows)
     column = torch.zeros(len(features), 1)
-    classes = torch.from_numpy(prepared.source.labels)[used]
-    column[used, 0] = label_agreement(features[used], classes)
+    column[used, 0] = agreement_among(matching.rows, features, prepared, config)
     return torch.cat([features, column], dim=1)
+
+
+def agreement_among(
+    rows: NDArray[np.int64], features: Tensor, prepared: PreparedData,
+    config: SelectorConfig | None = None,
+) -> Tensor:  # fmt: skip
+    """Label agreement float32 `[n]` among the n bank rows `rows`.
+
+    Args:
+        rows: of training videos, int64 `[n]`.
+        features: float32 `[N, F]`, of the bank.
+        prepared: with labels and recordings.
+        config: of a Selector that is to see it; one that an earlier version trained goes on seeing
+            what it learned from.
+    """
+    used = torch.from_numpy(rows)
+    recordings = torch.from_numpy(prepared.recordings)[used]
+    if config is not None and config.agreement_across == "videos":
+        recordings = torch.arange(len(used))
+    return label_agreement(
+        features[used], torch.from_numpy(prepared.source.labels)[used], recordings
+    )
 
 
 def label_vectors(matching: Matching, labels: str, num_classes: int) -> Tensor:

@@ -211,11 +211,12 @@ def _unlike(
 ) -> list[UnlikeMatch]:
     """The matches whose clean backgrounds do not bear out what their names say."""
     count, classes = len(prepared.videos.classes), prepared.source.labels
-    rows = backgrounds[sample_rows(classes[backgrounds], count)]
+    cut = prepared.recordings
+    rows = backgrounds[sample_rows(classes[backgrounds], cut[backgrounds], count)]
     if len(rows) == 0:
         return []
     scenes = [scene_descriptor(prepared.bank.backgrounds[row, 0]) for row in rows]
-    return unlike_matches(np.stack(scenes), classes[rows], count, matches)
+    return unlike_matches(np.stack(scenes), classes[rows], cut[rows], count, matches)
 
 
 def rematch(matching: Matching, prepared: PreparedData) -> Matching:

@@ -1,12 +1,14 @@
 """Mislabelled videos: does a Selector find what is known to be wrong?
 
 Some training videos get each other's classes, in a copy of the labels that only stage one sees. A
-pair is bad when its foreground is one of them, because the label it lends is wrong.
+pair is bad when its foreground is one of them, because the label it lends is wrong. Whole
+recordings are dealt, as whoever labels one wrongly labels all its clips so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +17,27 @@ from l2a.errors import InputError
 from train.batches import ClipSource
 from train.prepared import PreparedData
 
+By = Literal["recording", "clip"]
+
 
 def exchange_labels(
-    prepared: PreparedData, share: float, seed: int
+    prepared: PreparedData, share: float, seed: int, by: By = "recording"
 ) -> tuple[PreparedData, NDArray[np.bool_]]:
-    """Give a share of the training videos another class.
+    """Give the training videos of a share of the recordings another class.
 
     Args:
         prepared: left as it is.
-        share: of the training videos, 0..1; at least one and never all are exchanged.
+        share: of the recordings that training has, 0..1; at least one and never all are exchanged.
         seed: which ones, and which classes they get.
+        by: "clip" takes every video for a recording of its own.
 
     Returns:
         The data set with the copied labels, soft ones too, and bool [N]: which rows of the bank
-        carry a wrong one. Every class is as likely as it is among the exchanged videos.
+        carry a wrong one. The clips of a recording that shared a class share the one they get.
+        Every class is as likely as it is among the exchanged recordings.
 
     Raises:
-        InputError: there is one class only.
+        InputError: there is one class only, or one recording.
     """
     if len(prepared.videos.classes) < 2:
         raise InputError(
@@ -40,9 +46,22 @@ def exchange_labels(
         )
     rng = np.random.default_rng([seed, 5])
     labels, rows = prepared.source.labels.copy(), prepared.rows["train"]
-    count = min(max(round(share * len(rows)), 1), len(rows) - 1)
-    chosen = rng.permutation(rows)[:count]
-    labels[chosen] = _deranged(labels[chosen], len(prepared.videos.classes), rng)
+    recordings = rows if by == "clip" else prepared.recordings[rows]
+    dealt = np.unique(recordings)
+    if len(dealt) < 2:
+        raise InputError(
+            f"probe is {share}, but all training videos are of one recording, and labels are "
+            "exchanged between recordings; leave probe out."
+        )
+    count = min(max(round(share * len(dealt)), 1), len(dealt) - 1)
+    place = np.argsort(rng.permutation(len(dealt)))[np.searchsorted(dealt, recordings)]
+    here = place < count
+    chosen = rows[here]
+    # Of a recording with several classes, the clips of each get one of their own.
+    parts, part = np.unique(
+        np.stack([place[here], labels[chosen]], axis=1), axis=0, return_inverse=True
+    )
+    labels[chosen] = _deranged(parts[:, 1], len(prepared.videos.classes), rng)[part.reshape(-1)]
     wrong = np.zeros(len(labels), bool)
     wrong[chosen] = True
     soft = prepared.source.soft

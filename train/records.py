@@ -23,6 +23,7 @@ from l2a.logs import say
 from l2a.pairs import ScoredPair, read_pairs, write_pairs
 from l2a.runs import Run
 from l2a.videos import TRAIN_SIDE, Video, VideoSet
+from selector.caps import Caps
 from selector.rank import Selection
 from selector.settings import RankSettings
 from selector.sharpness import Sharpness
@@ -117,12 +118,23 @@ def as_chosen(run: Run, rank: RankSettings) -> RankSettings:
     return rank if used is None else replace(rank, sharpness=str(used))
 
 
+def caps_classes(run: Run) -> bool:
+    """Whether the run's pairs are chosen under a cap on foreground classes: not where an earlier
+    version has chosen some without, so that all of its arms and draws are made alike."""
+    path = run.path("pairs.parquet")
+    if not path.is_file():
+        return True
+    caps = read_pairs(path)[1].get("caps") or {}
+    return bool(caps.get("foreground_class"))
+
+
 def write_random(
-    path: Path, pairs: NDArray[np.int64], prepared: PreparedData, origin: Origin
+    path: Path, pairs: NDArray[np.int64], prepared: PreparedData, origin: Origin, caps: Caps
 ) -> None:
     """Write pairs that no Selector has scored: every ω is 0.5, which says nothing."""
     rows = [_scored(prepared, f, b, 0.5, 0.0) for f, b in pairs]
-    write_pairs(path, rows, origin.meta(len(rows), "random") | {"threshold": 0.5})
+    extra = {"threshold": 0.5, "caps": asdict(caps)}
+    write_pairs(path, rows, origin.meta(len(rows), "random") | extra)
 
 
 def _scored(prepared: PreparedData, f: int, b: int, omega: float, logit: float) -> ScoredPair:

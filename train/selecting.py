@@ -24,6 +24,7 @@ from train.recipe import SelectorRecipe
 from train.records import (
     ScoredChoice,
     as_chosen,
+    caps_classes,
     chosen_before,
     draw_composites,
     write_random,
@@ -66,7 +67,9 @@ class SelectionPlan:
         budget = resolve_budget(settings.stage_two.budget, prepared, matching)
         run.fix_settings()
         drop = settings.stage_two.drop_real
-        chooser = PairChooser(prepared, matching, settings.rank, budget, settings.run.seed, drop)
+        chooser = PairChooser(
+            prepared, matching, settings.rank, budget, settings.run.seed, drop, caps_classes(run)
+        )
         first: dict[str, NDArray[np.int64]] = {}
         trained: dict[str, Callable[[], SelectorWithTrunk]] = {}
         beside: ScoredChoice | None = None
@@ -86,7 +89,7 @@ class SelectionPlan:
             )  # fmt: skip
         path = run.path("pairs.parquet")
         if "random" in kinds:
-            write_random(path, first["random"], prepared, self.origin)
+            write_random(path, first["random"], prepared, self.origin, chooser.caps)
         elif beside is not None:
             write_selection(path, beside, prepared, self.origin)
         draw_composites(run, prepared)

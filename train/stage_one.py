@@ -7,8 +7,9 @@ one step on them, and the loss on a fixed validation subset says what they were 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,10 @@ from train.tracking import Tracker, draw_curves
 from train.trained_selector import SelectorWithTrunk, load_trained_selector, make_card
 from train.trainer import Trainer, TrainingJob
 
+_TAUGHT = 2
+"""Counts what a Selector was taught: by the first version, on label agreement with clips of the
+same recording, and on pairs that later were to be new."""
+
 
 def run_stage_one(
     prepared: PreparedData,
@@ -103,7 +108,10 @@ def run_stage_one(
     learner = _begin(prepared, matching, recipe, trunk, start)
     environment = _environment(prepared, matching, recipe, network, learner)
     known = DiagnosisContext(
-        mislabelled, learner.trained_before, _rewarding_recordings(prepared, recipe)
+        mislabelled,
+        learner.trained_before,
+        _rewarding_recordings(prepared, recipe),
+        torch.from_numpy(prepared.recordings),
     )
     report, curves = _train(learner, environment, recipe, folder, known)
     trunk.requires_grad_(False)
@@ -141,6 +149,8 @@ def _begin(
     labels = vectors[torch.from_numpy(prepared.source.labels)]
     features = all_features(trunk, prepared)
     if start:
+        # One that an earlier version trained learns from here on what others do.
+        start.selector.config = replace(start.selector.config, agreement_across="recordings")
         inputs = selector_inputs(features, prepared, matching, start.selector.config)
         return _Learner(start.selector, trunk, inputs, labels, trained_before=True)
     config = SelectorConfig.from_settings(recipe.selector, features.shape[1], labels.shape[1])
@@ -191,7 +201,7 @@ def _train(
         How it ended, and the figures of each step.
     """
     state, selector = folder / "selector-state.safetensors", learner.selector
-    resume = load_tensors(state) if state.is_file() else None
+    resume = _saved_state(state)
     curves: list[dict[str, float]] = list(resume[1]["curves"]) if resume else []
     total, trunk_lr = recipe.reinforce.selector_steps, recipe.stage.trunk_lr
     seldom = max(1, total // 15)  # 512 pairs through the Selector cost more than a step of training
@@ -215,7 +225,9 @@ def _train(
         trained = train_selector(
             selector, environment, recipe.reinforce, recipe.seed, log=log,
             checkpoints=Checkpoints(
-                lambda tensors, facts: save_tensors(state, tensors, facts | {"curves": curves}),
+                lambda tensors, facts: save_tensors(
+                    state, tensors, facts | {"curves": curves, "taught": _TAUGHT}
+                ),
                 resume,
             ),
             trunk=TrainedTrunk(tuple(learner.trunk.parameters()), trunk_lr) if trunk_lr else None,
@@ -227,6 +239,20 @@ def _train(
     return trained, curves
 
 
+def _saved_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What an earlier call left to go on from, if what it taught is what is taught now."""
+    if not path.is_file():
+        return None
+    tensors, facts = load_tensors(path)
+    if facts.get("taught") == _TAUGHT:
+        return tensors, facts
+    say(
+        "note: an earlier version began to train this Selector on other inputs; its training "
+        "begins again"
+    )
+    return None
+
+
 def warm_up(
     prepared: PreparedData, recipe: SelectorRecipe, folder: Path, device: torch.device
 ) -> VideoNetwork:
@@ -235,9 +261,11 @@ def warm_up(
     network = make_classifier(settings, len(prepared.videos.classes), seed, device)
     mix = TrainingMix(prepared.real, NO_PAIRS, 0)
     batches = MixedBatches(prepared.source, mix, settings.batch_size, settings.flip, seed, epochs)
+    # Earlier versions exchanged other labels, which the classifier in the middle has learned.
+    state = "warmup-probe.safetensors" if recipe.stage.probe else "warmup.safetensors"
     trainer = Trainer(TrainingJob(
         network, Supervised(), batches, settings, seed, Loading.of(recipe.workers, device),
-        folder / "warmup.safetensors",
+        folder / state,
     ))  # fmt: skip
     with progress("warm up", "epochs") as report, memory_for_training(settings, device):
         trainer.train(lambda epoch, figures: report(epoch + 1, epochs))

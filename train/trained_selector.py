@@ -104,6 +104,7 @@ def make_card(
     before = start.card if start else _first_card(prepared, matching, recipe, config)
     return replace(
         before,
+        config=config,
         classes=prepared.videos.classes,
         trunk_trained=before.trunk_trained or recipe.stage.trunk_lr > 0,
         reward=recipe.reinforce.reward,
@@ -117,6 +118,7 @@ def make_card(
         curves=curves,
         reliability=report.verdict.reliability,
         recordings=report.verdict.recordings,
+        upside_down=report.verdict.upside_down,
         versions=package_versions(),
     )
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from l2a.logs import say
 from l2a.videos import counted
-from selector.agreement import label_agreement
 from selector.diagnosis import auroc
 from selector.protocols import Scorer
+from train.features import agreement_among
 from train.prepared import Matching, PreparedData, Side, rematch
 from train.probe import exchange_labels
 from train.trained_selector import SelectorWithTrunk
@@ -80,7 +80,7 @@ def value_videos(
     partners = min(_PARTNERS, max(_FEWEST_PARTNERS, _PAIRS // max(len(rows), 1)))
     agreement = np.full(len(features), np.nan)
     used = matching.rows
-    agreement[used] = _agreement(trained, features, prepared.source.labels, used)
+    agreement[used] = _agreement(trained, features, prepared, used)
     sides = {
         side: _side_values(scorer, prepared, matching, side, partners, seed)[rows]
         for side in ("foreground", "background")
@@ -92,14 +92,13 @@ def value_videos(
 
 
 def _agreement(
-    trained: SelectorWithTrunk, features: Tensor, labels: NDArray[np.int64], used: NDArray[np.int64]
+    trained: SelectorWithTrunk, features: Tensor, prepared: PreparedData, used: NDArray[np.int64]
 ) -> Values:
     """Label agreement of the rows `used`, as the Selector has seen it, or would have."""
-    chosen = torch.from_numpy(used)
     if trained.card.config.agreement_scale:
-        found = features[chosen, -1]
+        found = features[torch.from_numpy(used), -1]
     else:
-        found = label_agreement(features[chosen], torch.from_numpy(labels)[chosen])
+        found = agreement_among(used, features, prepared)
     return found.cpu().double().numpy()
 
 
@@ -123,25 +122,27 @@ def _side_values(
         if not len(videos) or not len(pool):
             continue
         rng = np.random.default_rng([seed, _PARTNERS_DRAWN, 1 if first else 2, label])
-        # One more than is asked for, as a video may be among its own partners.
-        drawn = np.sort(rng.choice(pool, min(partners + 1, len(pool)), replace=False))
+        # One to spare, for the videos that are among their own partners.
+        drawn = rng.choice(pool, min(partners + 1, len(pool)), replace=False)
         for start in range(0, len(videos), _ROWS):
             part = videos[start : start + _ROWS]
-            values[part] = _means(scorer, part, drawn, first)
+            values[part] = _means(scorer, part, drawn, partners, first)
     return values
 
 
 def _means(
-    scorer: Scorer, videos: NDArray[np.int64], partners: NDArray[np.int64], first: bool
+    scorer: Scorer, videos: NDArray[np.int64], partners: NDArray[np.int64], most: int, first: bool
 ) -> Values:
-    """The mean logit of each video with all partners but itself; NaN where there is no other."""
+    """The mean logit of each video with the first `most` partners, or the next one in place of
+    itself; NaN where there is no other."""
     sides = np.stack([np.repeat(videos, len(partners)), np.tile(partners, len(videos))], axis=1)
     pairs = np.ascontiguousarray(sides if first else sides[:, ::-1])
     logits = scorer(np.arange(len(pairs)), pairs).cpu().double().numpy()
-    other = pairs[:, 0] != pairs[:, 1]
-    shape = len(videos), len(partners)
-    sums = np.where(other, logits, 0.0).reshape(shape).sum(axis=1)
-    counts = other.reshape(shape).sum(axis=1)
+    itself = videos[:, None] == partners
+    other = ~itself
+    other[:, most:] &= itself[:, :most].any(axis=1, keepdims=True)
+    sums = np.where(other, logits.reshape(other.shape), 0.0).sum(axis=1)
+    counts = other.sum(axis=1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
@@ -184,7 +185,8 @@ def probe_figures(
         `label_agreement`, and how many videos were compared for `value`; None where all or none
         that have a value are mislabelled.
     """
-    exchanged, wrong = exchange_labels(prepared, share, seed)
+    before = trained.card.config.agreement_across == "videos"  # when clips were exchanged
+    exchanged, wrong = exchange_labels(prepared, share, seed, "clip" if before else "recording")
     values = value_videos(trained, exchanged, rematch(matching, exchanged), seed)
     right = ~wrong[values.rows]
     columns = {

@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from selector.agreement import SHARPNESS
+from selector.agreement import neighbour_shares
 from train.advice.answers import Answer, Table
 from train.advice.arms import Bench, HeldOut
 from train.prepared import PreparedData
@@ -172,8 +171,8 @@ def find_doubts(logs: Values, lifts: Values, labels: Rows, recordings: Rows, row
 def neighbour_lifts(features: Tensor, labels: Tensor, recordings: Tensor, classes: int) -> Values:
     """How much more often than by chance each class is carried by the videos that look alike.
 
-    As `selector.agreement.label_agreement` weighs them, exp(SHARPNESS · cosine) of standardised
-    features, but over other recordings alone: clips of one look alike whatever they show.
+    By the shares that `selector.agreement.label_agreement` is made of: of other recordings alone,
+    as clips of one look alike whatever they show.
 
     Args:
         features: float32 `[n, D]`.
@@ -184,17 +183,11 @@ def neighbour_lifts(features: Tensor, labels: Tensor, recordings: Tensor, classe
     Returns:
         float64 `[n, C]`: 1 is chance; 1 for a class that no other recording has.
     """
-    spread = features.std(dim=0, correction=0)
-    standard = (features - features.mean(dim=0)) / spread.clamp_min(1e-6 * spread.max() + 1e-12)
-    units = functional.normalize(standard, dim=1).double()
-    other = recordings[:, None] != recordings[None]
-    weights = (SHARPNESS * (units @ units.T - 1)).exp() * other
-    carried = functional.one_hot(labels, classes).double()
-    shares = weights @ carried / weights.sum(1, keepdim=True).clamp_min(1e-300)
-    plain = other.double() @ carried / other.sum(1, keepdim=True).clamp_min(1)
-    lifts = torch.where(plain > 0, shares / plain.clamp_min(1e-300), torch.ones_like(shares))
-    found: Values = lifts.numpy()
-    return found
+    lifts = np.ones((len(labels), classes))
+    for rows, near, plain in neighbour_shares(features, labels, recordings, classes):
+        known = (plain > 0).numpy()
+        np.divide(near.numpy(), plain.numpy(), out=lifts[rows], where=known)
+    return lifts
 
 
 def doubts_of(bench: Bench, held: HeldOut) -> Doubts:

@@ -23,14 +23,14 @@ from l2a.formats.groups import plain
 from l2a.formats.listing import examples
 from l2a.logs import say
 from l2a.videos import VideoSet, carve_validation, counted
-from selector.agreement import label_agreement
 from selector.card import SelectorCard
+from selector.network import SelectorConfig
 from semantic_match.embed import embed_classes, make_embedder
 from semantic_match.match import match_classes
 from semantic_match.partners import is_handwritten
 from semantic_match.settings import MatchSettings
 from train.batches import UNLABELLED
-from train.features import all_features
+from train.features import agreement_among, all_features
 from train.few_shot.composites import ScorePairs
 from train.few_shot.opening import FewShotData
 from train.prepared import PreparedData, build_matching
@@ -166,7 +166,8 @@ def pair_scores(
     labels = vectors[torch.from_numpy(data.source.labels)]
     features = all_features(trained.trunk, data.prepared)
     if trained.card.config.agreement_scale:
-        features = torch.cat([features, _agreement(features, base)[:, None]], dim=1)
+        column = _agreement(features, base, trained.card.config)
+        features = torch.cat([features, column[:, None]], dim=1)
     scorer = trained.scorer(features, labels, settings.rank.scoring)
 
     def score(pairs: Rows) -> NDArray[np.float32]:
@@ -176,12 +177,11 @@ def pair_scores(
     return score
 
 
-def _agreement(features: Tensor, base: PreparedData) -> Tensor:
+def _agreement(features: Tensor, base: PreparedData, config: SelectorConfig) -> Tensor:
     """Label agreement float32 `[N]` among the fit base clips; 0 of all others."""
     fit = np.union1d(base.usable_rows("foreground"), base.usable_rows("background"))
-    used, column = torch.from_numpy(fit), torch.zeros(len(features))
-    labels = torch.from_numpy(base.source.labels)[used]
-    column[used] = label_agreement(features[used], labels)
+    column = torch.zeros(len(features))
+    column[torch.from_numpy(fit)] = agreement_among(fit, features, base, config)
     return column
 
 

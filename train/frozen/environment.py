@@ -127,15 +127,10 @@ class FrozenEnvironment:
         places = torch.randint(len(self._used), (count,), generator=generator)
         return self._batch(self._used[places])
 
-    @property
-    def keeps_aside(self) -> bool:
-        """Yes, of five pairs or more."""
-        return len(self._aside) > 0
-
-    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch:
-        """Pairs set aside from the start, at most `count`; see `Environment.sample_aside`."""
+    def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch | None:
+        """Pairs set aside from the start, at most `count`, each once; None of fewer than five."""
         if not len(self._aside):
-            return self.sample(count, generator)
+            return None
         order = torch.randperm(len(self._aside), generator=generator)
         return self._batch(self._aside[order[:count]])
 

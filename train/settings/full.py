@@ -131,9 +131,9 @@ class StageOneSettings:
         fresh_head: begin with a last layer of zeros on the warmed-up trunk, and put it back to that
             at each restart. A head that has seen the real clips has memorised them, and its
             gradients say little of what a composite would teach.
-        probe: share of training videos whose classes are exchanged among them, in a copy of the
-            labels for stage one alone; how well ω tells them from the others is reported. 0 for
-            none.
+        probe: share of the training recordings whose clips get each other's classes, in a copy of
+            the labels for stage one alone; how well ω tells them from the others is reported. 0
+            for none.
         frozen_pairs: with --freeze-trunk, how many pairs of the pool are composited once, for
             stage one to learn from again and again.
         reward_folds: measure credit by cross-fitting in so many folds of the training and
