@@ -275,6 +275,15 @@ def is_run(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("run.yaml", "stages.json"))
 
 
+def is_fixed(folder: Path) -> bool:
+    """Whether a folder holds a run whose results depend on its settings by now.
+
+    Raises:
+        InputError: its `run.yaml` is damaged.
+    """
+    return (folder / "run.yaml").is_file() and bool(Run(folder).read()["fixed"])
+
+
 def versions() -> dict[str, str]:
     """The versions that can change a result."""
     found = {"python": platform.python_version()}

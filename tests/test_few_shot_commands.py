@@ -16,6 +16,7 @@ from l2a.class_splits import ClassSplit
 from l2a.cli import main
 from l2a.errors import InputError
 from l2a.files import write_json
+from l2a.runs import Run
 from l2a.videos import VideoSet
 from selector.card import SelectorCard
 from selector.network import SelectorConfig
@@ -146,8 +147,11 @@ def test_settings_of_another_training_are_refused_but_in_a_run_of_before(tmp_pat
     ):
         with pytest.raises(InputError, match=instead):
             refuse_idle(ClassifierSettings(**own), tmp_path)
-    (tmp_path / "run.yaml").touch()
-    refuse_idle(ClassifierSettings(lr=7.0), tmp_path)
+    run = Run.open(tmp_path / "run", "few-shot train", [])
+    with pytest.raises(InputError, match="--episode-lr"):
+        refuse_idle(ClassifierSettings(lr=7.0), run.folder)
+    run.fix_settings()
+    refuse_idle(ClassifierSettings(lr=7.0), run.folder)
 
 
 def test_presets_of_few_shots_hold_nothing_that_is_refused(
@@ -230,7 +234,7 @@ def test_novel_classes_are_new_to_a_selector_of_the_same_data_set(
     check_new_to(card, split, videos, begun=False)
     moved = replace(card, data="moved", classes=("Bend", "brush_hair", "Wave"))
     tuned = replace(card, finetuned_from=("climb", "jump"))
-    for bad, named in ((replace(card, classes=("Jump", *"abcd")), "Jump"),
+    for bad, named in ((replace(card, classes=("Jump", "Bend", "a")), "Jump"),
                        (moved, "Brush Hair"), (tuned, "Jump")):  # fmt: skip
         with pytest.raises(InputError, match=rf"trained on 1 novel class \(.?{named}"):
             check_new_to(bad, split, videos, begun=False)
@@ -239,8 +243,9 @@ def test_novel_classes_are_new_to_a_selector_of_the_same_data_set(
     assert said.pop() == (
         "note: the Selector was trained on 1 novel class (Brush Hair): nothing new to it"
     )
-    check_new_to(replace(card, data="k400", classes=("jump", *"abcd")), split, videos, begun=False)
-    assert said.pop().startswith("note: the Selector was trained on k400 that has 1 novel class (J")
+    # Of another data set, though its folder be called alike.
+    check_new_to(replace(card, classes=("jump", *"abcd")), split, videos, begun=False)
+    assert said.pop().startswith("note: the Selector was trained on mine that has 1 novel class (J")
 
 
 def test_several_processes_are_refused(

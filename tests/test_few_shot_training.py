@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from l2a.networks import VideoNetwork, build_trunk
-from train.distributed import Part
 from train.few_shot.methods import FeatureShape, make_method
 from train.few_shot.training import EpisodeBatch, EpisodeObjective
+from train.parts import Part
 from train.settings.few_shot_methods import ArnSettings, TrxSettings
 from train.trainer import weighed
 

@@ -658,7 +658,7 @@ def test_a_name_of_bytes_that_are_no_characters_can_be_drawn() -> None:
 
 
 def test_count_is_checked_where_it_is_set() -> None:
-    from l2a.cli import PreviewSettings
+    from l2a.options import PreviewSettings
 
     with pytest.raises(InputError, match="count is -1"):
         PreviewSettings(count=-1)

@@ -345,6 +345,13 @@ def test_a_run_that_named_its_data_relatively_is_tested_on_its_own_split_from_an
     evaluated(data, near, tmp_path / "out")
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[1:]
     assert len(rows) == 6 and all("_g01_" in row for row in rows)  # no clip that it has seen
+    # Another data set that is called alike, from where that of the run is gone.
+    other = write_tiny(tmp_path / "elsewhere" / "sets" / "tiny", train_groups=1)
+    of_mark = {"data_mark": yaml.safe_load((marked.parent / "run.yaml").read_text())["data_mark"]}
+    gone = run_with(classifier, tmp_path / "gone", typed, called_in=str(tmp_path / "no"), **of_mark)
+    for own in (gone, marked):
+        assert "split" not in settings_as_trained(own, other, {"split": "1", "seed": 0})
+    assert said.pop().startswith(f"note: {marked.parent} was made of other data, sets/tiny")
 
 
 def test_settings_of_other_data_are_not_taken_and_both_values_named(

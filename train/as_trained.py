@@ -113,10 +113,20 @@ def _lists(run: Run, kept: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_same(run: Run, data: Path, kept: Mapping[str, Any]) -> bool:
-    """Whether a run was made of this data set, wherever either lies now."""
-    if "data" in kept and run.found(str(kept["data"])).resolve() == data.resolve():
+    """Whether a run was made of this data set, wherever either lies now.
+
+    Its place says so where that is sure; a relative one of earlier versions is not, since another
+    folder may be called alike. Then, and where the data set was moved, what was in it says so.
+    """
+    record, path = run.read(), Path(str(kept.get("data", "")))
+    mark, called_in = record.get("data_mark"), record.get("called_in")
+    place: Path | None = None
+    if path.is_absolute() or isinstance(called_in, str):
+        place = Path(called_in or "/") / path
+    elif mark is None:
+        place = run.found(path)
+    if "data" in kept and place is not None and place.resolve() == data.resolve():
         return True
-    mark = run.read().get("data_mark")
     if mark is None:
         return False
     own = _of(kept, DataSettings)

@@ -90,7 +90,7 @@ def check_new_to(card: SelectorCard, split: ClassSplit, videos: VideoSet, *, beg
 
     A Selector of this data set must not have seen them: its choice of scenes would know their
     clips. That of another one, such as Kinetics, may know classes of the same names, and a note
-    says which. It is of this data set where that has the same name, or most of its classes.
+    says which. It is of this data set where that has most of its classes.
 
     Args:
         card: of the Selector.
@@ -109,7 +109,7 @@ def check_new_to(card: SelectorCard, split: ClassSplit, videos: VideoSet, *, beg
         if not known:
             continue
         shown = f"{counted(len(known), 'novel class', 'novel classes')} ({examples(known)})"
-        same = data == videos.root.resolve().name or 2 * len(own & here) > len(own)
+        same = 2 * len(own & here) > len(own)
         if not same:
             say(
                 f"note: the Selector was trained on {data or 'a data set'} that has {shown}, too: "

@@ -19,7 +19,7 @@ from l2a.class_splits import ClassSplit, write_class_split
 from l2a.errors import InputError
 from l2a.files import file_sha256, read_json, write_json, write_text
 from l2a.logs import say
-from l2a.runs import Run
+from l2a.runs import Run, is_fixed
 from train.distributed import refuse_launcher
 from train.few_shot.bench import (
     FewShotPlan,
@@ -101,7 +101,7 @@ def few_shot_evaluate(target: Path, out: Path | None, plan: FewShotPlan) -> Eval
     data = target if trained is None else data_of(trained)
     out = _out(out, trained)
     check_method(plan)
-    begun = (out / "run.yaml").is_file()
+    begun = is_fixed(out)
     if (file := plan.few.episode_file) is not None and file.is_file():
         check_episode_file(file, plan.episode_settings(), plan.few.episodes, begun=begun)
     videos = read_every_video(data, plan.full.data)

@@ -18,7 +18,7 @@ from l2a.errors import InputError
 from l2a.files import write_json
 from l2a.logs import say
 from l2a.networks import VideoNetwork
-from l2a.runs import Run
+from l2a.runs import Run, is_fixed
 from train.distributed import refuse_launcher
 from train.few_shot.bench import (
     FewShotPlan,
@@ -132,7 +132,7 @@ def refuse_idle(settings: ClassifierSettings, out: Path) -> None:
         if value == getattr(ClassifierSettings(), name):
             continue
         what = f"{name} is {value}, which `l2a few-shot train` has no use for"
-        if not (out / "run.yaml").is_file():
+        if not is_fixed(out):
             raise InputError(f"{what}; {instead}.")
         say(f"note: {what}")
 
