@@ -44,7 +44,8 @@ def label_agreement(features: Tensor, classes: Tensor, recordings: Tensor) -> Te
         log(p_i / (1 − p_i)) − log(q_i / (1 − q_i)),
 
     where q_i is their plain share, so that large classes have no head start. Then zero mean, unit
-    spread, clamped to ±LIMIT. Of more than REFERENCES videos, as many evenly spread ones stand for
+    spread, clamped to ±LIMIT. A class that no other recording has cannot be judged: its videos get
+    0, the mean of the others. Of more than REFERENCES videos, as many evenly spread ones stand for
     all.
 
     Args:
@@ -64,12 +65,12 @@ def label_agreement(features: Tensor, classes: Tensor, recordings: Tensor) -> Te
         own = classes[rows, None]
         shares[0, rows] = near.gather(1, own).squeeze(1)
         shares[1, rows] = plain.gather(1, own).squeeze(1)
-    # A class of one recording has no other to agree with: both shares are 0, which says nothing.
+    judged = shares[1] > 0
     found = shares.logit(eps=1e-6)
     agreement = found[0] - found[1]
-    agreement = agreement - agreement.mean()
-    deviation = agreement.square().mean().sqrt()
-    if deviation < _ROUNDING:
+    agreement = (agreement - agreement[judged].mean()).masked_fill(~judged, 0)
+    deviation = agreement[judged].square().mean().sqrt()
+    if not judged.any() or deviation < _ROUNDING:
         return torch.zeros(count, device=features.device)
     return (agreement / deviation).clamp(-LIMIT, LIMIT).float()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -175,6 +175,15 @@ class RankingMonitor:
         return {"rank_correlation": kept, "rank_correlation_with_start": moved}
 
 
+class Judge(NamedTuple):
+    """A figure that says whether ω means something: where, the figure, and what is beyond chance
+    (two standard deviations)."""
+
+    where: str
+    figure: float
+    bar: float
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a training of a Selector ended.
@@ -210,23 +219,39 @@ class Verdict:
         return self.probe is not None and self.probe.auroc < 0.5 - 2 * self.probe.spread
 
     @property
+    def judge(self) -> Judge | None:
+        """What tells whether ω means something; None where nothing can: what no ranking could
+        pass, however good, is no judge."""
+        if self.probe is not None and (bar := 0.5 + 2 * self.probe.spread) < 1:
+            return Judge("on the probe", self.probe.auroc, bar)
+        if self.explained is not None and (bar := max(0.05, 2 * self.chance)) < 1:
+            return Judge("at telling credit", self.explained, bar)
+        return None
+
+    @property
     def found(self) -> bool | None:
         """Whether ω means something; None when nothing that was measured shows it."""
-        if self.probe is not None:
-            return self.probe.auroc > 0.5 + 2 * self.probe.spread
-        return None if self.explained is None else self.explained > max(0.05, 2 * self.chance)
+        return None if self.judge is None else self.judge.figure > self.judge.bar
 
     def __str__(self) -> str:
         """One sentence for a person."""
         text = "; ".join(self._findings())
         if self.upside_down:
             return f"the ranking is upside down: ω prefers the mislabelled videos; {text}"
-        if self.found is False:
-            means = "on the probe" if self.probe is not None else "at telling credit"
-            return f"no signal found: ω is no better than chance {means}; {text}"
-        if self.found is None:
-            return f"{text}; whether it means anything is not known: train with --probe 0.1"
+        if self.judge is None:
+            return f"{text}; whether it means anything is not known: {self._missing}"
+        if not self.found:
+            return f"no signal found: ω is no better than chance {self.judge.where}; {text}"
         return text
+
+    @property
+    def _missing(self) -> str:
+        """What would tell."""
+        if self.probe is not None:
+            return "too few recordings are mislabelled to tell; give a larger --probe"
+        if self.explained is not None:
+            return "the pairs kept aside are of too few recordings to tell"
+        return "train with --probe 0.1"
 
     def _findings(self) -> list[str]:
         parts = [f"ranking still moving at step {self.steps}"]

@@ -34,10 +34,24 @@ def test_four_videos_by_hand() -> None:
         return math.log(p / (1 - p))
 
     raw = torch.tensor([logit(p) - logit(q) for p, q in zip(share, plain, strict=True)])
-    expected = (raw - raw.mean()) / raw.std(correction=0)
+    judged = raw[[0, 1, 3]]  # a class of one video cannot be judged
+    expected = (raw - judged.mean()) / judged.std(correction=0)
     found = agree(features, classes)
-    assert torch.allclose(found, expected, atol=1e-4)
-    assert found[3] < found[2] < found[0]  # a class of one video says nothing either way
+    assert torch.allclose(found[[0, 1, 3]], expected[[0, 1, 3]], atol=1e-4)
+    assert found[2] == 0
+
+
+def test_a_class_of_one_recording_is_not_taken_for_a_wrong_label() -> None:
+    """Five classes of four recordings with five clips each, and one of twenty clips of one."""
+    recordings = torch.arange(120) // 5
+    recordings[100:] = 20
+    classes = torch.arange(120) // 20
+    draw = torch.Generator().manual_seed(0)
+    features = 4 * torch.eye(6, 16)[classes] + torch.randn(120, 16, generator=draw)
+    classes[:5] = 1
+    found = label_agreement(features, classes, recordings)
+    assert torch.equal(found[100:], torch.zeros(20))
+    assert found[:5].mean() < -2 < found[5:100].mean()
 
 
 def test_three_videos_at_right_angles_by_hand() -> None:
@@ -179,10 +193,9 @@ def test_videos_that_stand_for_others_are_not_compared_with_themselves(
     # Of class 0 is all that 0, 1 and 3 are compared with, of class 1 nothing: no one stands out.
     assert torch.equal(agree(features, classes), torch.zeros(4))
     classes = torch.tensor([0, 0, 1, 1])
-    # 0 and 3 see only each other, by weight as by count; 1 and 2 see their twin beside them.
-    # 1 − 2e^−20 is clamped to 1 − 1e−6, so that raw agreement is 0, 13.8, 13.8, 0.
-    found = agree(features, classes)
-    assert torch.allclose(found, torch.tensor([-1.0, 1.0, 1.0, -1.0]), atol=1e-4)
+    # 0 and 3 see only each other, of the other class, and cannot be judged; 1 and 2 see their twin
+    # beside them, and agree with it as much.
+    assert torch.equal(agree(features, classes), torch.zeros(4))
 
 
 # Clips of one recording.
@@ -206,8 +219,11 @@ def test_a_wrongly_labelled_recording_is_told_by_the_others() -> None:
     plain = [2 / 3, 2 / 3, 0.0, 2 / 3]
     logits = torch.tensor([share, plain], dtype=torch.float64).logit(eps=1e-6)
     raw = (logits[0] - logits[1])[recordings]
-    expected = ((raw - raw.mean()) / raw.std(correction=0)).float()
-    assert torch.allclose(label_agreement(features, classes, recordings), expected, atol=1e-4)
+    judged = recordings != 2  # no other recording has its class
+    expected = ((raw - raw[judged].mean()) / raw[judged].std(correction=0)).float()
+    found = label_agreement(features, classes, recordings)
+    assert torch.allclose(found[judged], expected[judged], atol=1e-4)
+    assert torch.equal(found[~judged], torch.zeros(3))
 
 
 def test_the_numbers_of_recordings_and_blocks_of_rows_do_not_matter(

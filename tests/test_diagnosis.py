@@ -256,3 +256,18 @@ def test_the_verdict_says_what_was_found(
 ) -> None:
     assert verdict.found is found
     assert str(verdict) == sentence
+
+
+def test_what_no_ranking_could_pass_is_no_judge() -> None:
+    """Nine recordings and a wrong one: a spread of √(11 / 108) makes a bar of 1.14."""
+    one = Probe(1.0, mislabelled=10, others=90, spread=auroc_std(9, 1))
+    assert one.spread == pytest.approx(math.sqrt(11 / 108))
+    assert Verdict(75, 50, None, one).found is None
+    assert str(Verdict(75, 50, None, one)).endswith(
+        "is not known: too few recordings are mislabelled to tell; give a larger --probe"
+    )
+    # Then what ω explains is asked, where it can tell.
+    assert Verdict(75, 50, 0.6, one, aside=40, chance=0.2).found is True
+    few = Verdict(75, 50, 1.0, None, aside=4, chance=0.58)
+    assert few.found is None
+    assert str(few).endswith("the pairs kept aside are of too few recordings to tell")

@@ -190,7 +190,7 @@ def test_noise_that_training_memorises_is_no_signal(source: ClipSource) -> None:
     ).verdict  # fmt: skip
     assert figures[-1]["credit_correlation"] > 0.5
     assert verdict.explained is not None and verdict.explained < 2 * verdict.chance
-    assert verdict.found is False
+    assert not verdict.found
     assert "pairs that training never drew" in str(verdict)
 
 

@@ -59,6 +59,10 @@ def exchanged(
     return found.source.labels, wrong
 
 
+def fewest(recordings: int) -> int:
+    return 2 if recordings > 3 else 1
+
+
 @given(
     labels=st.lists(st.integers(0, 3), min_size=2, max_size=30),
     spare=st.integers(0, 2),
@@ -76,7 +80,7 @@ def test_exchanged_videos_carry_another_class_and_classes_keep_their_shares(
     before = labelled.source.labels.copy()
     after, wrong = exchanged(labelled, share, seed)
     count = int(wrong.sum())
-    assert count == min(max(round(share * len(labels)), 1), len(labels) - 1)
+    assert count == min(max(round(share * len(labels)), fewest(len(labels))), len(labels) - 1)
     assert np.array_equal(labelled.source.labels, before)  # the workspace is left as it is
     assert (after[wrong] != before[wrong]).all()
     assert np.array_equal(after[~wrong], before[~wrong])
@@ -170,7 +174,7 @@ def test_no_recording_is_half_exchanged(
     whole = {number for number in recordings if wrong[np.array(recordings) == number].all()}
     part = {number for number in recordings if wrong[np.array(recordings) == number].any()}
     assert whole == part
-    assert len(whole) == min(max(round(share * count), 1), count - 1)
+    assert len(whole) == min(max(round(share * count), fewest(count)), count - 1)
     given_to: dict[tuple[int, int], set[int]] = {}
     for place in np.flatnonzero(wrong):
         assert after[place] != labels[place]
@@ -184,3 +188,10 @@ def test_clips_can_be_exchanged_one_by_one() -> None:
     assert wrong.sum() == 5
     _, wrong = exchange_labels(labelled, 0.25, 0)  # type: ignore[arg-type]
     assert wrong.sum() == 10
+
+
+@pytest.mark.parametrize(("recordings", "wrong"), [(2, 1), (3, 1), (4, 2), (10, 2), (30, 3)])
+def test_two_recordings_are_exchanged_at_least(recordings: int, wrong: int) -> None:
+    """Of one alone nobody could tell whether it was found by chance."""
+    labelled = labelled_videos([number % 4 for number in range(recordings)], 4)
+    assert exchanged(labelled, 0.1, 0)[1].sum() == wrong

@@ -25,7 +25,7 @@ from train.contents import mixed
 from train.objectives.supervised import Supervised
 from train.settings.full import ClassifierSettings, StageOneSettings
 
-_ASIDE = 5
+ASIDE = 5
 """One pair in so many is kept from training, to judge the Selector by."""
 _LISTED = 1 << 18
 """Pools up to this size are listed, so that few pairs of a small one are found at once."""
@@ -151,7 +151,7 @@ class PartedPool:
         self._listed: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         if len(pool) <= _LISTED:
             pairs = pool.block(0, len(pool))
-            aside = _is_aside(pairs)
+            aside = is_aside(pairs)
             aside &= not aside.all()
             self._listed = pairs[~aside], pairs[aside]
 
@@ -178,13 +178,13 @@ class PartedPool:
         found = np.empty((0, 2), np.int64)
         while len(found) < count:
             drawn = self._pool.sample(2 * count, rng)
-            found = np.concatenate([found, drawn[_is_aside(drawn) == aside]])
+            found = np.concatenate([found, drawn[is_aside(drawn) == aside]])
         return found[:count]
 
 
-def _is_aside(pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+def is_aside(pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which pairs are kept aside: bool `[n]`, one in five."""
-    found: NDArray[np.bool_] = mixed(pairs[:, 0], pairs[:, 1]) % _ASIDE == 0
+    found: NDArray[np.bool_] = mixed(pairs[:, 0], pairs[:, 1]) % ASIDE == 0
     return found
 
 

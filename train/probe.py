@@ -18,6 +18,8 @@ from train.batches import ClipSource
 from train.prepared import PreparedData
 
 By = Literal["recording", "clip"]
+_FEWEST = 2
+"""Recordings that are mislabelled at least, where half of them are as many."""
 
 
 def exchange_labels(
@@ -27,7 +29,8 @@ def exchange_labels(
 
     Args:
         prepared: left as it is.
-        share: of the recordings that training has, 0..1; at least one and never all are exchanged.
+        share: of the recordings that training has, 0..1; at least two (of two or three
+            one), and never all.
         seed: which ones, and which classes they get.
         by: "clip" takes every video for a recording of its own.
 
@@ -53,7 +56,8 @@ def exchange_labels(
             f"probe is {share}, but all training videos are of one recording, and labels are "
             "exchanged between recordings; leave probe out."
         )
-    count = min(max(round(share * len(dealt)), 1), len(dealt) - 1)
+    # Of one alone nobody could tell whether it was found by chance.
+    count = min(max(round(share * len(dealt)), min(_FEWEST, len(dealt) // 2)), len(dealt) - 1)
     place = np.argsort(rng.permutation(len(dealt)))[np.searchsorted(dealt, recordings)]
     here = place < count
     chosen = rows[here]

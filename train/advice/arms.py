@@ -48,6 +48,9 @@ _SPARED = 2 / 3
 """A draw takes at most this share of what there is, or all draws would be the same."""
 _FEWEST = 10
 """Pairs in a fold below which a pool is not measured."""
+_DRAWN = 2
+"""Counts how pairs are drawn: heads of an earlier way are fitted again. The first had no cap on
+foreground classes."""
 _START = 10**-2.5
 """Where the search for the first strength begins."""
 
@@ -219,15 +222,16 @@ class Bench:
 
     def _kept(self, fold: int, number: int, arm: Arm, near: float) -> dict[str, Tensor]:
         path = self.folder / f"fold-{fold}-arm-{number}.safetensors"
+        mark = arm.name if arm.pool is None else f"{arm.name}, {_DRAWN}"
         if path.is_file():
-            found, name = load_tensors(path)
-            if name == arm.name:
+            found, made = load_tensors(path)
+            if made == mark:
                 return found
         sides = self.folds.sides(fold)
         study = Study(self.prepared, self.bank, sides, near=near, tried=1)
         fitted = self._fit(study, arm, sides.fit)
         found = self._measured(fitted, fold)
-        save_tensors(path, found, arm.name)
+        save_tensors(path, found, mark)
         return found
 
     def _fit(self, study: Study, arm: Arm, fit: Rows) -> Fitted:

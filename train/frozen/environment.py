@@ -22,11 +22,8 @@ from torch import Tensor
 from l2a.checkpoints import with_prefix, without_prefix
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import credit_by_recording, last_layer_credit, standardised
-from train.environment import Features
+from train.environment import Features, is_aside
 from train.frozen.head import LinearHead
-
-_ASIDE = 5
-"""One pair in so many is kept from training, to judge the Selector by."""
 
 
 class PairNumbers(Protocol):
@@ -118,9 +115,10 @@ class FrozenEnvironment:
         keys = drawn.rows[:, 0] * len(classes) + drawn.rows[:, 1]
         self._keys, self._order = keys.sort()
         self._seen: Tensor | None = None
-        everything = torch.arange(len(drawn.rows))
-        self._aside = everything[_ASIDE - 1 :: _ASIDE]
-        self._used = everything[everything % _ASIDE != _ASIDE - 1]
+        # Not by their place: pools stand in order, and whole backgrounds would be kept aside.
+        aside = torch.from_numpy(is_aside(drawn.rows.numpy()))
+        aside &= ~aside.all()
+        self._aside, self._used = aside.nonzero().flatten(), (~aside).nonzero().flatten()
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
         """`count` of the drawn pairs, uniformly; see `Environment.sample`."""
@@ -128,7 +126,8 @@ class FrozenEnvironment:
         return self._batch(self._used[places])
 
     def sample_aside(self, count: int, generator: torch.Generator) -> PairBatch | None:
-        """Pairs set aside from the start, at most `count`, each once; None of fewer than five."""
+        """Pairs set aside from the start, at most `count`, each once; None where there
+        are none."""
         if not len(self._aside):
             return None
         order = torch.randperm(len(self._aside), generator=generator)
