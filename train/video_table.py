@@ -7,8 +7,9 @@ value                                  mean of the two, or the one that there is
                                        `--drop-real` goes by
 rank_foreground, rank_background, rank the share of its class's other videos whose value is less,
                                        0..1, equal ones half
-label_agreement                        how far the videos of other recordings that look like it carry its label, in
-                                       standard deviations; empty where it is in no pair
+label_agreement                        how far videos of other recordings that look like it carry
+                                       its label, in standard deviations; empty where it is in
+                                       no pair
 unfit_foreground, unfit_background     why it can lend no actor, or no scene; "" where it can
 dropped                                whether `--drop-real` leaves it out
 
