@@ -102,6 +102,8 @@ class LayerSource(Protocol):
 
     def load_background(self, video: Video) -> Background: ...
 
+    def load_times(self, video: Video) -> NDArray[np.float64]: ...
+
 
 class LayerStore:
     """A folder of layers, to be read; nothing is made here, and no back end is needed.
@@ -165,6 +167,14 @@ class LayerStore:
             return Background(video, layers.mask, layers.background, layers.times)
         mask, times = self._foreground(record)
         return Background(video, mask, self._background(record), times)
+
+    def load_times(self, video: Video) -> NDArray[np.float64]:
+        """The times of its frames, float64 [T], seconds, from 0; no video is decoded for them.
+
+        Raises:
+            InputError, UnreadableVideo, DamagedLayers: as `load`.
+        """
+        return self._foreground(self._checked(video))[1]
 
     def check_folders(self) -> None:
         """Raise `InputError` where a file has the place of one of the store's folders."""
