@@ -231,16 +231,81 @@ def columns(*values: int) -> NDArray[np.uint8]:
     return np.broadcast_to(row, (COUNT, HEIGHT, WIDTH)).copy()
 
 
-def test_grey_masks_with_soft_edges_are_refused(tmp_path: Path, clips: list[Video]) -> None:
+def disc(brightest: int, radius: float = 7.0, softness: float = 1.0) -> NDArray[np.uint8]:
+    """Pictures of a disc with a linear edge, `softness` pixels wide."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    inside = radius - np.hypot(rows - 11.5, columns - 15.5)
+    levels = np.round(np.clip(inside / softness + 0.5, 0, 1) * brightest).astype(np.uint8)
+    return np.broadcast_to(levels, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+def resized() -> NDArray[np.uint8]:
+    """Pictures of a box that was resized: three levels around it."""
+    levels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for inset, level in enumerate((64, 128, 191, 255)):
+        levels[3 + inset : 21 - inset, 5 + inset : 27 - inset] = level
+    return np.broadcast_to(levels, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "level", "threshold"),
+    [
+        (resized(), r"191 below 255", 128),
+        (disc(255), r"\d+ below 255", 128),
+        (disc(254), r"\d+ below 254", 128),
+        (disc(200), r"\d+ below 200", 101),
+        (disc(255, softness=5), r"\d+ below 255", 128),
+        (disc(255, radius=1, softness=3), r"\d+ below \d+", r"\d+"),
+    ],
+)
+def test_grey_masks_with_soft_edges_are_refused(
+    tmp_path: Path, clips: list[Video], pictures: NDArray[np.uint8], level: str, threshold: object
+) -> None:
     for clip in clips:
-        write_pictures(tmp_path / "masks" / clip.path.stem, columns(0, 64, 128, 191, 255), False)
+        write_pictures(tmp_path / "masks" / clip.path.stem, pictures, False)
         write_clip(clip.path, COUNT)
     with pytest.raises(
         InputError,
-        match=r"masks damaged: ./00000\.png has grey levels between 0 and 255, such as 128: save"
-        r" masks without smoothing, thresholded at 128; write them again",
+        match=rf"masks damaged: ./00000\.png has soft edges, with grey levels such as {level}: save"
+        rf" masks without smoothing, thresholded at {threshold}, or instances by number, in a"
+        r" palette or as 1 to 100; write them again",
     ):
         MaskFiles(tmp_path / "masks").check(clips)
+
+
+def squares(*values: int, side: int = 8) -> NDArray[np.uint8]:
+    """Pictures of squares in a row, each with a value of its own, with nothing between."""
+    labels = np.zeros((COUNT, HEIGHT, WIDTH), np.uint8)
+    for place, value in enumerate(values):
+        labels[:, 4 : 4 + side, 2 + side * place : 2 + side * (place + 1)] = value
+    return labels
+
+
+def with_leash() -> NDArray[np.uint8]:
+    """A large instance, and one a pixel wide that begins at it."""
+    labels = squares(113)
+    labels[:, 8, 10:30] = 75
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "instances"),
+    [
+        (squares(38, 75, 113), [38, 75, 113]),
+        (squares(38, 75, 113, side=2), [38, 75, 113]),
+        (squares(113, 75, 38, 255, side=7), [38, 75, 113]),
+        (with_leash(), [75, 113]),
+        (columns(0, 64, 128, 191, 255), [64, 128, 191]),
+    ],
+)
+def test_grey_pictures_of_numbered_instances_are_read(
+    tmp_path: Path, labels: NDArray[np.uint8], instances: list[int]
+) -> None:
+    write_pictures(tmp_path / "a", labels, False)
+    masks = MaskFiles(tmp_path)(video(), frames())
+    for instance, value in zip(masks.instances, instances, strict=True):
+        alone = replace(masks, instances=(instance,))
+        np.testing.assert_array_equal(union(alone), labels == value)
 
 
 @pytest.mark.parametrize(
