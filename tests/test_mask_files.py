@@ -663,6 +663,79 @@ def test_a_background_of_which_few_frames_have_masks_keeps_its_actor_and_is_unfi
     assert keyed(tmp_path, 24, 7, max_gap=6).background_unfit == ""
 
 
+@pytest.mark.parametrize(
+    ("numbers", "max_gap", "remedy"),
+    [
+        # Five frames between, and of the 13 at the end five that the last mask can stand for.
+        ((0, 6), 4, ""),
+        # The second mask lies behind the end: the first can stand for all 19 others.
+        ((0, 21), 12, ", or --max-gap 19"),
+        ((0, 21), 19, None),
+    ],
+)
+def test_a_larger_gap_is_named_where_it_is_enough(
+    tmp_path: Path, numbers: tuple[int, ...], max_gap: int, remedy: str | None
+) -> None:
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, 20)
+    for number in numbers:
+        write_pictures(tmp_path / "masks" / "a", actor(1), start=number)
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}", max_gap=max_gap)
+    (record,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    had = 2 if numbers[1] < 20 else 1
+    assert record.background_unfit == (
+        ""
+        if remedy is None
+        else f"too few frames with masks: masks of only {had} of its 20 frames; make masks of"
+        f" more{remedy}"
+    )
+
+
+def written_before(store: Path) -> None:
+    """Make a store of one video what the version before wrote, which knew no unmasked frames."""
+    (path,) = (store / "records").iterdir()
+    record = json.loads(path.read_text())
+    (raw,) = (store / "masks").glob("*/*.json")
+    masks = json.loads(raw.read_text())
+    del record["unmasked"], masks["info"]["unmasked"]
+    raw.write_text(json.dumps(masks))
+    record |= {"background_unfit": "", "masks_bytes": raw.stat().st_size}
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_layers_of_a_version_that_took_frames_without_masks_for_empty_are_made_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, 20)
+    write_pictures(tmp_path / "masks" / "a", actor(20)[: 14 if few else 20])
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}")
+    reads: list[str] = []
+    read = MaskFiles.__call__
+
+    def counted(self: MaskFiles, clip: Video, frames: Frames) -> VideoMasks:
+        reads.append(clip.id)
+        return read(self, clip, frames)
+
+    monkeypatch.setattr(MaskFiles, "__call__", counted)
+    (new,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    assert new.unmasked == (6 if few else 0)
+    written_before(tmp_path / "store")
+    maker = LayerMaker(tmp_path / "store", asked)
+    # A run that only reads goes on.
+    assert maker.record(clip.id).background_unfit == ""
+    assert maker.load(clip).mask.shape[0] == 20
+    assert reads == [clip.id]
+    report = maker.prepare([clip])
+    # The masks are read again only where a frame has none.
+    assert reads == [clip.id] * (2 if few else 1)
+    assert report.made == 1
+    assert replace(report.records[0], masks_bytes=0) == replace(new, masks_bytes=0)
+    assert bool(report.records[0].background_unfit) == few
+    assert maker.prepare([clip]).reused == 1
+
+
 def test_masks_of_every_fifth_frame_empty_a_background(tmp_path: Path) -> None:
     record = keyed(tmp_path, 23, 5)
     assert record.background_unfit == record.foreground_unfit == ""
