@@ -93,7 +93,8 @@ class ClipRecord:
         layers: fingerprints of the foreground's and the background's layers.
         sources: of the two videos' files (`l2a.files.source_mark`).
         provenance: of the composite (`composite.Composite`); its `settings` is the fingerprint of
-            everything in `.export/settings.json`.
+            everything in `.export/settings.json`. Also `start` and `resampled`, of its foreground
+            (`clipmaking.Cut`).
     """
 
     num_frames: int

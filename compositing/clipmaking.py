@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositing.clipfolder import ClipRecord, SkippedPair, read_record, video_path, write_record
-from compositing.composite import make_composite, steady
+from compositing.composite import is_steady, make_composite, steady
 from compositing.engines.base import Engine
 from compositing.failures import Failure, attempt
 from compositing.layers import Background, Foreground, LayerSource
@@ -64,7 +64,9 @@ def reuse_clip(maker: ClipMaker, clip: Clip) -> bool:
 
     The layers may be others today, and so may the placement, which follows from the seed. Clips of
     versions that stretched foregrounds to the background's shape note no ratio: they are others
-    where it is not 1.
+    where it is not 1. Those of versions that cut the middle and kept uneven frames note no start:
+    they are others where there was something to cut or to space evenly. A start that is noted is
+    today's: it follows from the layers and the settings.
     """
     record = read_record(maker.out, clip.name)
     if record is None or record.layers != clip.layers:
@@ -78,10 +80,27 @@ def reuse_clip(maker: ClipMaker, clip: Clip) -> bool:
     ratio = of_f.width / of_f.height / (of_b.width / of_b.height)
     if record.provenance.get("ratio", 1.0) != round(ratio, 6):
         return False
-    today = {**record.provenance, "omega": clip.pair.omega, "seed": maker.seed}
+    if "start" not in record.provenance and not _always_whole(maker, clip.foreground):
+        return False
+    today = {
+        "start": 0,
+        "resampled": False,
+        **record.provenance,
+        "omega": clip.pair.omega,
+        "seed": maker.seed,
+    }
     if today != record.provenance:
         write_record(maker.out, clip.name, replace(record, provenance=today))
     return True
+
+
+def _always_whole(maker: ClipMaker, foreground: Video) -> bool:
+    """Whether any version makes clips of all frames of a foreground, as they are."""
+    record = maker.store.record(foreground.id)
+    if _cut_length(record.num_frames, record.fps, maker.export.clip_length) < record.num_frames:
+        return False
+    times = attempt(maker.store.load_times, foreground)
+    return not isinstance(times, Failure) and is_steady(times)
 
 
 def make_clips(
@@ -124,9 +143,9 @@ def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
     if isinstance(loaded, Failure):
         reason = f"{clips[0].foreground.id}: {loaded.reason}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
-    foreground = cut(loaded, maker.export.clip_length, maker.store.settings)
+    found = cut(loaded, maker.export.clip_length, maker.store.settings)
     del loaded  # the cut can be a copy
-    if foreground is None:
+    if found is None:
         reason = f"{clips[0].foreground.id}: {_no_cut(maker)}"
         return {clip.name: skipped_pair(clip.pair, reason) for clip in clips}
     failures: Failures = {}
@@ -135,12 +154,27 @@ def _make_group(maker: ClipMaker, clips: Sequence[Clip]) -> Failures:
         if isinstance(background, Failure):
             reason = f"{clip.background.id}: {background.reason}"
             failures[clip.name] = skipped_pair(clip.pair, reason)
-        elif failed := attempt(_make_clip, maker, clip, foreground, background):
+        elif failed := attempt(_make_clip, maker, clip, found, background):
             failures[clip.name] = skipped_pair(clip.pair, failed.reason)
     return failures
 
 
-def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Foreground | None:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part of a foreground, at a constant rate.
+
+    Attributes:
+        foreground: the part.
+        start: the number of its first frame in the whole.
+        resampled: whether the whole was brought to a constant rate before (`composite.steady`).
+    """
+
+    foreground: Foreground
+    start: int
+    resampled: bool
+
+
+def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Cut | None:
     """A part of a foreground of at most so many seconds, at a constant rate; 0 gives the whole.
 
     It is the part nearest to the middle that is fit as a foreground by itself: a clip that keeps
@@ -154,11 +188,12 @@ def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Fore
     Returns:
         None where no part of that length is fit.
     """
+    resampled = not is_steady(foreground.times)
     foreground = steady(foreground)
     total = len(foreground.frames)
-    count = max(1, round(seconds * foreground.fps))
-    if not seconds or count >= total:
-        return foreground
+    count = _cut_length(total, foreground.fps, seconds)
+    if count == total:
+        return Cut(foreground, 0, resampled)
     seen = _means(np.asarray(foreground.mask.any(axis=(1, 2))), count)
     gamma = _means(foreground.mask.mean(axis=(1, 2)), count)
     of_size = (gamma >= limits.min_gamma) & (gamma <= limits.max_gamma)
@@ -167,12 +202,18 @@ def cut(foreground: Foreground, seconds: float, limits: PrepareSettings) -> Fore
         return None
     start = int(starts[np.abs(starts - (total - count) // 2).argmin()])
     part = slice(start, start + count)
-    return replace(
+    shorter = replace(
         foreground,
         frames=foreground.frames[part],
         mask=foreground.mask[part],
         times=foreground.times[part] - foreground.times[start],
     )
+    return Cut(shorter, start, resampled)
+
+
+def _cut_length(num_frames: int, fps: float, seconds: float) -> int:
+    """How many of the frames so many seconds are, 1 at least; 0 seconds are all."""
+    return min(num_frames, max(1, round(seconds * fps))) if seconds else num_frames
 
 
 def _means(values: NDArray[Any], count: int) -> NDArray[np.float64]:
@@ -198,11 +239,9 @@ def scaled_down(frames: UInt8, resolution: int) -> UInt8:
     return resize_frames(frames, (2 * round(height * scale / 2), 2 * round(width * scale / 2)))
 
 
-def _make_clip(
-    maker: ClipMaker, clip: Clip, foreground: Foreground, background: Background
-) -> None:
+def _make_clip(maker: ClipMaker, clip: Clip, found: Cut, background: Background) -> None:
     composite = make_composite(
-        foreground, background, maker.composite, omega=clip.pair.omega, seed=maker.seed
+        found.foreground, background, maker.composite, omega=clip.pair.omega, seed=maker.seed
     )
     frames = scaled_down(composite.frames, maker.export.resolution)
     write_video(
@@ -221,7 +260,12 @@ def _make_clip(
         fps=composite.fps,
         layers=clip.layers,
         sources=(source_mark(clip.foreground.path), source_mark(clip.background.path)),
-        provenance={**composite.provenance, "settings": maker.settings},
+        provenance={
+            **composite.provenance,
+            "start": found.start,
+            "resampled": found.resampled,
+            "settings": maker.settings,
+        },
     )
     write_record(maker.out, clip.name, record)
 

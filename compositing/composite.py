@@ -113,14 +113,24 @@ def steady(layers: Taken) -> Taken:
         at a constant rate, with rounded times, single frames lost, or thinned to fewer frames.
     """
     times = layers.times
-    even = np.linspace(0, times[-1], len(times))
-    if np.abs(times - even).max() * (len(times) - 1) <= times[-1]:
+    if is_steady(times):
         return layers
+    even = _evenly(times)
     shown = ping_pong(even, times)
     taken = replace(layers, frames=layers.frames[shown], mask=layers.mask[shown], times=even)
     if isinstance(taken, Layers):
         return replace(taken, background=taken.background[shown])
     return taken
+
+
+def is_steady(times: NDArray[np.float64]) -> bool:
+    """Whether `steady` leaves frames of these times (float64 [T], seconds, from 0) as they are."""
+    off = np.abs(times - _evenly(times)).max()
+    return bool(off * (len(times) - 1) <= times[-1])
+
+
+def _evenly(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.linspace(0, times[-1], len(times))
 
 
 def ping_pong(

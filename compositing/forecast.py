@@ -245,11 +245,11 @@ def _make_one(
     began = time.perf_counter()
     store, videos = material.store, material.videos
     whole = store.load_foreground(videos[row.foreground])
-    foreground = cut(whole, export.clip_length, store.settings)
-    if foreground is None:
+    found = cut(whole, export.clip_length, store.settings)
+    if found is None:
         return None
     background = store.load_background(videos[row.background])
-    made = make_composite(foreground, background, composite)
+    made = make_composite(found.foreground, background, composite)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_video(

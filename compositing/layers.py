@@ -34,6 +34,7 @@ from compositing.records import (
     LayerRecord,
     Layers,
     PrepareReport,
+    from_mask_files,
 )
 from compositing.settings import PrepareSettings
 from l2a.errors import InputError, L2AError, UnreadableVideo
@@ -102,6 +103,8 @@ class LayerSource(Protocol):
 
     def load_background(self, video: Video) -> Background: ...
 
+    def load_times(self, video: Video) -> NDArray[np.float64]: ...
+
 
 class LayerStore:
     """A folder of layers, to be read; nothing is made here, and no back end is needed.
@@ -166,6 +169,14 @@ class LayerStore:
         mask, times = self._foreground(record)
         return Background(video, mask, self._background(record), times)
 
+    def load_times(self, video: Video) -> NDArray[np.float64]:
+        """The times of its frames, float64 [T], seconds, from 0; no video is decoded for them.
+
+        Raises:
+            InputError, UnreadableVideo, DamagedLayers: as `load`.
+        """
+        return self._foreground(self._checked(video))[1]
+
     def check_folders(self) -> None:
         """Raise `InputError` where a file has the place of one of the store's folders."""
         kinds = ("masks", "foregrounds", "backgrounds", "records")
@@ -177,9 +188,14 @@ class LayerStore:
                 )
 
     def current(self, video: Video) -> LayerRecord | None:
-        """The stored record if nothing that it depends on has changed, and its files are there."""
+        """The stored record if nothing that it depends on has changed, and its files are there.
+
+        Layers that are `outdated` can be loaded, but are not current.
+        """
         record = self.stored(video.id)
         if record is None or record.fingerprint != self.fingerprint(video, record):
+            return None
+        if record.outdated:
             return None
         files = (
             (self.masks_path(record.id, record.segmenter), record.masks_bytes),
@@ -202,7 +218,8 @@ class LayerStore:
         return record if record.id == video_id else None
 
     def stored_masks(self, video: Video) -> tuple[VideoMasks, dict[str, Any]] | None:
-        """The raw masks of this segmenter and their info; None when they are not there."""
+        """The raw masks of this segmenter and their info; None when they are not there, or do not
+        say of empty frames whether they have masks."""
         if self.identities is None:
             raise ValueError("a store without identities does not know whose masks are wanted")
         path = self.masks_path(video.id, self.identities[0])
@@ -212,7 +229,7 @@ class LayerStore:
             document = read_json(path)
             masks = from_json(document)[video.id]
             info = {key: value for key, value in document["info"].items() if key != "note"}
-            sound = _describes(info, masks)
+            sound = _describes(info, masks) and _tells_unmasked(info, masks, self.identities[0])
         except _DAMAGE:
             return None  # a damaged file is made again
         return (masks, info) if sound and info["source"] == source_mark(video.path) else None
@@ -345,6 +362,14 @@ def _describes(info: dict[str, Any], masks: VideoMasks) -> bool:
         and np.isfinite(times).all()
         and all(type(n) in (int, float) and 0 < n < np.inf for n in numbers)
     )
+
+
+def _tells_unmasked(info: dict[str, Any], masks: VideoMasks, segmenter: str) -> bool:
+    """Whether it is known which frames have no masks: a detector is shown all of them, and masks
+    that were read from files before that was stored do not say it of frames without instances."""
+    if "unmasked" in info or not from_mask_files(segmenter) or not masks.instances:
+        return True
+    return all(any(rles) for rles in zip(*(one.rles for one in masks.instances), strict=True))
 
 
 def _size(shape: tuple[int, ...]) -> str:

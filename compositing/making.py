@@ -7,6 +7,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compositing.engines.base import Engine, Infer
 from compositing.engines.local import HERE
 from compositing.failures import Failure, attempt, refuse_if_all
@@ -41,7 +44,7 @@ Loaded = TypeVar("Loaded")
 class LayerMaker:
     """Makes the layers of videos into a store, and gives them out, made again where damaged.
 
-    Called with a video it is the task that engines distribute (an `engines.NetworkTask`).
+    Called with a video it is the task that engines distribute (an `engines.base.NetworkTask`).
 
     Args:
         folder: the store's; made when something is written.
@@ -161,6 +164,10 @@ class LayerMaker:
         """See `LayerStore.load_background`; damage as in `load`."""
         return self._mended(self.store.load_background, video)
 
+    def load_times(self, video: Video) -> NDArray[np.float64]:
+        """See `LayerStore.load_times`; damage as in `load`."""
+        return self._mended(self.store.load_times, video)
+
     def _mended(self, load: Callable[[Video], Loaded], video: Video) -> Loaded:
         """What `load` gives, once damaged files were removed and made again.
 
@@ -188,7 +195,7 @@ class LayerMaker:
         writer = LayerWriter(self.store, self.identities, self.segmenter, self.inpainter)
         return writer.write(video)
 
-    # The task of preparation: `compositing.engines.NetworkTask`.
+    # The task of preparation: `compositing.engines.base.NetworkTask`.
 
     def __call__(self, video: Video) -> LayerRecord | Failure:
         """The record of the video's layers, or why it has none."""

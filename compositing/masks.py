@@ -79,12 +79,6 @@ class Instance:
         frames = zip(self.rles, self.scores, strict=True)
         return tuple(rle if score >= threshold else None for rle, score in frames)
 
-    def at(self, frames: Sequence[int]) -> Instance:
-        """The instance in these frames, in order; its score stays that of the whole video."""
-        rles = tuple(self.rles[t] for t in frames)
-        scores = None if self.scores is None else tuple(self.scores[t] for t in frames)
-        return Instance(self.category, self.score, rles, scores)
-
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
@@ -238,13 +232,6 @@ class VideoMasks:
                 if mask.any():
                     patches[frame] = MaskPatch(patch.top, patch.left, mask)
         return patches
-
-    def at(self, indices: NDArray[np.int64]) -> VideoMasks:
-        """The masks of the frames at `indices` (int64 [n], 0 <= index < num_frames), in order."""
-        picked = tuple(instance.at(indices.tolist()) for instance in self.instances)
-        without = np.flatnonzero(np.isin(indices, self.unmasked.frames)).tolist()
-        unmasked = Unmasked(tuple(without), self.unmasked.hold)
-        return replace(self, num_frames=len(indices), instances=picked, unmasked=unmasked)
 
 
 def _draw(

@@ -33,6 +33,8 @@ LENGTH = "masks of another length"
 SHAPE = "masks of another shape"
 DAMAGED = "masks damaged"
 MASK_FILE_KINDS = (ABSENT, UNCLEAR, LENGTH, SHAPE, DAMAGED)
+MASK_FILES = "masks"
+"""First word of the identity of a segmenter that reads masks from files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class LayerRecord:
             a truncated one is noticed; 0 in records that were written before sizes were.
         source_frames, source_height, source_width: of the video's file, upright; 0 in records that
             were written before these were.
+        unmasked: how many frames the segmenter was given no masks of (`masks.Unmasked`); -1 in
+            records that were written before it was known.
     """
 
     id: str
@@ -82,6 +86,12 @@ class LayerRecord:
     source_frames: int = 0
     source_height: int = 0
     source_width: int = 0
+    unmasked: int = -1
+
+    @property
+    def outdated(self) -> bool:
+        """Whether frames without masks may have counted as frames without an actor."""
+        return self.unmasked < 0 and from_mask_files(self.segmenter)
 
     @property
     def thinned(self) -> bool:
@@ -116,7 +126,12 @@ class LayerRecord:
         return cls(**values)
 
 
-_LEAST = {"num_frames": 1, "height": 1, "width": 1}
+def from_mask_files(segmenter: str) -> bool:
+    """Whether a segmenter, by its identity, reads masks from files, which may lack frames."""
+    return segmenter.split(" ")[0] == MASK_FILES
+
+
+_LEAST = {"num_frames": 1, "height": 1, "width": 1, "unmasked": -1}
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from compositing.inpainters.base import Inpainter
 from compositing.layers import LayerStore, mask_digest
-from compositing.masks import Instance, VideoMasks, dilate_masks, encode, no_masks, to_json
+from compositing.masks import (
+    ALL_MASKED,
+    Instance,
+    VideoMasks,
+    dilate_masks,
+    encode,
+    no_masks,
+    to_json,
+)
 from compositing.records import DAMAGED, LayerRecord, unfit_reasons
 from compositing.segmenters import Segmenter
 from compositing.settings import PrepareSettings
@@ -109,6 +117,7 @@ class LayerWriter:
             fingerprint=self.store.fingerprint(video),
             mask_digest=digest,
             background=name,
+            unmasked=len(masks.unmasked.frames),
             **_of_source(info),
         )
         self._store_foreground(record, mask, info["times"])
@@ -140,6 +149,7 @@ class LayerWriter:
             "fps": source.fps,
             "times": source.times.tolist(),
             "versions": dict(_versions()),
+            "unmasked": asdict(ALL_MASKED),  # where there are such frames, `to_json` says which
         }
         try:
             document = to_json(masks, video.id, info)
@@ -217,12 +227,30 @@ def _sparse(masks: VideoMasks, mask: NDArray[np.bool_], settings: PrepareSetting
     lost = masks.lost(np.asarray(mask.any(axis=(1, 2))), settings.max_gap)
     if lost.mean() <= 1 - settings.min_mask_share:
         return ""
-    count, without = masks.num_frames, masks.unmasked
-    between = [stop - start for start, stop in without.runs() if start and stop < count]
-    wider = max(between, default=0)
-    remedy = f", or --max-gap {wider}" if wider > settings.max_gap else ""
-    had = count - len(without.frames)
+    count = masks.num_frames
+    had = count - len(masks.unmasked.frames)
+    wider = _enough_gap(masks, settings)
+    remedy = f", or --max-gap {wider}" if wider else ""
     return f"masks of only {had} of its {count} frames; make masks of more{remedy}"
+
+
+def _enough_gap(masks: VideoMasks, settings: PrepareSettings) -> int:
+    """A larger `max_gap` with which so many frames are filled that few enough are lost, if the
+    instances before gaps are found again behind them; 0 where there is none."""
+    count, runs = masks.num_frames, masks.unmasked.runs()
+
+    def filled(start: int, stop: int) -> int:
+        """The gap that fills in as many of these frames as can be; 0: none are."""
+        if not start:
+            return 0
+        return min(stop - start, masks.unmasked.hold) if stop == count else stop - start
+
+    for gap in sorted({filled(*run) for run in runs}):
+        held = sum(filled(*run) for run in runs if filled(*run) <= gap)
+        lost = len(masks.unmasked.frames) - held
+        if gap > settings.max_gap and lost <= (1 - settings.min_mask_share) * count:
+            return gap
+    return 0
 
 
 class _DecodedVideo:

@@ -80,8 +80,8 @@ class Block:
 class Scan:
     """The task of a pass: a stretch of pair numbers (start, stop) ─► what it has to offer.
 
-    It has the methods of `compositing.engines.NetworkTask`, so that an engine that assigns GPUs
-    puts it on one.
+    It has the methods of `compositing.engines.base.NetworkTask`, so that an engine that assigns
+    GPUs puts it on one.
 
     Attributes:
         pool, scorer: what is scored by what.

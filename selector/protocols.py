@@ -62,7 +62,8 @@ class Scorer(Protocol):
 
 
 class Executor(Protocol):
-    """Distributes the calls of a task over processes or machines, as `compositing.Engine` does."""
+    """Distributes the calls of a task over processes or machines, as the engines of
+    `compositing.engines.base.Engine` do."""
 
     def map(
         self,

@@ -87,6 +87,9 @@ class FakeStore:
     def load_background(self, video):
         return self.load(video)
 
+    def load_times(self, video):
+        return self.load(video).times
+
 
 MATERIAL = {"videos": VIDEOS, "classes": CLASSES}
 

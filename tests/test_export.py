@@ -34,6 +34,7 @@ from compositing.composite import make_composite
 from compositing.engines.local import LocalEngine
 from compositing.export import Material
 from compositing.forecast import forecast_export
+from compositing.layers import Layers
 from compositing.making import LayerMaker
 from compositing.placement import Placement, placement_of_pair
 from compositing.records import Foreground, LayerRecord
@@ -373,12 +374,13 @@ def test_the_middle_of_a_video_is_cut_out():
     foreground = replace(
         foreground, frames=np.arange(5)[:, None, None, None] * np.ones_like(foreground.frames)
     )
-    part = cut(foreground, 0.1, PrepareSettings())
+    part = cut(foreground, 0.1, PrepareSettings()).foreground
     assert part.frames[:, 0, 0, 0].tolist() == [1, 2, 3]
     np.testing.assert_allclose(part.times, [0, 1 / 30, 2 / 30])
     assert part.mask.shape == part.frames.shape[:3]
     for whole in (0, 9):
-        assert cut(foreground, whole, PrepareSettings()) is foreground
+        found = cut(foreground, whole, PrepareSettings())
+        assert found.foreground is foreground and (found.start, found.resampled) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -394,12 +396,69 @@ def test_a_cut_shows_the_actor(share, start):
     frames = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 4, 10, 3))
     whole = Foreground(VIDEOS[IDS[0]], frames, mask, np.arange(100) / 10, 10.0)
     limits = PrepareSettings(min_mask_share=share, min_gamma=0.0)
-    part = cut(whole, 1.0, limits)
+    found = cut(whole, 1.0, limits)
+    part = found.foreground
+    assert (found.start, found.resampled) == (start, False)
     assert part.frames[:, 0, 0, 0].tolist() == list(range(start, start + 10))
     np.testing.assert_allclose(part.times, np.arange(10) / 10)
     # γ of ten frames with the actor is 0.4.
     assert cut(whole, 1.0, replace(limits, min_gamma=0.41)) is None
     assert cut(whole, 1.0, replace(limits, max_gamma=0.39, min_mask_share=1.0)) is None
+
+
+class ThirtyFrames(FakeStore):
+    """Videos of 30 frames, three seconds where they are steady; the actor is in the first ten."""
+
+    times = np.arange(30) / 10
+
+    def record(self, video_id):
+        record = super().record(video_id)
+        record.num_frames, record.fps = 30, 10.0
+        return record
+
+    def load(self, video):
+        layers = super().load(video)
+        frames, noise = np.repeat(layers.frames, 6, axis=0), np.repeat(layers.background, 6, axis=0)
+        mask = np.repeat(layers.mask, 6, axis=0)
+        mask[10:] = False
+        return Layers(video, frames, mask, noise, self.times, 10.0)
+
+
+class Uneven(ThirtyFrames):
+    """Half of the frames lie in the first half second."""
+
+    times = np.concatenate([np.arange(15) / 30, np.linspace(0.5, 2.9, 15)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "start", "resampled", "still_good"),
+    [
+        # Of ten frames that begin at 2, eight show the actor; the middle, 10..19, shows nobody.
+        (ThirtyFrames, 1.0, 2, False, False),
+        (ThirtyFrames, 3.0, 0, False, True),
+        (ThirtyFrames, 0.0, 0, False, True),
+        (Uneven, 0.0, 0, True, False),
+    ],
+)
+def test_a_clip_of_a_version_that_cut_the_middle_is_made_again(
+    tmp_path, kind, seconds, start, resampled, still_good
+):
+    """Such a version noted no start, and kept the frames of uneven videos as they were."""
+    export_settings = ExportSettings(crf=30, preset="ultrafast", clip_length=seconds)
+
+    def again():
+        return export(tmp_path / "out", ROWS[:1], export=export_settings, store=kind())
+
+    again()
+    (path,) = (tmp_path / "out" / ".export" / "clips").iterdir()
+    record = json.loads(path.read_text())
+    assert record["provenance"]["start"] == start
+    assert record["provenance"]["resampled"] is resampled
+    assert again().reused == 1
+    del record["provenance"]["start"], record["provenance"]["resampled"]
+    path.write_text(json.dumps(record))
+    assert again().reused == still_good
+    assert json.loads(path.read_text())["provenance"]["start"] == start
 
 
 def test_a_pair_whose_actor_no_cut_shows_is_replaced(tmp_path):

@@ -231,16 +231,81 @@ def columns(*values: int) -> NDArray[np.uint8]:
     return np.broadcast_to(row, (COUNT, HEIGHT, WIDTH)).copy()
 
 
-def test_grey_masks_with_soft_edges_are_refused(tmp_path: Path, clips: list[Video]) -> None:
+def disc(brightest: int, radius: float = 7.0, softness: float = 1.0) -> NDArray[np.uint8]:
+    """Pictures of a disc with a linear edge, `softness` pixels wide."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    inside = radius - np.hypot(rows - 11.5, columns - 15.5)
+    levels = np.round(np.clip(inside / softness + 0.5, 0, 1) * brightest).astype(np.uint8)
+    return np.broadcast_to(levels, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+def resized() -> NDArray[np.uint8]:
+    """Pictures of a box that was resized: three levels around it."""
+    levels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for inset, level in enumerate((64, 128, 191, 255)):
+        levels[3 + inset : 21 - inset, 5 + inset : 27 - inset] = level
+    return np.broadcast_to(levels, (COUNT, HEIGHT, WIDTH)).copy()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "level", "threshold"),
+    [
+        (resized(), r"191 below 255", 128),
+        (disc(255), r"\d+ below 255", 128),
+        (disc(254), r"\d+ below 254", 128),
+        (disc(200), r"\d+ below 200", 101),
+        (disc(255, softness=5), r"\d+ below 255", 128),
+        (disc(255, radius=1, softness=3), r"\d+ below \d+", r"\d+"),
+    ],
+)
+def test_grey_masks_with_soft_edges_are_refused(
+    tmp_path: Path, clips: list[Video], pictures: NDArray[np.uint8], level: str, threshold: object
+) -> None:
     for clip in clips:
-        write_pictures(tmp_path / "masks" / clip.path.stem, columns(0, 64, 128, 191, 255), False)
+        write_pictures(tmp_path / "masks" / clip.path.stem, pictures, False)
         write_clip(clip.path, COUNT)
     with pytest.raises(
         InputError,
-        match=r"masks damaged: ./00000\.png has grey levels between 0 and 255, such as 128: save"
-        r" masks without smoothing, thresholded at 128; write them again",
+        match=rf"masks damaged: ./00000\.png has soft edges, with grey levels such as {level}: save"
+        rf" masks without smoothing, thresholded at {threshold}, or instances by number, in a"
+        r" palette or as 1 to 100; write them again",
     ):
         MaskFiles(tmp_path / "masks").check(clips)
+
+
+def squares(*values: int, side: int = 8) -> NDArray[np.uint8]:
+    """Pictures of squares in a row, each with a value of its own, with nothing between."""
+    labels = np.zeros((COUNT, HEIGHT, WIDTH), np.uint8)
+    for place, value in enumerate(values):
+        labels[:, 4 : 4 + side, 2 + side * place : 2 + side * (place + 1)] = value
+    return labels
+
+
+def with_leash() -> NDArray[np.uint8]:
+    """A large instance, and one a pixel wide that begins at it."""
+    labels = squares(113)
+    labels[:, 8, 10:30] = 75
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "instances"),
+    [
+        (squares(38, 75, 113), [38, 75, 113]),
+        (squares(38, 75, 113, side=2), [38, 75, 113]),
+        (squares(113, 75, 38, 255, side=7), [38, 75, 113]),
+        (with_leash(), [75, 113]),
+        (columns(0, 64, 128, 191, 255), [64, 128, 191]),
+    ],
+)
+def test_grey_pictures_of_numbered_instances_are_read(
+    tmp_path: Path, labels: NDArray[np.uint8], instances: list[int]
+) -> None:
+    write_pictures(tmp_path / "a", labels, False)
+    masks = MaskFiles(tmp_path)(video(), frames())
+    for instance, value in zip(masks.instances, instances, strict=True):
+        alone = replace(masks, instances=(instance,))
+        np.testing.assert_array_equal(union(alone), labels == value)
 
 
 @pytest.mark.parametrize(
@@ -596,6 +661,79 @@ def test_a_background_of_which_few_frames_have_masks_keeps_its_actor_and_is_unfi
         )
     )
     assert keyed(tmp_path, 24, 7, max_gap=6).background_unfit == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "max_gap", "remedy"),
+    [
+        # Five frames between, and of the 13 at the end five that the last mask can stand for.
+        ((0, 6), 4, ""),
+        # The second mask lies behind the end: the first can stand for all 19 others.
+        ((0, 21), 12, ", or --max-gap 19"),
+        ((0, 21), 19, None),
+    ],
+)
+def test_a_larger_gap_is_named_where_it_is_enough(
+    tmp_path: Path, numbers: tuple[int, ...], max_gap: int, remedy: str | None
+) -> None:
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, 20)
+    for number in numbers:
+        write_pictures(tmp_path / "masks" / "a", actor(1), start=number)
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}", max_gap=max_gap)
+    (record,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    had = 2 if numbers[1] < 20 else 1
+    assert record.background_unfit == (
+        ""
+        if remedy is None
+        else f"too few frames with masks: masks of only {had} of its 20 frames; make masks of"
+        f" more{remedy}"
+    )
+
+
+def written_before(store: Path) -> None:
+    """Make a store of one video what the version before wrote, which knew no unmasked frames."""
+    (path,) = (store / "records").iterdir()
+    record = json.loads(path.read_text())
+    (raw,) = (store / "masks").glob("*/*.json")
+    masks = json.loads(raw.read_text())
+    del record["unmasked"], masks["info"]["unmasked"]
+    raw.write_text(json.dumps(masks))
+    record |= {"background_unfit": "", "masks_bytes": raw.stat().st_size}
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_layers_of_a_version_that_took_frames_without_masks_for_empty_are_made_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    clip = video("run/a.mp4", tmp_path / "data")
+    write_clip(clip.path, 20)
+    write_pictures(tmp_path / "masks" / "a", actor(20)[: 14 if few else 20])
+    asked = replace(SETTINGS, segmenter=f"masks:{tmp_path / 'masks'}")
+    reads: list[str] = []
+    read = MaskFiles.__call__
+
+    def counted(self: MaskFiles, clip: Video, frames: Frames) -> VideoMasks:
+        reads.append(clip.id)
+        return read(self, clip, frames)
+
+    monkeypatch.setattr(MaskFiles, "__call__", counted)
+    (new,) = LayerMaker(tmp_path / "store", asked).prepare([clip]).records
+    assert new.unmasked == (6 if few else 0)
+    written_before(tmp_path / "store")
+    maker = LayerMaker(tmp_path / "store", asked)
+    # A run that only reads goes on.
+    assert maker.record(clip.id).background_unfit == ""
+    assert maker.load(clip).mask.shape[0] == 20
+    assert reads == [clip.id]
+    report = maker.prepare([clip])
+    # The masks are read again only where a frame has none.
+    assert reads == [clip.id] * (2 if few else 1)
+    assert report.made == 1
+    assert replace(report.records[0], masks_bytes=0) == replace(new, masks_bytes=0)
+    assert bool(report.records[0].background_unfit) == few
+    assert maker.prepare([clip]).reused == 1
 
 
 def test_masks_of_every_fifth_frame_empty_a_background(tmp_path: Path) -> None:

@@ -111,14 +111,6 @@ def test_with_scores_each_frame_is_judged_by_its_own() -> None:
         assert union.any(axis=(1, 2)).tolist() == frames
     # A frame that is not sure enough is a gap, and filled as one.
     assert masks.union(replace(ALL, score_threshold=0.5, max_gap=1)).any(axis=(1, 2)).all()
-    picked = masks.at(np.array([2, 0]))
-    assert picked.instances[0].scores == (0.5, 0.9)
-    assert picked.instances[0].score == 0.9
-
-
-def test_an_instance_without_scores_has_one_for_all_frames() -> None:
-    (picked, _) = two_instances().at(np.array([0])).instances
-    assert picked.scores is None
 
 
 def moving(sides: dict[int, int], count: int = 4, category: str = "person") -> Instance:
@@ -248,12 +240,6 @@ def test_the_segmenter_of_masks_gives_back_what_was_written(tmp_path: Path) -> N
         masks = VideoMasks(20, 30, 4, instances, note)
         write_json(tmp_path / "masks.json", to_json(masks, video.id, {}))
         assert MaskFiles(tmp_path / "masks.json")(video, frames) == masks
-
-
-def test_at_picks_frames_in_the_order_asked_for() -> None:
-    picked = two_instances().at(np.array([2, 1, 1]))
-    assert picked.num_frames == 3
-    assert picked.union(ALL).sum(axis=(1, 2)).tolist() == [0, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -387,10 +373,9 @@ def test_frames_without_masks_are_lost_where_an_actor_may_be_in_them(
     assert "".join(map(str, found.astype(int))) == lost
 
 
-def test_frames_without_masks_are_stored_and_picked() -> None:
+def test_frames_without_masks_are_stored() -> None:
     masks = replace(two_instances(), unmasked=Unmasked((1, 2), 1))
     assert from_json(to_json(masks, "a", {}))["a"] == masks
-    assert masks.at(np.array([0, 2])).unmasked == Unmasked((1,), 1)
     document = to_json(masks, "a", {})
     document["info"]["unmasked"]["frames"] = [2, 1]
     with pytest.raises(ValueError, match="unmasked"):

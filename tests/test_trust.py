@@ -152,7 +152,6 @@ def test_doubts_are_stored_with_the_masks_and_leave_no_trace_where_there_are_non
     for masks in (sure, doubted):
         stored = json.loads(json.dumps(to_json(masks, "a.avi", {})))
         assert from_json(stored)["a.avi"] == masks
-    assert doubted.at(np.array([1])).doubts == doubted.doubts
     for wrong in (3, ["it"]):
         document["info"]["doubts"] = wrong
         with pytest.raises(ValueError, match="YouTube-VIS"):

@@ -32,7 +32,7 @@ Address = str | tuple[str, int]
 
 @dataclass(slots=True)
 class HostClient:
-    """Asks a host: an `engines.Infer` that travels to workers.
+    """Asks a host: an `engines.base.Infer` that travels to workers.
 
     Workers are numbered in the order of their start, and share the hosts out among themselves by
     that number. Each keeps one connection.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from compositing.masks import Instance, Unmasked, VideoMasks, decode, encode, no_masks
-from compositing.records import ABSENT, DAMAGED, LENGTH, SHAPE, UNCLEAR, reason_kind
+from compositing.records import ABSENT, DAMAGED, LENGTH, MASK_FILES, SHAPE, UNCLEAR, reason_kind
 from compositing.segmenters.mask_files.documents import read_entries
 from compositing.segmenters.mask_files.entry import UNNAMED, Entry
 from compositing.segmenters.mask_files.names import Names
@@ -94,11 +94,11 @@ class MaskFiles:
                         digest.update(
                             f"{(folder / name).as_posix()}\0{own}\n".encode(errors="replace")
                         )
-                return f"masks pictures {digest.hexdigest()[:16]}"
+                return f"{MASK_FILES} pictures {digest.hexdigest()[:16]}"
             sums = [(file.name, file_sha256(file)) for file in map(_regular, self._files)]
         except OSError as error:
             raise InputError(f"{error.filename} cannot be opened ({error.strerror}).") from None
-        return f"masks {fingerprint(sums)}"
+        return f"{MASK_FILES} {fingerprint(sums)}"
 
     def check(self, videos: Sequence[Video]) -> None:
         """See `Segmenter`. Says what had to be assumed about these masks.

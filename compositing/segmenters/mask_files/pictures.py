@@ -1,8 +1,8 @@
 """Folders of PNG masks: one picture for each frame, in a folder for each video.
 
 As DAVIS, YouTube-VOS and SAM 2 write them: a pixel's value is the number of its instance, 0 the
-background, 255 not to be judged; or, in pictures that know 0 and 255 alone, 255 the instance. In
-pictures without a palette, levels between 100 and 255 beside others are soft edges, and refused.
+background, 255 not to be judged; or, in pictures that know 0 and 255 alone, 255 the instance.
+Pictures without a palette whose levels are the soft edge of the brightest of them are refused.
 SAM 2 can write a folder for each instance below that of the video.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +27,8 @@ VOID = 255
 MAX_INSTANCES = 100
 """More values than that in the pictures of a video are no numbers of instances."""
 
+_FLAT = 0.25
+"""Share of a smoothed edge's pixels with neighbours of their own level alone, at most."""
 _DEPTH = 8
 """Folders are followed no deeper; links may lead round."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -132,7 +135,7 @@ def _instances(
         if frame in files:
             values = read_values(files[frame], size)
             present = np.flatnonzero(np.bincount(values.ravel(), minlength=1)[1:]) + 1
-            _refuse_smoothed(files[frame], present)
+            _refuse_smoothed(files[frame], values, present)
             for value in present[: MAX_INSTANCES + 1].tolist():
                 masks = rles.setdefault(value, [None] * len(frames))
                 (masks[t],) = encode(values[None] == value)
@@ -147,19 +150,44 @@ def _instances(
         yield Instance(UNNAMED, 1.0, tuple(masks))
 
 
-def _refuse_smoothed(path: Path, present: NDArray[np.int64]) -> None:
+def _refuse_smoothed(path: Path, values: NDArray[np.uint8], present: NDArray[np.int64]) -> None:
     """Refuse a picture with soft edges: its outline would be read as instances, its actor as void.
 
     Args:
         path: of the picture, for the message, and for its kind.
+        values: uint8 [H, W].
         present: its values but 0, ascending. One alone is an instance, whatever it is.
     """
     grey = present[(present > MAX_INSTANCES) & (present < VOID)]
-    if grey.size and present.size > 1 and _header(path)[3] != _PALETTE:
+    if not grey.size or present.size == 1 or _header(path)[3] == _PALETTE:
+        return
+    if _is_soft_edge(values, int(present[-1])):
         raise ValueError(
-            f"{_named(path)} has grey levels between 0 and 255, such as {grey[0]}: save masks"
-            " without smoothing, thresholded at 128"
+            f"{_named(path)} has soft edges, with grey levels such as {present[-2]} below"
+            f" {present[-1]}: save masks without smoothing, thresholded at {present[-1] // 2 + 1},"
+            " or instances by number, in a palette or as 1 to 100"
         )
+
+
+def _is_soft_edge(values: NDArray[np.uint8], brightest: int) -> bool:
+    """Whether the levels below the brightest are the edge of it, and no instances.
+
+    A smoothed edge goes through its levels: hardly a pixel lies among others of its own level, and
+    they surround what is brightest. An instance is flat inside, or lies beside another and not
+    around it: instances may have any number, as in DAVIS's colours made grey (38, 75, 113).
+
+    Args:
+        values: uint8 [H, W].
+        brightest: the largest of them.
+    """
+    levels = (values > 0) & (values < brightest)
+    around = np.ones((3, 3), np.uint8)
+    flat = cv2.erode(values, around) == cv2.dilate(values, around)
+    if np.count_nonzero(levels & flat) > _FLAT * np.count_nonzero(levels):
+        return False
+    top = values == brightest
+    outline = (cv2.dilate(top.astype(np.uint8), around) > 0) & ~top
+    return bool(2 * np.count_nonzero(outline & levels) >= np.count_nonzero(outline))
 
 
 def read_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
