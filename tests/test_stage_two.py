@@ -24,6 +24,7 @@ from train.parallel import TrainingPool
 from train.prepared import PreparedData
 from train.settings.full import ClassifierSettings, StageTwoSettings
 from train.stage_two import StageTwo, costs_of
+from train.trainer import TrainingJob
 
 
 def stage_of(folder: Path, **settings: Any) -> StageTwo:
@@ -43,9 +44,9 @@ def test_repeats_have_seeds_of_their_own_and_are_not_run_twice(
     seeds: list[int] = []
 
     class Watched(stage_two.Trainer[Any]):
-        def __init__(self, *given: Any, **named: Any) -> None:
-            seeds.append(named["seed"])
-            super().__init__(*given, **named)
+        def __init__(self, job: TrainingJob[Any], *given: Any) -> None:
+            seeds.append(job.seed)
+            super().__init__(job, *given)
 
     monkeypatch.setattr(stage_two, "Trainer", Watched)
     stage = stage_of(tmp_path, repeats=3)
