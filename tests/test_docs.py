@@ -62,7 +62,7 @@ def test_commands_parse(
 ) -> None:
     """By the real command line, up to the work itself."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("l2a.pairs.read_pairs", lambda path: ([], {}))
+    monkeypatch.setattr("train.as_trained.read_pairs", lambda path: ([], {}))
     line = line.replace("ADVICE/advice.yaml", "configs/jhmdb-small.yaml")
     words = shlex.split(line.removeprefix("$ "), comments=True)[1:]
     if "COMMAND" in words:
