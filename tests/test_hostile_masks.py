@@ -330,7 +330,7 @@ def many(kind: int) -> bytes:
         (SOUND[:45] + bytes(20) + SOUND[65:], "is damaged"),
         (png(WIDTH, HEIGHT, depth=16, data=bytes((2 * WIDTH + 1) * HEIGHT)), "has 16 bits a pixel"),
         (coloured(), "is in colour"),
-        (many(kind=0), "has grey levels between 0 and 255"),
+        (many(kind=0), "has soft edges, with grey levels such as 249 below 250"),
         (many(kind=3), "more than 100 different values"),
         (png(WIDTH, HEIGHT, depth=5), "a/1.png"),
         (png(WIDTH + 8, HEIGHT), "has 16x32 pixels, and others 16x24"),

@@ -44,7 +44,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     choice = SimpleNamespace(selection=SimpleNamespace(pairs=PAIRS["pretrained"]))
 
     class PairChooser:
-        rank, matching = None, None
+        rank, matching, caps = None, None, None
 
         def __init__(self, prepared: Any, *given: Any) -> None:
             self.prepared = prepared

@@ -22,7 +22,7 @@ from torch import Tensor
 from l2a.checkpoints import with_prefix, without_prefix
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.reward import credit_by_recording, last_layer_credit, standardised
-from train.environment import Features, is_aside
+from train.environment import Features, fifth_aside
 from train.frozen.head import LinearHead
 
 
@@ -116,8 +116,7 @@ class FrozenEnvironment:
         self._keys, self._order = keys.sort()
         self._seen: Tensor | None = None
         # Not by their place: pools stand in order, and whole backgrounds would be kept aside.
-        aside = torch.from_numpy(is_aside(drawn.rows.numpy()))
-        aside &= ~aside.all()
+        aside = torch.from_numpy(fifth_aside(drawn.rows.numpy()))
         self._aside, self._used = aside.nonzero().flatten(), (~aside).nonzero().flatten()
 
     def sample(self, count: int, generator: torch.Generator) -> PairBatch:
