@@ -137,10 +137,10 @@ class ValidationRows:
 
 
 class PartedPool:
-    """A pool in two parts: what training draws, and every fifth pair, to judge a Selector by.
+    """A pool in two parts: what training draws, and a fifth of its pairs, to judge a Selector by.
 
-    Which part a pair belongs to follows from its two videos alone. A pool all of whose pairs would
-    be on one side keeps none aside.
+    A hash of its two videos decides on a pair. Of a pool that is listed exactly a fifth is kept
+    aside (none of fewer than five pairs); of a larger one every pair whose hash says so.
 
     Args:
         pool: pairs of bank rows; no pair of a large one is listed.

@@ -119,7 +119,7 @@ def check_new_to(card: SelectorCard, split: ClassSplit, videos: VideoSet, *, beg
             say(f"note: the Selector was trained on {shown}: nothing new to it")
         else:
             raise InputError(
-                f"The Selector was trained on {shown} of this data set, and novel ones shall be "
+                f"The Selector was trained on {shown} of this data set, and novel ones must be "
                 "new to it; leave --selector out, and one is trained on the base classes, or give "
                 "the --class-split that it was trained with."
             )
