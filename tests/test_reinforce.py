@@ -18,18 +18,12 @@ from l2a.errors import InputError, L2AError
 from selector.diagnosis import Verdict, auroc
 from selector.environment import Measurements, PairBatch, StepResult
 from selector.gaussian import GaussianEnvironment, GaussianWorld
+from selector.judging import DiagnosisContext, explained_credit, score_pairs
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.reinforce import (
-    Checkpoints,
-    DiagnosisContext,
-    TrainedTrunk,
-    TrainingReport,
-    explained_credit,
-    score_pairs,
-    train_selector,
-)
+from selector.reinforce import TrainedTrunk, TrainingReport, train_selector
 from selector.reward import REWARDS
 from selector.settings import ReinforceSettings, RewardName
+from selector.training_state import Checkpoints
 
 Saved = tuple[dict[str, Tensor], dict[str, object]]
 

@@ -27,16 +27,11 @@ from l2a.trunk import Trunk
 from l2a.turns import in_turns
 from selector.checkpoint import CARD_NAME, save_selector
 from selector.environment import Environment
+from selector.judging import DiagnosisContext, score_pairs
 from selector.model_card import curves_of
 from selector.network import Selector, SelectorConfig, new_selector
-from selector.reinforce import (
-    Checkpoints,
-    DiagnosisContext,
-    TrainedTrunk,
-    TrainingReport,
-    score_pairs,
-    train_selector,
-)
+from selector.reinforce import TrainedTrunk, TrainingReport, train_selector
+from selector.training_state import Checkpoints
 from train.classifier import make_classifier
 from train.environment import (
     CompositingEnvironment,
